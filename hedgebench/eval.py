@@ -1,0 +1,154 @@
+"""What an eval is: subclass `Eval`, declare needs, metrics and a frozen `Config`, and yield scores from `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from hedgebench.types import CannotMeasure, Checkpoint, Metric, Score
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+    from sae_lens import SAE
+
+__all__ = ["NEEDS", "ActivationBatch", "CannotMeasure", "Eval", "EvalContext", "Figure", "Metric", "Score"]
+
+NEEDS = frozenset({"sae", "control", "siblings", "activations", "model", "data", "features"})
+"""What an eval may ask for. `activations` and `model` bring the language model; without them none is loaded."""
+
+
+class ActivationBatch(NamedTuple):
+    """One batch of the language model's activations at the SAE's hook point."""
+
+    tokens: torch.Tensor
+    """[batch, context], int64."""
+    acts: torch.Tensor
+    """[batch, context, d_in]."""
+    mask: torch.Tensor
+    """[batch, context], True at ordinary tokens: beginning-, end-of-text and padding are False."""
+
+
+def _no_progress(_fraction: float) -> None:
+    """Progress nobody watches."""
+
+
+@dataclass
+class EvalContext:
+    """What the harness hands to one run. Fields that the eval did not ask for in `needs` are None."""
+
+    sae: SAE
+    """Folded to unit decoder rows, cast, frozen, on `device`. A copy, and still not to be changed."""
+    checkpoint: Checkpoint
+    generator: torch.Generator
+    """On the CPU, seeded with the run's seed: the only source of randomness an eval may use."""
+    device: str = "cpu"
+    seed: int | None = None
+    model: Any = None
+    """A TransformerLens `HookedTransformer` in inference mode."""
+    data: Any = None
+    """A token source, see `tokens`."""
+    control: SAE | None = None
+    siblings: Sequence[SAE] = ()
+    features: Any = None
+    cache: Path | None = None
+    """A folder the eval may keep shared, SAE-independent artifacts in."""
+    activation_source: Any = None
+    progress: Callable[[float], None] = _no_progress
+    """Tell the fraction done, from 0 to 1."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Metrics this run leaves blank, each with the reason."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """SAEBench's own fields (`eval_result_metrics`, `eval_result_details`, `eval_config`, ...) for the record, where an eval has them."""
+
+    def tokens(self, n_batches: int, batch_size: int = 16, context_size: int = 128) -> Iterator[torch.Tensor]:
+        """The first `n_batches` of this seed's evaluation tokens, each [batch_size, context_size]; a longer call starts with the same."""
+        return self.data.batches(n_batches, batch_size, context_size)
+
+    def activations(
+        self, n_batches: int, batch_size: int = 16, context_size: int = 128, start: int = 0
+    ) -> Iterator[ActivationBatch]:
+        """The activations of `tokens(...)[start:n_batches]` at the SAE's hook point: one pass of the model for all SAEs there, cached on disk."""
+        return self.activation_source.batches(n_batches, batch_size, context_size, start=start)
+
+    def leave_blank(self, metric: str, why: str) -> None:
+        """Record why one metric has no number in this run, while the others do."""
+        self.missing[metric] = why
+
+
+class Figure(NamedTuple):
+    """A figure an eval knows how to draw from its own rows of the scores table."""
+
+    name: str
+    draw: Callable[[DataFrame, Axes], None]
+    """From the whole scores table to axes; draws what concerns this eval."""
+
+
+class Eval:
+    """Base class of every eval. A subclass states, as class attributes, what the harness must know before it runs.
+
+    `run` yields scores; it raises `CannotMeasure` where there is no honest number. It never changes the SAE, and draws random numbers from
+    `ctx.generator` alone. An eval that can share work over the SAEs of one hook point may also override `run_many`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Rises whenever a number could change."""
+    needs: ClassVar[frozenset[str] | set[str]] = frozenset({"sae"})
+    draws: ClassVar[bool] = True
+    """False: the eval draws nothing and runs once, whatever the suite's seeds."""
+    metrics: ClassVar[tuple[Metric, ...]]
+    figures: ClassVar[tuple[Figure, ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages whose version can change the numbers: part of the run's identity (`sae-bench` for SAEBench's evals)."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """No settings."""
+
+    def run(self, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+        """Measure one SAE."""
+        raise TypeError(f"eval {type(self).__name__} does not say how to run")
+
+    def run_many(self, ctxs: Sequence[EvalContext], cfg: Any) -> Iterator[tuple[int, Score | Exception]]:
+        """Measure several SAEs of one hook point, with one seed. One failing SAE fails its own run only.
+
+        Yields (index of the context, score or error); after an error, no more of that index.
+        """
+        for i, ctx in enumerate(ctxs):
+            try:
+                for score in self.run(ctx, cfg):
+                    yield i, score
+            except Exception as error:
+                yield i, error
+            ctx.progress(1.0)
+
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        """The declared metric of that name.
+
+        Raises:
+            LookupError: The eval declares no such metric.
+        """
+        for metric in cls.metrics:
+            if metric.name == name:
+                return metric
+        raise LookupError(
+            f"eval {cls.name!r} reports a metric {name!r} that it does not declare; declared: {', '.join(m.name for m in cls.metrics)}"
+        )
+
+    @classmethod
+    def shares_work(cls) -> bool:
+        """Whether `run_many` is more than a loop over `run`."""
+        return cls.run_many is not Eval.run_many
+
+
+def public_config(config: Any) -> Mapping[str, Any]:
+    """A config dataclass as a plain mapping, defaults included."""
+    from dataclasses import asdict
+
+    return asdict(config)

@@ -1,0 +1,121 @@
+"""The nouns of HedgeBench: what a metric, a score, a checkpoint and a run are. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+class BadInput(ValueError):
+    """Something the user gave is wrong: one line that says what, where, and what to do. Exit code 2."""
+
+
+class CannotMeasure(Exception):
+    """An eval's honest "no number": it says why, and the run is recorded as skipped."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """All that is known about one number an eval reports."""
+
+    name: str
+    """Plain name, without any parameter in it: parameters are a column."""
+    summary: str
+    """The formula in words, with its convention."""
+    unit: str = ""
+    higher_is_better: bool | None = None
+    """None where neither direction is better by itself."""
+    chance: float | None = None
+    """What an SAE that learnt nothing scores, where that is a fixed number."""
+    low: float | None = None
+    """Smallest possible value; a score below it is a bug and fails the run."""
+    high: float | None = None
+    """Largest possible value."""
+    paper: str = ""
+    """Where the definition comes from."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number, about one subset.
+
+    `stderr` is the standard error of `value` over `n` independent units (sequences, latents, ...), where the eval knows it.
+    `chance` replaces the metric's own chance level where that level depends on the SAE.
+    """
+
+    metric: str
+    value: float
+    params: Mapping[str, Any] = field(default_factory=dict)
+    slice_by: str = "all"
+    slice_value: str = "all"
+    stderr: float | None = None
+    n: int | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The card of one SAE: what it says of itself, and the digest of what it computes.
+
+    Everything but `digest` comes from the checkpoint's own metadata (or a suite's tags) and is None where it says nothing.
+    """
+
+    digest: str
+    """Hash of the weights and of the settings that change the output: no name, no path, no clock."""
+    name: str
+    architecture: str
+    """How it was trained: batchtopk and matryoshka_batchtopk are saved as jumprelu, and are still called by their own name."""
+    d_in: int
+    width: int
+    hook: str | None = None
+    layer: int | None = None
+    model: str | None = None
+    loss: str | None = None
+    k: float | None = None
+    l0: float | None = None
+    """Mean L0 at the end of training, as the trainer recorded it."""
+    train_seed: int | None = None
+    train_tokens: int | None = None
+    prefixes: tuple[int, ...] = ()
+    """Widths of the Matryoshka levels."""
+    decoder_row_norm: float | None = None
+    """Mean norm of the decoder rows as stored, before folding."""
+    dtype: str | None = None
+    hook_head_index: int | None = None
+    release: str | None = None
+    sae_id: str | None = None
+    ref: str | None = None
+    """Where it was loaded from: a path or `release:sae_id`; None for an object in memory."""
+    control_of: str | None = None
+    """For a control row (random, permuted): the digest of the SAE it imitates."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This card as plain JSON data."""
+        return {**asdict(self), "prefixes": list(self.prefixes), "tags": dict(self.tags)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Checkpoint:
+        """The inverse of `to_dict`; unknown keys are ignored, so that older programs read newer cards."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{**{k: v for k, v in data.items() if k in known}, "prefixes": tuple(data.get("prefixes", ()))})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution: this eval, with this config and seed, on this checkpoint. `run_id` names it by content alone."""
+
+    run_id: str
+    checkpoint: Checkpoint
+    eval: str
+    eval_version: int
+    config: Mapping[str, Any]
+    seed: int | None
+    """None for an eval that draws nothing."""
+    model: str | None
+    """None for an eval that runs no model, and likewise `revision` and `data`."""
+    revision: str | None
+    data: str | None
+    dtype: str
+    control: Checkpoint | None = None
