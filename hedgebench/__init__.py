@@ -1,0 +1,48 @@
+"""HedgeBench: can this sparse autoencoder be trusted? Hedging metrics beside SAEBench's own, with honest noise."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.eval import Eval, EvalContext, Figure
+from hedgebench.registry import list_evals
+from hedgebench.types import BadInput, CannotMeasure, Checkpoint, Metric, Score
+
+if TYPE_CHECKING:
+    from hedgebench.api import evaluate
+    from hedgebench.checkpoint import read_checkpoint
+    from hedgebench.loaders import load_sae
+    from hedgebench.results import read_results, read_runs
+
+_LAZY = {
+    "evaluate": "hedgebench.api",
+    "load_sae": "hedgebench.loaders",
+    "read_checkpoint": "hedgebench.checkpoint",
+    "read_results": "hedgebench.results",
+    "read_runs": "hedgebench.results",
+}
+"""Names whose modules are imported on first use, so that importing hedgebench is instant."""
+
+__all__ = [
+    "BadInput",
+    "CannotMeasure",
+    "Checkpoint",
+    "Eval",
+    "EvalContext",
+    "Figure",
+    "Metric",
+    "Score",
+    "evaluate",
+    "list_evals",
+    "load_sae",
+    "read_checkpoint",
+    "read_results",
+    "read_runs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'hedgebench' has no attribute {name!r}")

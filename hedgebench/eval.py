@@ -67,13 +67,13 @@ class EvalContext:
 
     def tokens(self, n_batches: int, batch_size: int = 16, context_size: int = 128) -> Iterator[torch.Tensor]:
         """The first `n_batches` of this seed's evaluation tokens, each [batch_size, context_size]; a longer call starts with the same."""
-        return self.data.batches(n_batches, batch_size, context_size)
+        yield from self.data.batches(n_batches, batch_size, context_size)
 
     def activations(
         self, n_batches: int, batch_size: int = 16, context_size: int = 128, start: int = 0
     ) -> Iterator[ActivationBatch]:
         """The activations of `tokens(...)[start:n_batches]` at the SAE's hook point: one pass of the model for all SAEs there, cached on disk."""
-        return self.activation_source.batches(n_batches, batch_size, context_size, start=start)
+        yield from self.activation_source.batches(n_batches, batch_size, context_size, start=start)
 
     def leave_blank(self, metric: str, why: str) -> None:
         """Record why one metric has no number in this run, while the others do."""

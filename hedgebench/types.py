@@ -89,6 +89,10 @@ class Checkpoint:
     """Where it was loaded from: a path or `release:sae_id`; None for an object in memory."""
     control_of: str | None = None
     """For a control row (random, permuted): the digest of the SAE it imitates."""
+    control_kind: str | None = None
+    control_seed: int | None = None
+    grown_from: str | None = None
+    """The reference of the SAE this one is compared with (`control:` in a suite), for evals that need one."""
     tags: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,8 +118,12 @@ class Run:
     seed: int | None
     """None for an eval that draws nothing."""
     model: str | None
-    """None for an eval that runs no model, and likewise `revision` and `data`."""
+    """None for an eval that runs no model, and likewise the three below."""
     revision: str | None
+    """What the model's name stood for: a package version, a commit, a folder's content."""
     data: str | None
+    """What text it was, by content."""
+    data_source: str | None
+    """Where that text is opened: a name or a path."""
     dtype: str
     control: Checkpoint | None = None

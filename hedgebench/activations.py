@@ -1,0 +1,131 @@
+"""One pass of the model, shared by every SAE at that hook point: cached on disk, one batch at a time in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.eval import ActivationBatch
+from hedgebench.registry import nearest
+from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+_BY_HEAD = ("hook_q", "hook_k", "hook_v", "hook_z")
+DISK_BUDGET = 20 * 2**30
+"""Bytes one folder of cached activations may hold; batches beyond are computed each time."""
+
+
+class ActivationSource:
+    """The activations of a token source at one hook point of one model.
+
+    Args:
+        model: A hooked model.
+        hook: The hook point's name.
+        head: The attention head, for hook points with one vector per head where the SAE reads a single one.
+        tokens: The token source (`hedgebench.data.TokenSource`).
+        folder: Where batches are cached, or None. It must be named after all that decides them: see `hedgebench.session`.
+        d_in: The width the SAE expects.
+
+    Raises:
+        BadInput: The model has no such hook point.
+    """
+
+    def __init__(self, model: Any, hook: str, head: int | None, tokens: Any, folder: Path | None, d_in: int) -> None:
+        if hook not in model.hook_dict:
+            raise BadInput(f"the model has no hook point {hook!r}{nearest(hook, model.hook_dict)[:200]}")
+        self.model, self.hook, self.head, self.tokens, self.folder, self.d_in = model, hook, head, tokens, folder, d_in
+
+    def batches(
+        self, n_batches: int, batch_size: int = 16, context_size: int = 128, *, start: int = 0
+    ) -> Iterator[ActivationBatch]:
+        """Batches `start` to `n_batches` of the token source with their activations.
+
+        Raises:
+            BadInput: The model's activations have another width than the SAE expects.
+        """
+        import torch
+
+        special = torch.tensor(sorted(self.tokens.special_ids), dtype=torch.long)
+        folder = self.folder / f"{batch_size}x{context_size}" if self.folder is not None else None
+        for i, tokens in enumerate(self.tokens.batches(n_batches, batch_size, context_size)):
+            if i < start:
+                continue
+            acts = self._acts(tokens, folder / f"{i:06d}.safetensors" if folder is not None else None)
+            if acts.shape[-1] != self.d_in:
+                raise BadInput(
+                    f"the SAE expects vectors of width {self.d_in}, but {self.hook} of this model has {acts.shape[-1]}: is it the right model?"
+                )
+            yield ActivationBatch(tokens, acts, ~torch.isin(tokens, special))
+
+    def _acts(self, tokens: torch.Tensor, file: Path | None) -> torch.Tensor:
+        if file is not None and (cached := _read(file, tokens)) is not None:
+            return cached
+        acts = self.compute(tokens)
+        if file is not None:
+            _write(file, tokens, acts)
+        return acts
+
+    def compute(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Run the model up to the hook point: [batch, context] to [batch, context, d_in], on the CPU."""
+        found: list[torch.Tensor] = []
+        layer = _layer(self.hook)
+        self.model.run_with_hooks(
+            tokens.to(self.model.cfg.device),
+            return_type=None,
+            prepend_bos=False,
+            stop_at_layer=layer + 1 if layer is not None else None,
+            fwd_hooks=[(self.hook, lambda act, hook: found.append(act.detach()))],  # noqa: ARG005
+        )
+        return flatten_heads(found[0], self.hook, self.head).cpu()
+
+
+def flatten_heads(acts: torch.Tensor, hook: str, head: int | None) -> torch.Tensor:
+    """The vectors an SAE reads at a hook point: those of one head, all heads side by side, or the activations as they are."""
+    if head is not None:
+        return acts[:, :, head]
+    return acts.flatten(-2, -1) if any(part in hook for part in _BY_HEAD) else acts
+
+
+def _layer(hook: str) -> int | None:
+    parts = hook.split(".")
+    return int(parts[1]) if len(parts) > 1 and parts[0] == "blocks" and parts[1].isdigit() else None
+
+
+def _read(file: Path, tokens: torch.Tensor) -> torch.Tensor | None:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.exists():
+        return None
+    try:
+        stored = load_file(file)
+    except (SafetensorError, OSError):
+        logger.warning("cached activations %s cannot be read; computing them again", file)
+        return None
+    return stored["acts"] if torch.equal(stored["tokens"], tokens) else None
+
+
+def _write(file: Path, tokens: torch.Tensor, acts: torch.Tensor) -> None:
+    """Store one batch whole or not at all; a full disk only costs the cache."""
+    from safetensors.torch import save_file
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        used = sum(f.stat().st_size for f in file.parent.iterdir())
+        if used + acts.nbytes > DISK_BUDGET:
+            return
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        os.close(handle)
+        save_file({"tokens": tokens.contiguous(), "acts": acts.contiguous()}, temporary)
+        Path(temporary).replace(file)
+    except OSError as error:
+        logger.warning("cannot cache activations in %s: %s", file.parent, error)

@@ -1,0 +1,107 @@
+"""What the command line does, from Python."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.eval import Eval
+from hedgebench.plan import make_plan
+from hedgebench.results import read_results
+from hedgebench.runner import Here, execute, pending_runs
+from hedgebench.session import Session
+from hedgebench.suite import EvalEntry, SaeEntry, Suite
+from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from sae_lens import SAE
+
+
+def evaluate(
+    saes: Any,
+    evals: Any,
+    seeds: Sequence[int] = (0,),
+    *,
+    model: str | None = None,
+    data: str = "offline",
+    out: str | Path | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> DataFrame:
+    """Evaluate SAEs in this process and return the scores table.
+
+    Args:
+        saes: References (a path or `release:sae_id`) or `sae_lens.SAE` objects: one, a sequence, or a mapping from names.
+        evals: Names, `Eval` classes, or `{name: {setting: value}}`: one or a sequence.
+        seeds: Evaluation seeds.
+        model: Language model, where the SAEs do not name theirs.
+        data: Text: `offline`, a file or folder, or a hub data set.
+        out: Results folder. With it, finished runs are not computed again; without it, nothing is kept.
+        device: Torch device.
+        dtype: Numeric type of the model and the SAEs.
+
+    Returns:
+        One row per number (see `hedgebench.results.SCORES`). A run that fails has no row; its error is logged, and stands in
+        `read_runs(out)`.
+
+    Raises:
+        BadInput: A reference, an eval or a setting is wrong, or no run at all succeeded.
+    """
+    objects, entries = _saes(saes)
+    classes, wanted = _evals(evals)
+    suite = Suite("evaluate", entries, wanted, model, data, tuple(seeds), dtype)
+    plan = make_plan(suite, objects, classes)
+    if plan.mistakes:
+        raise BadInput(plan.mistakes[0])
+    by_digest = {r.checkpoint.digest: objects[r.checkpoint.name] for r in plan.runs if r.checkpoint.name in objects}
+    with tempfile.TemporaryDirectory(prefix="hedgebench-") as scratch:
+        folder = Path(out) if out is not None else Path(scratch)
+        summary = execute(plan, pending_runs(plan, folder), folder, [Here(Session(device, by_digest, classes))])
+        problems = summary.failed + summary.skipped
+        if problems and not summary.ok:
+            raise BadInput(f"{problems[0][0]}: {problems[0][1]}")
+        scores = read_results(folder)
+    mine = {run.run_id for run in plan.runs}
+    return scores[scores["run_id"].isin(mine)].reset_index(drop=True)
+
+
+def _saes(given: Any) -> tuple[dict[str, SAE], tuple[SaeEntry, ...]]:
+    """SAEs in memory by name, and a suite entry for each SAE."""
+    from hedgebench.loaders import check_weights, inference_copy
+
+    if isinstance(given, Mapping):
+        named = [(str(name), sae) for name, sae in given.items()]
+    elif isinstance(given, Sequence) and not isinstance(given, str):
+        named = [(f"sae-{i}", sae) for i, sae in enumerate(given)]
+    else:
+        named = [("sae-0", given)]
+    objects: dict[str, SAE] = {}
+    entries = []
+    for name, sae in named:
+        if isinstance(sae, (str, Path)):
+            entries.append(SaeEntry(str(sae), (str(sae),), name if isinstance(given, Mapping) else None))
+            continue
+        objects[name] = inference_copy(sae)
+        check_weights(objects[name], name)
+        entries.append(SaeEntry(name, (f"memory:{name}",), name))
+    return objects, tuple(entries)
+
+
+def _evals(given: Any) -> tuple[dict[str, type[Eval]], tuple[EvalEntry, ...]]:
+    """Eval classes that were handed in, and a suite entry for each eval."""
+    classes: dict[str, type[Eval]] = {}
+    entries = []
+    for item in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(item, type) and issubclass(item, Eval):
+            classes[item.name] = item
+            entries.append(EvalEntry(item.name, item.name))
+        elif isinstance(item, str):
+            entries.append(EvalEntry(item, item))
+        elif isinstance(item, Mapping):
+            entries.extend(EvalEntry(name, name, config or {}) for name, config in item.items())
+        else:
+            raise BadInput(f"an eval is a name, an Eval class or {{name: settings}}, not {item!r}")
+    return classes, tuple(entries)

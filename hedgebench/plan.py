@@ -1,0 +1,288 @@
+"""From a suite to a plan: every run that it asks for, each with its identity, before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.eval import Eval, public_config
+from hedgebench.records import make_run_id, package_version
+from hedgebench.registry import get_eval, make_config, nearest
+from hedgebench.session import Job
+from hedgebench.suite import EvalEntry, SaeEntry, Suite
+from hedgebench.types import BadInput, Checkpoint, Run
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+
+logger = logging.getLogger(__name__)
+
+JOB_BYTES = 4 * 2**30
+"""SAE weights that are held at once when an eval shares its model passes over several SAEs."""
+
+
+@dataclass
+class Plan:
+    """What a suite comes to."""
+
+    name: str
+    time_limit: float
+    runs: list[Run] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """run_id of each run on an SAE that cannot be loaded: it fails with this line."""
+    mistakes: list[str] = field(default_factory=list)
+    """Evals that the suite names and that cannot be had, a line each: the rest of the suite is carried out."""
+    shares: dict[str, bool] = field(default_factory=dict)
+    """Whether an eval shares work over the SAEs of one hook point."""
+
+
+def make_plan(suite: Suite, objects: dict[str, SAE] | None = None, evals: dict[str, type[Eval]] | None = None) -> Plan:
+    """Work out every run of a suite.
+
+    Args:
+        suite: What to run.
+        objects: SAEs in memory by name; a suite entry refers to one by `memory:NAME`.
+        evals: Eval classes that no package registers, by name.
+
+    Raises:
+        BadInput: The suite names an unknown model or text, or settings that an eval does not have.
+    """
+    if suite.model is not None:
+        from hedgebench.models import check_model_name
+
+        check_model_name(suite.model)
+    plan = Plan(suite.name, suite.time_limit)
+    chosen = list(_evals(suite.evals, evals or {}, plan))
+    cards, failed = _checkpoints(suite, objects or {})
+    identities = _Identities(suite)
+    seen: set[str] = set()
+    for eval_class, config in chosen:
+        plan.shares[eval_class.name] = eval_class.shares_work()
+        for seed in suite.seeds if eval_class.draws else (None,):
+            for card, control in cards:
+                run, problem = identities.run(eval_class, config, seed, card, control)
+                if run.run_id in seen:
+                    continue
+                seen.add(run.run_id)
+                plan.runs.append(run)
+                problem = failed.get(card.digest) or problem
+                if problem is not None:
+                    plan.unreadable[run.run_id] = problem
+    return plan
+
+
+def _evals(
+    entries: tuple[EvalEntry, ...], given: dict[str, type[Eval]], plan: Plan
+) -> Iterator[tuple[type[Eval], dict[str, Any]]]:
+    for entry in entries:
+        try:
+            eval_class = given.get(entry.name) or get_eval(entry.name)
+        except BadInput as error:
+            plan.mistakes.append(f"{entry.where}: {error}")
+            continue
+        try:
+            yield eval_class, dict(public_config(make_config(eval_class, dict(entry.config))))
+        except BadInput as error:
+            raise BadInput(f"{entry.where}: {error}") from None
+
+
+def _checkpoints(
+    suite: Suite, objects: dict[str, SAE]
+) -> tuple[list[tuple[Checkpoint, Checkpoint | None]], dict[str, str]]:
+    """The cards of all SAEs and controls, each with the card of the SAE it is compared with; and the unreadable ones' errors."""
+    cards: dict[str, tuple[Checkpoint, Checkpoint | None]] = {}
+    failed: dict[str, str] = {}
+    for entry in suite.saes:
+        for ref in _expand(entry):
+            try:
+                card = _read(ref, entry, suite, objects)
+                other = _read(entry.control, SaeEntry(entry.where), suite, objects) if entry.control else None
+            except BadInput as error:
+                card, other = _unreadable(ref, entry), None
+                failed[card.digest] = str(error)
+            cards.setdefault(card.digest, (card, other))
+    for entry in suite.saes:
+        if not entry.controls:
+            continue
+        from hedgebench.controls import control_card
+
+        bases = [
+            c for c, _ in cards.values() if c.control_of is None and c.digest not in failed and _like(c, entry.like)
+        ]
+        if not bases:
+            raise BadInput(f"{entry.where}: no SAE of the suite is like {entry.like!r}")
+        for base in bases:
+            for kind in entry.controls:
+                card = control_card(kind, base)
+                cards.setdefault(card.digest, (replace(card, tags={**card.tags, **entry.tags}), None))
+    return list(cards.values()), failed
+
+
+def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> Checkpoint:
+    from hedgebench.checkpoint import describe, read_checkpoint
+
+    if ref.startswith("memory:"):
+        name = ref.removeprefix("memory:")
+        card = describe(objects[name], name=name, tags=entry.tags)
+    else:
+        card = read_checkpoint(ref, name=entry.name if len(entry.refs) == 1 else None, tags=entry.tags)
+    return replace(card, model=suite.model or card.model)
+
+
+def _expand(entry: SaeEntry) -> Iterator[str]:
+    """The references of an entry, with `*` in SAE ids filled in from SAELens's directory."""
+    for ref in entry.refs:
+        release, _, sae_id = ref.partition(":")
+        if "*" not in sae_id or Path(ref).exists():
+            yield ref
+            continue
+        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+        directory = get_pretrained_saes_directory()
+        if release not in directory:
+            raise BadInput(f"{entry.where}: SAELens knows no release {release!r}{nearest(release, directory)[:300]}")
+        found = [i for i in directory[release].saes_map if fnmatch(i, sae_id)]
+        if not found:
+            raise BadInput(f"{entry.where}: no SAE of release {release!r} matches {sae_id!r}")
+        yield from (f"{release}:{i}" for i in found)
+
+
+def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
+    """A card for what cannot be loaded, named by the bytes that cannot be read, so that a mended file is another one."""
+    h, path = hashlib.sha256(ref.encode() if not Path(ref).exists() else b""), Path(ref)
+    for file in sorted(path.glob("*")) if path.is_dir() else []:
+        if file.is_file():
+            h.update(file.name.encode())
+            with file.open("rb") as opened:
+                h.update(hashlib.file_digest(opened, "sha256").digest())
+    name = entry.name or (path.resolve().name if path.exists() else ref)
+    return Checkpoint(f"unreadable-{h.hexdigest()[:21]}", name, "unreadable", d_in=0, width=0, ref=ref, tags=entry.tags)
+
+
+def _like(card: Checkpoint, like: str | None) -> bool:
+    return like is None or like in (card.name, card.ref, *map(str, card.tags.values()))
+
+
+class _Identities:
+    """Makes runs; what models and texts stand for is looked up once."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self._revisions: dict[str, str | BadInput] = {}
+        self._text: str | None = None
+
+    def run(
+        self,
+        eval_class: type[Eval],
+        config: dict[str, Any],
+        seed: int | None,
+        card: Checkpoint,
+        control: Checkpoint | None,
+    ) -> tuple[Run, str | None]:
+        """A run, and the reason it cannot succeed where that is known already."""
+        needs = set(eval_class.needs)
+        problem = None
+        model = revision = data = source = hook = None
+        if needs & {"activations", "model", "data"}:
+            source, data = self.suite.data, self.text()
+            model, hook = card.model, card.hook
+            found = self.revision(model) if model else None
+            if isinstance(found, BadInput):
+                problem = str(found)
+            else:
+                revision = found
+        other = control if "control" in needs else None
+        identity = {
+            "digest": card.digest,
+            "control": other.digest if other else None,
+            "eval": eval_class.name,
+            "version": eval_class.version,
+            "config": config,
+            "seed": seed,
+            "model": model if model is None or not Path(model).exists() else "folder",
+            "revision": revision,
+            "hook": hook,
+            "data": data,
+            "dtype": self.suite.dtype,
+            "packages": {name: package_version(name) for name in eval_class.packages},
+        }
+        run_id = make_run_id(identity)
+        run = Run(
+            run_id,
+            card,
+            eval_class.name,
+            eval_class.version,
+            config,
+            seed,
+            model,
+            revision,
+            data,
+            source,
+            self.suite.dtype,
+            other,
+        )
+        return run, problem
+
+    def text(self) -> str:
+        if self._text is None:
+            from hedgebench.data import open_text
+
+            self._text = open_text(self.suite.data, "eval").identity
+        return self._text
+
+    def revision(self, model: str) -> str | BadInput:
+        from hedgebench.models import check_model_name, model_revision
+
+        if model not in self._revisions:
+            try:
+                check_model_name(model)
+                self._revisions[model] = model_revision(model)
+            except BadInput as error:
+                self._revisions[model] = error
+        return self._revisions[model]
+
+
+def make_jobs(runs: list[Run], shares: dict[str, bool]) -> list[Job]:
+    """Put together the runs that share work, and order all so that what is shared is used at once.
+
+    Runs share where their eval says so and they agree in config, seed, model, text and hook point; a job holds at most `JOB_BYTES` of SAEs.
+    """
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in sorted(runs, key=_order):
+        card = run.checkpoint
+        key: tuple[Any, ...] = (
+            run.eval,
+            str(run.config),
+            run.seed,
+            run.model,
+            run.revision,
+            run.data,
+            run.dtype,
+            card.hook,
+            card.hook_head_index,
+        )
+        groups.setdefault(key if shares.get(run.eval) else (run.run_id,), []).append(run)
+    jobs = []
+    for group in groups.values():
+        batch: list[Run] = []
+        for run in group:
+            if batch and sum(_bytes(r) for r in [*batch, run]) > JOB_BYTES:
+                jobs.append(Job(tuple(batch)))
+                batch = []
+            batch.append(run)
+        jobs.append(Job(tuple(batch)))
+    return jobs
+
+
+def _order(run: Run) -> tuple[Any, ...]:
+    card = run.checkpoint
+    return (run.model is not None, run.model or "", card.hook or "", run.seed if run.seed is not None else -1, run.eval)
+
+
+def _bytes(run: Run) -> int:
+    return 2 * run.checkpoint.d_in * run.checkpoint.width * 4

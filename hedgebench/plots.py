@@ -1,0 +1,59 @@
+"""Draw the figures that evals declare. A figure is a function from rows to axes; this module knows none by name. No torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hedgebench.registry import find_evals
+from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+logger = logging.getLogger(__name__)
+
+
+def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
+    """Draw every figure whose eval has rows in the scores table, as PNG files.
+
+    Returns:
+        The files, `<eval>-<figure>.png`.
+
+    Raises:
+        BadInput: The folder cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    out, files = Path(out), []
+    present = set(scores["eval"])
+    for plugin in find_evals()[0].values():
+        if plugin.name not in present:
+            continue
+        for figure in plugin.object.figures:
+            canvas = FigureCanvasAgg(Figure(figsize=(7, 5), layout="constrained"))
+            axes = canvas.figure.add_subplot()
+            try:
+                figure.draw(scores, axes)
+            except Exception:
+                # One eval's faulty figure must not cost the others theirs.
+                logger.exception("figure %s of %s cannot be drawn", figure.name, plugin.name)
+                continue
+            files.append(_save(canvas, out / f"{plugin.name}-{figure.name}.png"))
+    return files
+
+
+def _save(canvas: object, file: Path) -> Path:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        with os.fdopen(handle, "wb") as opened:
+            canvas.figure.savefig(opened, format="png", dpi=150)  # type: ignore[attr-defined]
+        Path(temporary).replace(file)
+    except OSError as error:
+        raise BadInput(f"cannot write {file}: {error.strerror or error}") from error
+    return file

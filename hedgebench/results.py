@@ -1,0 +1,271 @@
+"""From records to tidy tables: one row is one number. No torch, and no knowledge of any eval."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.records import read_cards, read_json, read_record, write_text
+from hedgebench.saebench_output import EVAL_NAMES, is_saebench, metric_values
+from hedgebench.types import BadInput, Checkpoint
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+logger = logging.getLogger(__name__)
+
+SCORES = [
+    "sae",
+    "eval",
+    "metric",
+    "params",
+    "slice_by",
+    "slice_value",
+    "value",
+    "stderr",
+    "n",
+    "higher_is_better",
+    "chance",
+    "seed",
+    "architecture",
+    "loss",
+    "width",
+    "k",
+    "l0",
+    "train_seed",
+    "train_tokens",
+    "model",
+    "hook",
+    "layer",
+    "data",
+    "release",
+    "sae_id",
+    "digest",
+    "eval_version",
+    "config",
+    "run_id",
+    "source",
+]
+"""Columns of the scores table. Key: run_id, metric, params, slice_by, slice_value."""
+RUNS = ["run_id", "sae", "eval", "seed", "status", "error", "seconds", "peak_mb", "started_at", "versions"]
+"""Columns of the runs table."""
+
+_WHOLE = ("n", "seed", "width", "train_seed", "train_tokens", "layer", "eval_version")
+_FLOAT = ("value", "stderr", "chance", "k", "l0", "seconds", "peak_mb", "started_at")
+_CARD = (
+    "architecture",
+    "loss",
+    "width",
+    "k",
+    "l0",
+    "train_seed",
+    "train_tokens",
+    "model",
+    "hook",
+    "layer",
+    "release",
+    "sae_id",
+    "digest",
+)
+
+
+def read_results(folder: str | Path) -> DataFrame:
+    """The scores table of a results folder: HedgeBench's records, and SAEBench's own output files.
+
+    Raises:
+        BadInput: No such folder.
+    """
+    return _frame(list(_score_rows(Path(folder))), SCORES)
+
+
+def read_runs(folder: str | Path) -> DataFrame:
+    """The runs table of a results folder, failed and skipped runs included.
+
+    Raises:
+        BadInput: No such folder.
+    """
+    folder = Path(folder)
+    names = _names(_cards(folder))
+    rows = []
+    for record in _ours(folder):
+        ours = record["hedgebench"]
+        row = {key: ours.get(key) for key in RUNS}
+        rows.append(row | {"sae": names.get(ours["digest"], ours["digest"]), "versions": _text(ours["versions"])})
+    return _frame(rows, RUNS)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such results folder")
+    yield from (p for p in sorted(folder.rglob("*.json")) if p.parent.name != "checkpoints")
+
+
+def _ours(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in _files(folder):
+        record = read_record(path)
+        if record is not None:
+            yield record
+
+
+def _cards(folder: Path) -> dict[str, Checkpoint]:
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such results folder")
+    return read_cards(folder)
+
+
+def _names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
+    """A readable name for each digest; where two SAEs share one, both get the start of their digest."""
+    count: dict[str, int] = {}
+    for card in cards.values():
+        count[card.name] = count.get(card.name, 0) + 1
+    return {d: c.name if count[c.name] == 1 else f"{c.name}~{d[:6]}" for d, c in cards.items()}
+
+
+def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    cards = _cards(folder)
+    names = _names(cards)
+    for path in _files(folder):
+        record = read_record(path)
+        if record is not None:
+            yield from _our_rows(record, cards, names)
+            continue
+        data = read_json(path)
+        if is_saebench(data):
+            yield from _saebench_rows(data)
+        else:
+            logger.warning(
+                "%s is neither a whole record of HedgeBench nor an output of SAEBench that can be read; left out", path
+            )
+
+
+def _our_rows(
+    record: Mapping[str, Any], cards: Mapping[str, Checkpoint], names: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    ours = record["hedgebench"]
+    card = cards.get(ours["digest"])
+    common: dict[str, Any] = {key: getattr(card, key) for key in _CARD} if card else {"digest": ours["digest"]}
+    common |= {
+        "sae": names.get(ours["digest"], ours["digest"]),
+        "eval": ours["eval"],
+        "seed": ours["seed"],
+        "model": ours["model"] or common.get("model"),
+        "data": ours["data"],
+        "eval_version": ours["eval_version"],
+        "config": _text(ours["config"]),
+        "run_id": ours["run_id"],
+        "source": "hedgebench",
+    }
+    for score in ours["scores"]:
+        yield {**common, **score}
+
+
+def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of one SAEBench output file: what it says of its SAE, and its numbers under our names."""
+    config = data.get("sae_cfg_dict") or {}
+    eval_config = data.get("eval_config") or {}
+    release, sae_id = data.get("sae_lens_release_id"), data.get("sae_lens_id")
+    metadata = config.get("metadata")
+    meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else config
+    name = EVAL_NAMES[data["eval_type_id"]]
+    directions = _directions(name)
+    common = {
+        "sae": f"{release}:{sae_id}",
+        "eval": name,
+        "params": "",
+        "slice_by": "all",
+        "slice_value": "all",
+        "seed": eval_config.get("random_seed"),
+        "architecture": meta.get("training_architecture") or config.get("architecture"),
+        "width": config.get("d_sae"),
+        "train_tokens": config.get("training_tokens"),
+        "model": eval_config.get("model_name") or meta.get("model_name"),
+        "hook": meta.get("hook_name"),
+        "layer": meta.get("hook_layer"),
+        "data": eval_config.get("dataset"),
+        "release": release,
+        "sae_id": sae_id,
+        "config": _text(eval_config),
+        "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
+        "source": "saebench",
+    }
+    for metric, value in metric_values(data):
+        yield {**common, "metric": metric, "value": value, "higher_is_better": directions.get(metric)}
+
+
+def _directions(eval_name: str) -> dict[str, bool | None]:
+    from hedgebench.registry import get_eval
+
+    try:
+        return {m.name: m.higher_is_better for m in get_eval(eval_name).metrics}
+    except BadInput:
+        return {}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> DataFrame:
+    """A frame with fixed columns and types, in a fixed order of rows."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=columns)
+    for column in columns:
+        if column in _WHOLE:
+            frame[column] = pd.to_numeric(frame[column], errors="coerce").astype("Int64")
+        elif column in _FLOAT:
+            frame[column] = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+        elif column == "higher_is_better":
+            frame[column] = frame[column].astype("boolean")
+        else:
+            frame[column] = frame[column].astype("string")
+    order = [c for c in ("eval", "sae", "seed", "run_id") if c in columns]
+    return frame.sort_values(order, kind="stable", ignore_index=True)
+
+
+def write_table(frame: DataFrame, file: str | Path) -> Path:
+    """Write a table to .csv or .parquet, whole or not at all.
+
+    Raises:
+        BadInput: Another suffix, or the file cannot be written.
+    """
+    file = Path(file)
+    if file.suffix == ".csv":
+        write_text(file, frame.to_csv(index=False))
+    elif file.suffix == ".parquet":
+        temporary = file.with_name(f".{file.name}.part")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            frame.to_parquet(temporary, index=False)
+            temporary.replace(file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise BadInput(f"cannot write {file}: {error.strerror or error}") from error
+    else:
+        raise BadInput(f"{file}: a table is written as .csv or .parquet")
+    return file
+
+
+def headline(scores: DataFrame, n_metrics: int = 6) -> str:
+    """The first metrics of each eval, one line per SAE: mean over seeds, ± their standard deviation where there are several."""
+    import pandas as pd
+
+    blocks = []
+    whole = scores[(scores["slice_by"] == "all") & (scores["params"] == "")]
+    for name, rows in whole.groupby("eval", sort=True):
+        metrics = list(dict.fromkeys(rows["metric"]))[:n_metrics]
+        n_seeds = rows["seed"].nunique()
+        cells = rows[rows["metric"].isin(metrics)].groupby(["sae", "metric"], sort=True)["value"].agg(["mean", "std"])
+        text = cells.apply(lambda c: f"{c['mean']:.4g}" + (f" ±{c['std']:.1g}" if pd.notna(c["std"]) else ""), axis=1)
+        table = text.unstack("metric").reindex(columns=metrics).fillna("")  # noqa: PD010 - nothing is aggregated
+        table.columns.name, table.index.name = None, None
+        seeds = (
+            f"mean ± SD over {n_seeds} evaluation seeds"
+            if n_seeds > 1
+            else ("1 evaluation seed" if n_seeds else "nothing drawn")
+        )
+        blocks.append(f"{name} ({seeds})\n{table.to_string()}")
+    return "\n\n".join(blocks)

@@ -1,0 +1,201 @@
+"""Carry out a plan: skip what is done, hand jobs to worker processes, write a record for each run as it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from hedgebench.plan import Plan, make_jobs
+from hedgebench.records import Outcome, build_record, read_record, record_path, write_card, write_record
+from hedgebench.session import Job, Session
+from hedgebench.types import Run
+from hedgebench.worker import Worker, WorkerDied
+
+logger = logging.getLogger(__name__)
+
+
+class Place(Protocol):
+    """Somewhere a job can be carried out: this process, or a worker."""
+
+    def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
+        """Yield (run_id, outcome) for the job's runs; raise `WorkerDied` where the place itself gave way."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Here:
+    """This process: for SAE objects in memory. A crash of an eval's native code takes the process along, and no time limit holds."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:  # noqa: ARG002
+        """See `Place`."""
+        yield from self.session.carry_out(job, progress)
+
+    def close(self) -> None:
+        """See `Place`."""
+
+
+@dataclass
+class Summary:
+    """What came of a plan."""
+
+    total: int = 0
+    done_before: int = 0
+    ok: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(run, reason) of runs that cannot be measured."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """(run, error), whether it failed now or in an earlier session."""
+
+
+def pending_runs(plan: Plan, out: Path, *, retry_failed: bool = False, force: bool = False) -> list[Run]:
+    """The runs of a plan that have no record yet (or whose record says failed, with `retry_failed`; or all, with `force`)."""
+    if force:
+        return list(plan.runs)
+    pending = []
+    for run in plan.runs:
+        path = record_path(out, run.eval, run.run_id)
+        record = read_record(path)
+        if record is None and path.exists():
+            logger.warning("%s is no whole record: set aside as .damaged, and the run is made again", path)
+            path.replace(path.with_suffix(".damaged"))
+        if record is None or (retry_failed and record["hedgebench"]["status"] == "failed"):
+            pending.append(run)
+    return pending
+
+
+def execute(
+    plan: Plan,
+    pending: list[Run],
+    out: Path,
+    places: Iterable[Place],
+) -> Summary:
+    """Carry out the pending runs of a plan on the given places, and write their records.
+
+    One failing run never stops the others. A job whose worker dies is taken apart, and its runs are tried one by one.
+
+    Raises:
+        BadInput: The results folder cannot be written.
+    """
+    batch = _Batch(plan, out, len(pending))
+    for run in plan.runs:
+        write_card(out, run.checkpoint)
+    batch.give_up(pending)
+    jobs = deque(make_jobs([r for r in pending if r.run_id not in plan.unreadable], plan.shares))
+    threads = [threading.Thread(target=batch.serve, args=(place, jobs), daemon=True) for place in places]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():  # a bare join would not let Ctrl-C in
+                thread.join(0.2)
+    finally:
+        jobs.clear()
+        batch.bar.close()
+    if batch.error is not None:
+        raise batch.error
+    return summarise(plan, out, done_before=len(plan.runs) - len(pending))
+
+
+class _Batch:
+    """The state that the threads of one `execute` share."""
+
+    def __init__(self, plan: Plan, out: Path, n_pending: int) -> None:
+        self.plan, self.out = plan, out
+        self.lock = threading.Lock()
+        self.error: BaseException | None = None
+        self.bar = tqdm(total=n_pending, unit="run", desc=plan.name, smoothing=0, disable=n_pending == 0)
+        self.finished = 0
+        self.partial: dict[int, float] = {}
+
+    def write(self, run: Run, outcome: Outcome) -> None:
+        record = build_record(run, outcome)
+        with self.lock:
+            write_record(self.out, record)
+            self.finished += 1
+            if outcome.status != "ok":
+                self.bar.write(f"{outcome.status}: {run_name(run)}: {outcome.error}")
+
+    def show(self, place: Place, amount: float) -> None:
+        """Runs finished, and the share of those under way."""
+        with self.lock:
+            self.partial[id(place)] = amount
+            self.bar.n = round(self.finished + sum(self.partial.values()), 1)
+            self.bar.refresh()
+
+    def give_up(self, pending: list[Run]) -> None:
+        """Record the runs on SAEs that cannot be loaded."""
+        for run in pending:
+            if run.run_id in self.plan.unreadable:
+                self.write(run, Outcome("failed", self.plan.unreadable[run.run_id], started_at=time.time()))
+
+    def serve(self, place: Place, jobs: deque[Job]) -> None:
+        """Take jobs until there are none. Whatever the harness itself raises ends the batch and is raised in the caller."""
+        try:
+            while True:
+                try:
+                    job = jobs.popleft()
+                except IndexError:
+                    return
+                self.bar.set_postfix_str(job.first.eval, refresh=False)
+                self.carry_out(place, job, jobs)
+        except BaseException as error:
+            self.error = self.error or error
+            jobs.clear()
+        finally:
+            place.close()
+
+    def carry_out(self, place: Place, job: Job, jobs: deque[Job]) -> None:
+        open_runs = {run.run_id: run for run in job.runs}
+        size = len(job.runs)
+        self.show(place, 0.0)
+        try:
+            limit = self.plan.time_limit * size
+            for run_id, outcome in place.carry_out(job, limit, lambda fraction: self.show(place, fraction * size)):
+                self.write(open_runs.pop(run_id), outcome)
+        except WorkerDied as died:
+            if size > 1:
+                # Which of the runs brought the worker down is not known: each gets a chance of its own.
+                jobs.extendleft(Job((run,)) for run in reversed(open_runs.values()))
+            else:
+                for run in open_runs.values():
+                    self.write(run, Outcome("failed", str(died), started_at=time.time()))
+        self.show(place, 0.0)
+
+
+def run_name(run: Run) -> str:
+    """A run, as messages name it."""
+    return f"{run.eval} on {run.checkpoint.name}" + (f", seed {run.seed}" if run.seed is not None else "")
+
+
+def summarise(plan: Plan, out: Path, done_before: int) -> Summary:
+    """Read back what the plan's runs came to."""
+    summary = Summary(total=len(plan.runs), done_before=done_before)
+    for run in plan.runs:
+        record = read_record(record_path(out, run.eval, run.run_id))
+        if record is None:
+            continue
+        ours = record["hedgebench"]
+        if ours["status"] == "ok":
+            summary.ok += 1
+        else:
+            getattr(summary, ours["status"]).append((run_name(run), ours["error"]))
+    return summary
+
+
+def worker_places(n: int, device: str, out: Path) -> list[Place]:
+    """`n` worker processes that log into the results folder."""
+    return [Worker(device, out / "logs" / f"worker-{i}.log") for i in range(n)]

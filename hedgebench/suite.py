@@ -1,0 +1,238 @@
+"""Read a suite: which SAEs, which evals, which seeds. Every mistake is one line with its place and the nearest right word."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hedgebench.registry import nearest
+from hedgebench.types import BadInput
+
+_TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit")
+_SAE = ("path", "release", "ids", "controls", "like", "control", "tags", "name")
+_CONTROLS = ("random", "permuted")
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class SaeEntry:
+    """One line of `saes:`: references, or controls for the SAEs that other lines bring."""
+
+    where: str
+    """`file:line`, for messages."""
+    refs: tuple[str, ...] = ()
+    name: str | None = None
+    control: str | None = None
+    """The reference of the SAE that a grown one is compared with."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    controls: tuple[str, ...] = ()
+    like: str | None = None
+    """With `controls`: only for SAEs of this name, path or tag value."""
+
+
+@dataclass(frozen=True)
+class EvalEntry:
+    """One line of `evals:`: a name and its settings."""
+
+    where: str
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A whole suite, checked but not yet loaded."""
+
+    name: str
+    saes: tuple[SaeEntry, ...]
+    evals: tuple[EvalEntry, ...]
+    model: str | None = None
+    """None: each SAE's own model."""
+    data: str = "offline"
+    seeds: tuple[int, ...] = (0,)
+    dtype: str = "float32"
+    time_limit: float = 3600.0
+    """Seconds one run may take."""
+
+
+class _Map(dict[str, Any]):
+    """A YAML mapping that remembers the lines of its keys."""
+
+    line: int = 0
+    lines: dict[str, int]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader whose mappings remember their lines and refuse a key given twice."""
+
+
+def _construct_map(loader: _Loader, node: yaml.MappingNode) -> _Map:
+    loader.flatten_mapping(node)
+    found = _Map()
+    found.line, found.lines = node.start_mark.line + 1, {}
+    for key_node, value_node in node.value:
+        key = str(loader.construct_object(key_node, deep=True))
+        if key in found:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+        found[key] = loader.construct_object(value_node, deep=True)
+        found.lines[key] = key_node.start_mark.line + 1
+    return found
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_map)
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Read and check a suite file. Paths in it are relative to the file.
+
+    Raises:
+        BadInput: No such file, not YAML, or any unknown or wrong key or value.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot read the suite: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise BadInput(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, _Map):
+        raise BadInput(f"{path}: a suite is a mapping with the keys {', '.join(_TOP)}")
+    return _Reader(path).suite(data)
+
+
+class _Reader:
+    """Turns the parsed YAML of one file into a `Suite`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def wrong(self, line: int, text: str) -> BadInput:
+        return BadInput(f"{self.path}:{line}: {text}")
+
+    def suite(self, data: _Map) -> Suite:
+        self.keys(data, _TOP, "a suite")
+        for key in ("saes", "evals"):
+            if not isinstance(data.get(key), list) or not data[key]:
+                raise self.wrong(data.lines.get(key, data.line), f"{key!r} must be a list with at least one entry")
+        return Suite(
+            name=self.text(data, "name") or self.path.stem,
+            model=self.text(data, "model"),
+            data=self.data(self.text(data, "data") or "offline"),
+            dtype=self.choice(data, "dtype", "float32", _DTYPES),
+            time_limit=self.positive(data, "time_limit", 3600.0),
+            seeds=self.seeds(data),
+            saes=tuple(self.sae(entry, data.lines["saes"]) for entry in data["saes"]),
+            evals=tuple(self.eval(entry, data.lines["evals"]) for entry in data["evals"]),
+        )
+
+    def keys(self, data: _Map, known: tuple[str, ...], what: str) -> None:
+        for key in data:
+            if key not in known:
+                raise self.wrong(data.lines[key], f"{what} has no key {key!r}{nearest(key, known)}")
+
+    def text(self, data: _Map, key: str) -> str | None:
+        value = data.get(key)
+        if value is not None and not (isinstance(value, str) and value.strip()):
+            raise self.wrong(data.lines[key], f"{key!r} must be a text, not {value!r}")
+        return value
+
+    def choice(self, data: _Map, key: str, default: str, known: tuple[str, ...]) -> str:
+        value = data.get(key, default)
+        if value not in known:
+            raise self.wrong(data.lines[key], f"{key!r} is {value!r}{nearest(str(value), known)}")
+        return str(value)
+
+    def positive(self, data: _Map, key: str, default: float) -> float:
+        value = data.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise self.wrong(data.lines[key], f"{key!r} must be a number above 0, not {value!r}")
+        return float(value)
+
+    def data(self, value: str) -> str:
+        """A folder beside the suite is meant before a hub data set of the same name."""
+        beside = self.path.parent / value
+        return str(beside) if value != "offline" and beside.exists() else value
+
+    def seeds(self, data: _Map) -> tuple[int, ...]:
+        seeds = data.get("seeds", [0])
+        good = (
+            isinstance(seeds, list)
+            and seeds
+            and all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s < 2**63 for s in seeds)
+        )
+        if not good or len(set(seeds)) != len(seeds):
+            raise self.wrong(
+                data.lines["seeds"], f"'seeds' must be a list of different whole numbers from 0, not {seeds!r}"
+            )
+        return tuple(seeds)
+
+    def sae(self, entry: Any, line: int) -> SaeEntry:
+        if not isinstance(entry, _Map):
+            raise self.wrong(line, f"an entry of 'saes' is a mapping such as `path: FOLDER`, not {entry!r}")
+        self.keys(entry, _SAE, "an entry of 'saes'")
+        kinds = [key for key in ("path", "release", "controls") if key in entry]
+        if len(kinds) != 1:
+            raise self.wrong(entry.line, "an entry of 'saes' has exactly one of 'path', 'release', 'controls'")
+        tags = entry.get("tags") or {}
+        if not isinstance(tags, dict) or any(isinstance(v, (dict, list)) for v in tags.values()):
+            raise self.wrong(entry.lines["tags"], "'tags' must be a mapping from names to plain values")
+        where = f"{self.path}:{entry.line}"
+        if kinds == ["controls"]:
+            return SaeEntry(where, controls=self.controls(entry), like=self.text(entry, "like"), tags=tags)
+        refs = self.paths(entry) if kinds == ["path"] else self.release(entry)
+        control = self.text(entry, "control")
+        return SaeEntry(where, refs, self.text(entry, "name"), self.ref(control) if control else None, tags)
+
+    def controls(self, entry: _Map) -> tuple[str, ...]:
+        kinds = entry["controls"]
+        if not isinstance(kinds, list) or not kinds:
+            raise self.wrong(entry.lines["controls"], f"'controls' must be a list out of {', '.join(_CONTROLS)}")
+        for kind in kinds:
+            if kind not in _CONTROLS:
+                raise self.wrong(entry.lines["controls"], f"unknown control {kind!r}{nearest(str(kind), _CONTROLS)}")
+        return tuple(kinds)
+
+    def ref(self, ref: str) -> str:
+        """A reference as the suite means it: a path relative to the suite, or `release:sae_id` as it stands."""
+        path = Path(ref).expanduser()
+        beside = self.path.parent / path
+        return str(beside) if path.is_absolute() or beside.exists() or ":" not in ref else ref
+
+    def paths(self, entry: _Map) -> tuple[str, ...]:
+        pattern = self.text(entry, "path") or ""
+        full = self.ref(pattern)
+        if not glob.has_magic(pattern):
+            return (full,)
+        found = sorted(p for p in glob.glob(full, recursive=True) if Path(p).is_dir())  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if not found:
+            raise self.wrong(entry.lines["path"], f"no folder matches {pattern!r}")
+        return tuple(found)
+
+    def release(self, entry: _Map) -> tuple[str, ...]:
+        release, ids = self.text(entry, "release") or "", entry.get("ids")
+        ids = [ids] if isinstance(ids, str) else ids
+        if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
+            raise self.wrong(entry.line, "a 'release' needs 'ids': one SAE id or a list of them, `*` allowed")
+        return tuple(f"{release}:{i}" for i in ids)
+
+    def eval(self, entry: Any, line: int) -> EvalEntry:
+        if isinstance(entry, str):
+            return EvalEntry(f"{self.path}:{line}", entry)
+        if isinstance(entry, _Map) and len(entry) == 1:
+            (name, config), *_ = entry.items()
+            if config is None or isinstance(config, dict):
+                return EvalEntry(f"{self.path}:{entry.line}", name, dict(config or {}))
+        raise self.wrong(
+            getattr(entry, "line", line),
+            f"an entry of 'evals' is a name or `{{name: {{setting: value}}}}`, not {entry!r}",
+        )

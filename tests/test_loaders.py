@@ -1,0 +1,199 @@
+"""A checkpoint is loaded whole and left alone, or refused in one line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hedgebench import load_sae, read_checkpoint
+from hedgebench.checkpoint import describe, digest_of
+from hedgebench.loaders import load_raw, prepare
+from hedgebench.types import BadInput, Checkpoint
+
+
+def test_a_loaded_sae_has_unit_decoder_rows_and_computes_what_the_file_says(tmp_path: Path, save_sae: Callable[..., Path]):
+    folder = save_sae(tmp_path / "sae")
+    raw, sae = load_raw(folder), load_sae(folder)
+    x = torch.randn(40, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(sae.W_dec.norm(dim=-1), torch.ones(12))
+    torch.testing.assert_close(sae(x), raw(x))
+    assert torch.equal(sae.encode(x) != 0, raw.encode(x) != 0)
+    assert not any(p.requires_grad for p in sae.parameters()) and not sae.training
+
+
+def test_preparing_never_changes_the_sae_that_was_given(make_sae: Callable[..., Any]):
+    sae = make_sae()
+    before = {k: v.clone() for k, v in sae.state_dict().items()}
+    config = sae.cfg.to_dict()
+    prepare(sae, dtype="float64")
+    assert all(torch.equal(before[k], v) for k, v in sae.state_dict().items())
+    assert sae.cfg.to_dict() == config and sae.W_dec.requires_grad
+
+
+def test_a_training_sae_is_taken_in_its_inference_form():
+    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+
+    training = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=8, d_sae=12, k=3))
+    training.topk_threshold.fill_(0.05)
+    sae = prepare(training)
+    assert sae.cfg.architecture() == "jumprelu"
+    assert describe(sae, name="x").architecture == "batchtopk"
+    assert describe(sae, name="x").k == 3
+
+
+def test_a_topk_sae_whose_norms_cannot_be_folded_is_left_as_stored():
+    from sae_lens import SAE
+
+    sae = SAE.from_dict({"architecture": "topk", "d_in": 8, "d_sae": 12, "k": 3, "rescale_acts_by_decoder_norm": False})
+    torch.testing.assert_close(prepare(sae).W_dec, sae.W_dec, check_stride=False)
+
+
+def test_the_digest_names_content_and_nothing_else(tmp_path: Path, save_sae: Callable[..., Path], make_sae: Callable[..., Any]):
+    one, two = save_sae(tmp_path / "one"), save_sae(tmp_path / "two", note="another label")
+    other = save_sae(tmp_path / "three", seed=1)
+    elsewhere = save_sae(tmp_path / "four", hook="blocks.0.hook_resid_post")
+    assert read_checkpoint(one).digest == read_checkpoint(two).digest == digest_of(make_sae())
+    assert len({read_checkpoint(p).digest for p in (one, other, elsewhere)}) == 3
+
+
+def test_half_precision_files_have_the_digest_of_the_sae_they_load_as(tmp_path: Path, save_sae: Callable[..., Path]):
+    folder = save_sae(tmp_path / "sae")
+    file = folder / "sae_weights.safetensors"
+    save_file({k: v.half() for k, v in load_file(file).items()}, file)
+    sae = load_raw(folder)
+    assert sae.W_dec.dtype == torch.float32
+    assert digest_of(sae) == read_checkpoint(folder).digest
+
+
+def test_the_card_tells_what_the_checkpoint_says_of_itself(tmp_path: Path, save_sae: Callable[..., Path]):
+    details = {"k": 20, "matryoshka_widths": [4, 12]}
+    folder = save_sae(
+        tmp_path / "sae",
+        training_architecture="matryoshka_batchtopk",
+        training_architecture_details=details,
+        reconstruction_loss="snap",
+        train_seed=3,
+        train_tokens=1000,
+    )
+    card = read_checkpoint(folder)
+    assert (card.name, card.architecture, card.loss, card.width, card.d_in) == ("sae", "matryoshka_batchtopk", "snap", 12, 8)
+    assert (card.k, card.prefixes, card.train_seed, card.train_tokens) == (20, (4, 12), 3, 1000)
+    assert (card.model, card.hook, card.layer) == ("tiny", "blocks.1.hook_resid_post", 1)
+    assert Checkpoint.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+
+
+def test_tags_override_what_the_checkpoint_says(tmp_path: Path, save_sae: Callable[..., Path]):
+    card = read_checkpoint(save_sae(tmp_path / "sae", reconstruction_loss="mse"), tags={"loss": "snap", "run": "b"})
+    assert card.loss == "snap" and card.tags == {"loss": "snap", "run": "b"}
+
+
+def _truncate(folder: Path) -> None:
+    file = folder / "sae_weights.safetensors"
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def _poison(folder: Path, value: float) -> None:
+    file = folder / "sae_weights.safetensors"
+    weights = load_file(file)
+    weights["W_enc"][0, 0] = value
+    save_file(weights, file)
+
+
+def _pickle_instead(folder: Path) -> None:
+    (folder / "sae_weights.safetensors").unlink()
+    (folder / "ae.pt").write_bytes(pickle.dumps(Bomb()))
+
+
+class Bomb:
+    """Unpickling it would be noticed."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code from a checkpoint was run')",))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "not a whole safetensors file"),
+        (lambda f: _poison(f, float("nan")), "1 of 96 values of W_enc are NaN or infinite"),
+        (lambda f: _poison(f, float("inf")), "NaN or infinite"),
+        (lambda f: (f / "cfg.json").unlink(), "no cfg.json"),
+        (lambda f: (f / "cfg.json").write_text("{"), "not valid JSON"),
+        (lambda f: (f / "cfg.json").write_text("[]"), "expected a JSON object"),
+        (lambda f: (f / "sae_weights.safetensors").write_bytes(b""), "not a whole safetensors file"),
+        (_pickle_instead, "ae.pt is pickled and is not opened"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_line(
+    tmp_path: Path, save_sae: Callable[..., Path], damage: Callable[[Path], object], message: str
+):
+    folder = save_sae(tmp_path / "sae")
+    damage(folder)
+    with pytest.raises(BadInput, match=message) as caught:
+        load_sae(folder)
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"d_sae": 13}, r"has shape .*, but cfg.json \(d_in 8, d_sae 13\)"),
+        ({"d_sae": 10**9, "d_in": 10**6}, "asks for"),
+        ({"d_in": "8"}, "d_in must be a whole number"),
+        ({"d_in": -8}, "d_in must be a whole number"),
+        ({"d_sae": None}, "d_sae must be a whole number"),
+        ({"architecture": "jumpreelu"}, "did you mean 'jumprelu'"),
+        ({"architecture": "transcoder"}, "evaluates SAEs only"),
+        ({"metadata": 3}, "metadata must be a JSON object"),
+    ],
+)
+def test_a_config_that_disagrees_is_refused_before_memory_is_taken(
+    tmp_path: Path, save_sae: Callable[..., Path], edit_config: Callable[..., None], changes: dict[str, Any], message: str
+):
+    folder = save_sae(tmp_path / "sae")
+    edit_config(folder, **changes)
+    with pytest.raises(BadInput, match=message):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize("ref", ["nowhere", "./no:where", "gpt2-small-res-jbb:blocks.7.hook_resid_pree", "gpt2-smal-res-jb:blocks.7.hook_resid_pre"])
+def test_a_reference_that_names_nothing_is_refused(ref: str):
+    with pytest.raises(BadInput, match="no such folder|did you mean"):
+        load_sae(ref)
+
+
+def test_a_package_can_bring_a_loader(plugin: Callable[..., Path], make_sae: Callable[..., Any]):
+    plugin(
+        """
+        def load(ref):
+            if not ref.startswith("zoo:"):
+                return None
+            from sae_lens import SAE
+            return SAE.from_dict({"architecture": "standard", "d_in": 4, "d_sae": 6})
+        """,
+        group="hedgebench.loaders",
+        a_zoo="load",
+    )
+    assert load_sae("zoo:lion").cfg.d_sae == 6
+
+
+def test_a_release_is_loaded_through_saelens(monkeypatch: pytest.MonkeyPatch, make_sae: Callable[..., Any]):
+    import sae_lens
+
+    asked = []
+
+    def from_pretrained(release: str, sae_id: str, device: str) -> Any:
+        asked.append((release, sae_id))
+        return make_sae()
+
+    monkeypatch.setattr(sae_lens.SAE, "from_pretrained", from_pretrained)
+    card = read_checkpoint("gpt2-small-res-jb:blocks.7.hook_resid_pre")
+    assert asked == [("gpt2-small-res-jb", "blocks.7.hook_resid_pre")]
+    assert (card.release, card.sae_id) == asked[0]

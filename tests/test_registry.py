@@ -1,0 +1,125 @@
+"""Evals come in by entry point; what is wrong with one is said in a line and stays with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hedgebench.eval import Eval
+from hedgebench.registry import InvalidPlugin, check_eval, find_evals, get_eval, make_config
+from hedgebench.types import BadInput, Metric
+
+GOOD = """
+    from dataclasses import dataclass
+    from hedgebench import Eval, Metric, Score
+
+    class Answer(Eval):
+        name, version, draws = "answer", 1, False
+        metrics = (Metric("answer", "the answer"),)
+
+        def run(self, ctx, cfg):
+            yield Score("answer", 42.0)
+"""
+
+
+class Fine(Eval):
+    name, version = "fine", 1
+    metrics = (Metric("a", "a"),)
+
+    def run(self, ctx, cfg):
+        yield from ()
+
+
+def test_the_built_in_evals_are_found_and_none_is_broken():
+    evals, broken = find_evals()
+    assert {"decoder_bias", "bias_alignment", "saebench_core"} <= set(evals)
+    assert not broken
+    assert all(evals[n].package == "hedgebench" for n in ("decoder_bias", "saebench_core"))
+
+
+def test_a_third_party_package_adds_an_eval(plugin: Callable[..., Path]):
+    plugin(GOOD, answer="Answer")
+    assert get_eval("answer").version == 1
+
+
+def test_a_plugin_that_fails_to_import_is_listed_with_its_package_and_error_and_breaks_nothing_else(plugin: Callable[..., Path]):
+    plugin("raise RuntimeError('no GPU here')", shaky="Nothing")
+    evals, broken = find_evals()
+    (found,) = [b for b in broken if b.name == "shaky"]
+    assert "no GPU here" in found.error and found.package.startswith("plugin_")
+    assert "decoder_bias" in evals
+    with pytest.raises(BadInput, match="is broken: RuntimeError: no GPU here"):
+        get_eval("shaky")
+
+
+def test_two_packages_with_one_name_the_second_is_broken_and_says_whose_the_name_is(plugin: Callable[..., Path]):
+    plugin(GOOD, answer="Answer")
+    plugin(GOOD, answer="Answer")
+    evals, broken = find_evals()
+    assert "answer" in evals
+    assert any(b.name == "answer" and "taken by package" in b.error for b in broken)
+
+
+def test_an_unknown_eval_gets_the_nearest_right_name():
+    with pytest.raises(BadInput, match="did you mean 'decoder_bias'"):
+        get_eval("decoder_bais")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "other"}, "registered as 'fine'"),
+        ({"version": 0}, "whole number from 1"),
+        ({"version": True}, "whole number from 1"),
+        ({"needs": {"sae", "gpu"}}, "'gpu'"),
+        ({"metrics": ()}, "tuple of Metric"),
+        ({"metrics": (Metric("a", "x"), Metric("a", "y"))}, "distinct names"),
+        ({"run": Eval.run}, "overrides neither"),
+        ({"run": lambda self, ctx: iter(())}, r"must take \(self, ctx, cfg\), found \(self, ctx\)"),
+        ({"Config": dict}, "frozen dataclass"),
+    ],
+)
+def test_a_malformed_eval_is_refused_with_what_was_found(changes: dict[str, object], message: str):
+    with pytest.raises(InvalidPlugin, match=message):
+        check_eval("fine", type("Bad", (Fine,), changes))
+
+
+def test_a_config_must_be_frozen_and_have_defaults():
+    @dataclass
+    class Loose:
+        a: int = 1
+
+    @dataclass(frozen=True)
+    class Bare:
+        a: int
+
+    with pytest.raises(InvalidPlugin, match="must be frozen"):
+        check_eval("fine", type("Bad", (Fine,), {"Config": Loose}))
+    with pytest.raises(InvalidPlugin, match="needs a default; without one: a"):
+        check_eval("fine", type("Bad", (Fine,), {"Config": Bare}))
+
+
+def test_settings_are_checked_by_name_and_type():
+    core = get_eval("saebench_core")
+    assert make_config(core, {"n_batches": 3}).n_batches == 3
+    with pytest.raises(BadInput, match="did you mean 'n_batches'"):
+        make_config(core, {"n_batchs": 3})
+    with pytest.raises(BadInput, match="'n_batches' must be int, not 'three'"):
+        make_config(core, {"n_batches": "three"})
+
+
+def test_listing_needs_neither_torch_nor_pandas():
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'pandas', 'sae_lens', 'sae_bench', 'transformers', 'numpy'): sys.modules[name] = None\n"
+        "from hedgebench.cli import main\n"
+        "sys.exit(main(['list']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "saebench_core" in done.stdout and "BROKEN" not in done.stdout
