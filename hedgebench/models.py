@@ -1,79 +1,191 @@
-"""Language models with hooks: offline names, local Hugging Face folders, TransformerLens names and hub names, one loader."""
+"""Language models with hooks: an offline name, a local Hugging Face folder, a TransformerLens name or a hub name."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
+import importlib.util
 import io
-import shutil
-import tempfile
+import logging
+import re
+import runpy
 import warnings
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hedgebench.compat import prepare
-from hedgebench.offline import OFFLINE_MODELS, offline_folder
+from hedgebench.digest import folder_digest
+from hedgebench.offline import OFFLINE_MODELS, offline_folder, offline_revision
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
-    import torch
     from transformer_lens import HookedTransformer
 
-MAX_CONTEXT = 4096
-"""Longest sequence a model read from a folder takes: TransformerLens keeps rotary tables of this length for every layer."""
+logger = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
 def load_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> HookedTransformer:
-    """A frozen model in eval mode whose logits are Hugging Face's: no weight is folded, centred or rescaled."""
-    prepare()
-    if name in OFFLINE_MODELS:
-        return _freeze(_from_folder(offline_folder(name), name, device, dtype))
-    if Path(name).is_dir():
-        return _freeze(_from_folder(Path(name), Path(name).resolve().name, device, dtype))
-    raise BadInput(f"unknown model {name!r}")
+    """Load a frozen model in eval mode, with its tokenizer.
 
+    Nothing is folded, centred or rescaled: the activations and logits are those of the Hugging Face model. The hook points
+    have TransformerLens's names, wherever the model comes from. What is already on this machine is read without any
+    network call.
 
-def _from_folder(folder: Path, name: str, device: str, dtype: str) -> HookedTransformer:
-    import torch
-    from transformer_lens import HookedTransformer
-    from transformer_lens import loading_from_pretrained as loading
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    Args:
+        name: An offline name (`smollm2-135m`), a local folder as Hugging Face saves it, a name or alias known to
+            TransformerLens (`gpt2`), or a Hugging Face name (`org/name`).
+        device: Torch device of the result.
+        dtype: `float32`, `bfloat16`, `float16` or `float64`.
 
-    precision: torch.dtype = getattr(torch, dtype)
-    tokenizer = AutoTokenizer.from_pretrained(folder, add_bos_token=True, local_files_only=True)
-    hf_model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=precision, local_files_only=True, use_safetensors=True
-    )
-    cfg = _config(folder, hf_model, device, precision)
-    cfg.model_name, cfg.tokenizer_name = name, str(folder)
-    model = HookedTransformer(cfg, tokenizer, move_to_device=False)
-    state = loading.get_pretrained_state_dict(str(folder), cfg, hf_model, dtype=precision)
-    model.load_and_process_state_dict(
-        state,
-        fold_ln=False,
-        center_writing_weights=False,
-        center_unembed=False,
-        fold_value_biases=False,
-        refactor_factored_attn_matrices=False,
-    )
-    model.move_model_modules_to_device()
-    return model
-
-
-def _config(folder: Path, hf_model: Any, device: str, dtype: torch.dtype) -> Any:
-    """TransformerLens's configuration for a folder.
-
-    TransformerLens guesses the architecture from words in the *path* ("llama", "gemma") before it reads the
-    configuration, so it is shown a copy of the configuration in a folder whose name says nothing.
+    Raises:
+        BadInput: The name is unknown, a file is missing or broken, TransformerLens cannot express the architecture, or the
+            hub cannot be reached.
     """
-    from transformer_lens import loading_from_pretrained as loading
+    check_model_name(name)
+    if dtype not in DTYPES:
+        raise BadInput(f"unknown dtype {dtype!r}; use one of {', '.join(DTYPES)}")
+    prepare()
+    from hedgebench.convert import hooked_from_hugging_face
 
-    n_ctx = min(getattr(hf_model.config, "max_position_embeddings", MAX_CONTEXT), MAX_CONTEXT)
-    with tempfile.TemporaryDirectory(prefix="config-") as neutral:
-        shutil.copy(folder / "config.json", neutral)
-        return loading.get_pretrained_model_config(
-            neutral, hf_cfg=hf_model.config.to_dict(), device=device, dtype=dtype, n_ctx=n_ctx
-        )
-
-
-def _freeze(model: HookedTransformer) -> HookedTransformer:
+    try:
+        if name in OFFLINE_MODELS:
+            model = hooked_from_hugging_face(str(offline_folder(name)), name, device, dtype)
+        elif (folder := _folder(name)) is not None:
+            model = hooked_from_hugging_face(str(folder), folder.resolve().name, device, dtype)
+        else:
+            with _hub(name):
+                official = _transformer_lens_names().get(name.lower())
+                if official is not None:
+                    model = _from_transformer_lens(official, device, dtype)
+                else:
+                    model = hooked_from_hugging_face(name, name.split("/")[-1], device, dtype)
+    except BadInput:
+        raise
+    except (
+        Exception
+    ) as error:  # upstream raises nearly every type for a file that is missing, cut short or of another kind
+        raise BadInput(f"model {name!r} cannot be loaded: {_one_line(error)}") from error
     return model.eval().requires_grad_(False)
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name that no model can have, at once and without the network.
+
+    Raises:
+        BadInput: The name is neither an installed offline name, nor a model's folder, nor known to TransformerLens, nor of
+            the form `org/name`. The line names the nearest right ones.
+    """
+    if name in OFFLINE_MODELS:
+        offline_revision(name)
+        return
+    if _folder(name) is not None or name.lower() in _transformer_lens_names():
+        return
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise BadInput(f"{name}: not a model's folder, there is no config.json in it")
+    if path.exists():
+        raise BadInput(f"{name}: a model is given by its folder, and this is a file")
+    if name.startswith((".", "/", "~")):
+        raise BadInput(f"{name}: no such folder")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise BadInput(f"unknown model {name!r}{_nearest(name)}")
+
+
+def model_revision(name: str) -> str:
+    """What decides a model's numbers besides its name, for run ids; the model itself is not loaded.
+
+    For an offline model the package version and conversion recipe; for a folder a hash of its contents; for a hub model the
+    commit in the local cache, else the hub's present one (the only case that asks the network), else `main`.
+
+    Raises:
+        BadInput: As `check_model_name`.
+    """
+    check_model_name(name)
+    if name in OFFLINE_MODELS:
+        return offline_revision(name)
+    if (folder := _folder(name)) is not None:
+        return folder_digest(folder)
+    repo = _transformer_lens_names().get(name.lower(), name)
+    return _cached_commit(repo) or _hub_commit(repo) or "main"
+
+
+def _folder(name: str) -> Path | None:
+    path = Path(name).expanduser()
+    return path if (path / "config.json").is_file() else None
+
+
+@cache
+def _transformer_lens_names() -> dict[str, str]:
+    """Every name and alias, in lower case, with the official name it stands for.
+
+    The list is read out of its file: importing TransformerLens takes seconds.
+    """
+    spec = importlib.util.find_spec("transformer_lens")
+    if spec is None or spec.origin is None:
+        return {}
+    lists = runpy.run_path(str(Path(spec.origin).with_name("supported_models.py")))
+    aliases = {alias.lower(): name for name, others in lists["MODEL_ALIASES"].items() for alias in others}
+    return {**aliases, **{name.lower(): name for name in lists["OFFICIAL_MODEL_NAMES"]}}
+
+
+def _nearest(name: str) -> str:
+    """A "; did you mean ...?" clause, by the last part of the names too, so that a forgotten organisation is found."""
+    known = {**{n.lower(): n for n in OFFLINE_MODELS}, **_transformer_lens_names()}
+    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.55)
+    if close:
+        return f"; did you mean {' or '.join(dict.fromkeys(repr(known[n]) for n in close))}?"
+    return "; give a folder, a Hugging Face name (org/name), a TransformerLens name (gpt2) or 'smollm2-135m'"
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _hub(name: str) -> Iterator[None]:
+    """Keep the libraries off the network while they read a model that is in the local cache."""
+    from huggingface_hub import constants
+
+    repo = _transformer_lens_names().get(name.lower(), name)
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or _cached_commit(repo) is not None
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _cached_commit(repo: str) -> str | None:
+    """The commit of a model whose configuration and weights are in the local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo, "config.json")
+    if not isinstance(config, str):
+        return None
+    snapshot = Path(config).parent
+    return snapshot.name if any(f.suffix in (".safetensors", ".bin", ".pth") for f in snapshot.rglob("*")) else None
+
+
+def _hub_commit(repo: str) -> str | None:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(repo, timeout=10).sha
+    except Exception as error:
+        logger.debug("the hub does not tell the commit of %s: %s", repo, error)
+        return None
+
+
+def _from_transformer_lens(official: str, device: str, dtype: str) -> HookedTransformer:
+    from transformer_lens import HookedTransformer
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return HookedTransformer.from_pretrained_no_processing(official, device=device, dtype=dtype)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
