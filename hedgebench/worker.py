@@ -88,7 +88,7 @@ class Worker:
 
     def _epitaph(self, process: subprocess.Popen[str]) -> str:
         code = process.wait()
-        self._process = None
+        self.close()
         if code < 0:
             why = f"the worker process was ended by {signal.Signals(-code).name}"
             why += " (out of memory?)" if -code == signal.SIGKILL else ""
@@ -110,6 +110,10 @@ class Worker:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
 
 
 def _pump(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:

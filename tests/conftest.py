@@ -25,7 +25,9 @@ def _compatible_imports() -> None:
 def make_sae() -> Callable[..., Any]:
     """A JumpReLU SAE with random weights: three different sizes, so that no transpose hides."""
 
-    def make(seed: int = 0, d_in: int = 8, d_sae: int = 12, hook: str | None = "blocks.1.hook_resid_post", **metadata: Any) -> Any:
+    def make(
+        seed: int = 0, d_in: int = 8, d_sae: int = 12, hook: str | None = "blocks.1.hook_resid_post", **metadata: Any
+    ) -> Any:
         import torch
         from sae_lens import SAE
 

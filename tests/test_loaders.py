@@ -18,7 +18,9 @@ from hedgebench.loaders import load_raw, prepare
 from hedgebench.types import BadInput, Checkpoint
 
 
-def test_a_loaded_sae_has_unit_decoder_rows_and_computes_what_the_file_says(tmp_path: Path, save_sae: Callable[..., Path]):
+def test_a_loaded_sae_has_unit_decoder_rows_and_computes_what_the_file_says(
+    tmp_path: Path, save_sae: Callable[..., Path]
+):
     folder = save_sae(tmp_path / "sae")
     raw, sae = load_raw(folder), load_sae(folder)
     x = torch.randn(40, 8, generator=torch.Generator().manual_seed(1))
@@ -55,7 +57,9 @@ def test_a_topk_sae_whose_norms_cannot_be_folded_is_left_as_stored():
     torch.testing.assert_close(prepare(sae).W_dec, sae.W_dec, check_stride=False)
 
 
-def test_the_digest_names_content_and_nothing_else(tmp_path: Path, save_sae: Callable[..., Path], make_sae: Callable[..., Any]):
+def test_the_digest_names_content_and_nothing_else(
+    tmp_path: Path, save_sae: Callable[..., Path], make_sae: Callable[..., Any]
+):
     one, two = save_sae(tmp_path / "one"), save_sae(tmp_path / "two", note="another label")
     other = save_sae(tmp_path / "three", seed=1)
     elsewhere = save_sae(tmp_path / "four", hook="blocks.0.hook_resid_post")
@@ -83,7 +87,13 @@ def test_the_card_tells_what_the_checkpoint_says_of_itself(tmp_path: Path, save_
         train_tokens=1000,
     )
     card = read_checkpoint(folder)
-    assert (card.name, card.architecture, card.loss, card.width, card.d_in) == ("sae", "matryoshka_batchtopk", "snap", 12, 8)
+    assert (card.name, card.architecture, card.loss, card.width, card.d_in) == (
+        "sae",
+        "matryoshka_batchtopk",
+        "snap",
+        12,
+        8,
+    )
     assert (card.k, card.prefixes, card.train_seed, card.train_tokens) == (20, (4, 12), 3, 1000)
     assert (card.model, card.hook, card.layer) == ("tiny", "blocks.1.hook_resid_post", 1)
     assert Checkpoint.from_dict(json.loads(json.dumps(card.to_dict()))) == card
@@ -155,7 +165,11 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(
     ],
 )
 def test_a_config_that_disagrees_is_refused_before_memory_is_taken(
-    tmp_path: Path, save_sae: Callable[..., Path], edit_config: Callable[..., None], changes: dict[str, Any], message: str
+    tmp_path: Path,
+    save_sae: Callable[..., Path],
+    edit_config: Callable[..., None],
+    changes: dict[str, Any],
+    message: str,
 ):
     folder = save_sae(tmp_path / "sae")
     edit_config(folder, **changes)
@@ -163,9 +177,17 @@ def test_a_config_that_disagrees_is_refused_before_memory_is_taken(
         load_sae(folder)
 
 
-@pytest.mark.parametrize("ref", ["nowhere", "./no:where", "gpt2-small-res-jbb:blocks.7.hook_resid_pree", "gpt2-smal-res-jb:blocks.7.hook_resid_pre"])
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "nowhere",
+        "./no:where",
+        "gpt2-small-res-jbb:blocks.7.hook_resid_pree",
+        "gpt2-smal-res-jb:blocks.7.hook_resid_pre",
+    ],
+)
 def test_a_reference_that_names_nothing_is_refused(ref: str):
-    with pytest.raises(BadInput, match="no such folder|did you mean"):
+    with pytest.raises(BadInput, match=r"no such folder|did you mean"):
         load_sae(ref)
 
 

@@ -47,7 +47,9 @@ def test_a_third_party_package_adds_an_eval(plugin: Callable[..., Path]):
     assert get_eval("answer").version == 1
 
 
-def test_a_plugin_that_fails_to_import_is_listed_with_its_package_and_error_and_breaks_nothing_else(plugin: Callable[..., Path]):
+def test_a_plugin_that_fails_to_import_is_listed_with_its_package_and_error_and_breaks_nothing_else(
+    plugin: Callable[..., Path],
+):
     plugin("raise RuntimeError('no GPU here')", shaky="Nothing")
     evals, broken = find_evals()
     (found,) = [b for b in broken if b.name == "shaky"]
