@@ -1,0 +1,119 @@
+"""Standard errors against closed forms and against the bootstrap."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgebench.stats import jackknife, ratio_of_sums
+from hedgebench.types import CannotMeasure
+
+
+def correlated_units(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    den = generator.uniform(1, 5, n)
+    return 0.7 * den + generator.normal(0, 0.5, n), den
+
+
+def test_a_ratio_over_equal_units_is_the_mean_with_its_usual_standard_error():
+    num = np.array([1.0, 2.0, 4.0, 9.0])
+    value, stderr, n = ratio_of_sums(num, np.full(4, 2.0))
+    assert (value, n) == (2.0, 4)
+    assert stderr == pytest.approx((num / 2).std(ddof=1) / 2, rel=1e-12)
+
+
+def test_the_delta_method_agrees_with_the_bootstrap_over_units_of_unequal_size():
+    num, den = correlated_units(300)
+    value, stderr, _ = ratio_of_sums(num, den)
+    draws = np.random.default_rng(1).integers(300, size=(20_000, 300))
+    bootstrap = num[draws].sum(1) / den[draws].sum(1)
+    assert value == pytest.approx(float(bootstrap.mean()), abs=0.1 * stderr)
+    assert stderr == pytest.approx(float(bootstrap.std()), rel=0.03)
+
+
+def test_the_standard_error_is_the_spread_of_the_estimate_over_fresh_samples():
+    estimates, stderrs = zip(*(ratio_of_sums(*correlated_units(50, seed))[:2] for seed in range(2000)), strict=True)
+    assert np.mean(stderrs) == pytest.approx(np.std(estimates), rel=0.05)
+
+
+def test_a_ratio_that_is_the_same_in_every_unit_has_no_error():
+    den = np.array([1.0, 5.0, 2.0])
+    assert ratio_of_sums(3 * den, den) == (3.0, 0.0, 3)
+
+
+def test_one_unit_gives_a_value_and_no_error():
+    assert ratio_of_sums([3.0], [4.0]) == (0.75, None, 1)
+
+
+def test_a_unit_that_adds_nothing_is_not_counted():
+    num, den = correlated_units(5)
+    assert ratio_of_sums([*num, 0.0], [*den, 0.0]) == ratio_of_sums(num, den)
+
+
+def test_sums_of_float32_tensors_are_taken_in_float64():
+    num = torch.tensor([2.0**25, 1.0, 1.0, 1.0])
+    assert ratio_of_sums(num, torch.ones(4))[0] == (2**25 + 3) / 4
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 30), st.integers(0, 1000), st.floats(0.01, 100), st.floats(-5, 5))
+def test_a_ratio_follows_scale_and_shift_of_its_numerator(n, seed, scale, shift):
+    num, den = correlated_units(n, seed)
+    value, stderr, _ = ratio_of_sums(num, den)
+    moved, moved_stderr, _ = ratio_of_sums(-scale * num + shift * den, den)
+    assert moved == pytest.approx(-scale * value + shift, abs=1e-9)
+    assert moved_stderr == pytest.approx(scale * stderr, rel=1e-6)
+
+
+@pytest.mark.parametrize("den", [[0.0, 0.0], [1.0, -1.0]])
+def test_a_zero_denominator_cannot_be_measured(den):
+    with pytest.raises(CannotMeasure, match="denominator is zero"):
+        ratio_of_sums([1.0, 1.0], den)
+
+
+def test_no_units_cannot_be_measured():
+    with pytest.raises(CannotMeasure, match="no unit"):
+        ratio_of_sums([], [])
+
+
+@pytest.mark.parametrize(
+    ("num", "den", "message"),
+    [
+        (np.ones(3), np.ones(2), "found 3 and 2"),
+        (np.ones((2, 1)), np.ones(2), "expected two vectors"),
+        ([1.0, math.nan], [1.0, 1.0], "1 of 2 values are NaN"),
+        ([1.0, 1.0], [math.inf, 1.0], "1 of 2 values are NaN"),
+    ],
+)
+def test_units_that_are_not_numbers_of_one_length_are_refused(num, den, message):
+    with pytest.raises(ValueError, match=message):
+        ratio_of_sums(num, den)
+
+
+def test_the_jackknife_of_a_mean_is_its_usual_standard_error():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    values, stderrs, n = jackknife(lambda total, count: total / count[..., None], x, np.ones(40))
+    assert n == 40
+    np.testing.assert_allclose(values, x.mean(0))
+    np.testing.assert_allclose(stderrs, x.std(0, ddof=1) / math.sqrt(40))
+
+
+def test_the_jackknife_and_the_delta_method_agree_on_a_ratio_of_sums():
+    num, den = correlated_units(400)
+    value, stderr, _ = ratio_of_sums(num, den)
+    values, stderrs, _ = jackknife(lambda a, b: (a / b)[..., None], num, den)
+    assert values.item() == pytest.approx(value, rel=1e-12)
+    assert stderrs.item() == pytest.approx(stderr, rel=0.01)
+
+
+def test_the_jackknife_of_one_unit_has_no_error():
+    values, stderrs, n = jackknife(lambda a: a[..., None], np.array([2.0]))
+    assert (values.tolist(), stderrs, n) == ([2.0], None, 1)
+
+
+def test_the_jackknife_refuses_units_of_different_number():
+    with pytest.raises(ValueError, match="found 3 and 2"):
+        jackknife(lambda a, b: a / b, np.ones(3), np.ones(2))
