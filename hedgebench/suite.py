@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
@@ -60,33 +59,6 @@ class Suite:
     """Seconds one run may take."""
 
 
-class _Map(dict[str, Any]):
-    """A YAML mapping that remembers the lines of its keys."""
-
-    line: int = 0
-    lines: dict[str, int]
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader whose mappings remember their lines and refuse a key given twice."""
-
-
-def _construct_map(loader: _Loader, node: yaml.MappingNode) -> _Map:
-    loader.flatten_mapping(node)
-    found = _Map()
-    found.line, found.lines = node.start_mark.line + 1, {}
-    for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node, deep=True))
-        if key in found:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-        found[key] = loader.construct_object(value_node, deep=True)
-        found.lines[key] = key_node.start_mark.line + 1
-    return found
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_map)
-
-
 def read_suite(path: str | Path) -> Suite:
     """Read and check a suite file. Paths in it are relative to the file.
 
@@ -94,20 +66,7 @@ def read_suite(path: str | Path) -> Suite:
         BadInput: No such file, not YAML, or any unknown or wrong key or value.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot read the suite: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, _Map):
-        raise BadInput(f"{path}: a suite is a mapping with the keys {', '.join(_TOP)}")
-    return _Reader(path).suite(data)
+    return _Reader(path).suite(read_yaml(path, "a suite"))
 
 
 class _Reader:
@@ -119,7 +78,7 @@ class _Reader:
     def wrong(self, line: int, text: str) -> BadInput:
         return BadInput(f"{self.path}:{line}: {text}")
 
-    def suite(self, data: _Map) -> Suite:
+    def suite(self, data: LineMap) -> Suite:
         self.keys(data, _TOP, "a suite")
         for key in ("saes", "evals"):
             if not isinstance(data.get(key), list) or not data[key]:
@@ -135,24 +94,24 @@ class _Reader:
             evals=tuple(self.eval(entry, data.lines["evals"]) for entry in data["evals"]),
         )
 
-    def keys(self, data: _Map, known: tuple[str, ...], what: str) -> None:
+    def keys(self, data: LineMap, known: tuple[str, ...], what: str) -> None:
         for key in data:
             if key not in known:
                 raise self.wrong(data.lines[key], f"{what} has no key {key!r}{nearest(key, known)}")
 
-    def text(self, data: _Map, key: str) -> str | None:
+    def text(self, data: LineMap, key: str) -> str | None:
         value = data.get(key)
         if value is not None and not (isinstance(value, str) and value.strip()):
             raise self.wrong(data.lines[key], f"{key!r} must be a text, not {value!r}")
         return value
 
-    def choice(self, data: _Map, key: str, default: str, known: tuple[str, ...]) -> str:
+    def choice(self, data: LineMap, key: str, default: str, known: tuple[str, ...]) -> str:
         value = data.get(key, default)
         if value not in known:
             raise self.wrong(data.lines[key], f"{key!r} is {value!r}{nearest(str(value), known)}")
         return str(value)
 
-    def positive(self, data: _Map, key: str, default: float) -> float:
+    def positive(self, data: LineMap, key: str, default: float) -> float:
         value = data.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise self.wrong(data.lines[key], f"{key!r} must be a number above 0, not {value!r}")
@@ -163,7 +122,7 @@ class _Reader:
         beside = self.path.parent / value
         return str(beside) if value != "offline" and beside.exists() else value
 
-    def seeds(self, data: _Map) -> tuple[int, ...]:
+    def seeds(self, data: LineMap) -> tuple[int, ...]:
         seeds = data.get("seeds", [0])
         good = (
             isinstance(seeds, list)
@@ -177,7 +136,7 @@ class _Reader:
         return tuple(seeds)
 
     def sae(self, entry: Any, line: int) -> SaeEntry:
-        if not isinstance(entry, _Map):
+        if not isinstance(entry, LineMap):
             raise self.wrong(line, f"an entry of 'saes' is a mapping such as `path: FOLDER`, not {entry!r}")
         self.keys(entry, _SAE, "an entry of 'saes'")
         kinds = [key for key in ("path", "release", "controls") if key in entry]
@@ -193,7 +152,7 @@ class _Reader:
         control = self.text(entry, "control")
         return SaeEntry(where, refs, self.text(entry, "name"), self.ref(control) if control else None, tags)
 
-    def controls(self, entry: _Map) -> tuple[str, ...]:
+    def controls(self, entry: LineMap) -> tuple[str, ...]:
         kinds = entry["controls"]
         if not isinstance(kinds, list) or not kinds:
             raise self.wrong(entry.lines["controls"], f"'controls' must be a list out of {', '.join(_CONTROLS)}")
@@ -208,7 +167,7 @@ class _Reader:
         beside = self.path.parent / path
         return str(beside) if path.is_absolute() or beside.exists() or ":" not in ref else ref
 
-    def paths(self, entry: _Map) -> tuple[str, ...]:
+    def paths(self, entry: LineMap) -> tuple[str, ...]:
         pattern = self.text(entry, "path") or ""
         full = self.ref(pattern)
         if not glob.has_magic(pattern):
@@ -218,7 +177,7 @@ class _Reader:
             raise self.wrong(entry.lines["path"], f"no folder matches {pattern!r}")
         return tuple(found)
 
-    def release(self, entry: _Map) -> tuple[str, ...]:
+    def release(self, entry: LineMap) -> tuple[str, ...]:
         release, ids = self.text(entry, "release") or "", entry.get("ids")
         ids = [ids] if isinstance(ids, str) else ids
         if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
@@ -228,7 +187,7 @@ class _Reader:
     def eval(self, entry: Any, line: int) -> EvalEntry:
         if isinstance(entry, str):
             return EvalEntry(f"{self.path}:{line}", entry)
-        if isinstance(entry, _Map) and len(entry) == 1:
+        if isinstance(entry, LineMap) and len(entry) == 1:
             (name, config), *_ = entry.items()
             if config is None or isinstance(config, dict):
                 return EvalEntry(f"{self.path}:{entry.line}", name, dict(config or {}))

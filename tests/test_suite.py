@@ -105,7 +105,7 @@ def test_what_is_no_suite_is_refused(tmp_path: Path, text: str):
 
 
 def test_a_missing_file_is_told(tmp_path: Path):
-    with pytest.raises(BadInput, match="cannot read the suite"):
+    with pytest.raises(BadInput, match="cannot read a suite"):
         read_suite(tmp_path / "none.yaml")
 
 
