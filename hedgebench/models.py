@@ -51,24 +51,20 @@ def load_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> Hoo
     prepare()
     from hedgebench.convert import hooked_from_hugging_face
 
+    folder = offline_folder(name) if name in OFFLINE_MODELS else _folder(name)
     try:
-        if name in OFFLINE_MODELS:
-            model = hooked_from_hugging_face(str(offline_folder(name)), name, device, dtype)
-        elif (folder := _folder(name)) is not None:
-            model = hooked_from_hugging_face(str(folder), folder.resolve().name, device, dtype)
+        if folder is None:
+            model = _from_hub(name, device, dtype)
         else:
-            with _hub(name):
-                official = _transformer_lens_names().get(name.lower())
-                if official is not None:
-                    model = _from_transformer_lens(official, device, dtype)
-                else:
-                    model = hooked_from_hugging_face(name, name.split("/")[-1], device, dtype)
+            label = name if name in OFFLINE_MODELS else folder.resolve().name
+            model = hooked_from_hugging_face(str(folder), label, device, dtype)
     except BadInput:
         raise
     except (
         Exception
     ) as error:  # upstream raises nearly every type for a file that is missing, cut short or of another kind
-        raise BadInput(f"model {name!r} cannot be loaded: {_one_line(error)}") from error
+        near = _nearest(name) if folder is None else ""
+        raise BadInput(f"model {name!r} cannot be loaded: {_one_line(error)}{near}") from error
     return model.eval().requires_grad_(False)
 
 
@@ -85,7 +81,7 @@ def check_model_name(name: str) -> None:
     if _folder(name) is not None or name.lower() in _transformer_lens_names():
         return
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         raise BadInput(f"{name}: not a model's folder, there is no config.json in it")
     if path.exists():
         raise BadInput(f"{name}: a model is given by its folder, and this is a file")
@@ -133,10 +129,12 @@ def _transformer_lens_names() -> dict[str, str]:
 
 
 def _nearest(name: str) -> str:
-    """A "; did you mean ...?" clause, by the last part of the names too, so that a forgotten organisation is found."""
+    """A "; did you mean ...?" clause with the nearest name, and those that are nearly as near."""
     known = {**{n.lower(): n for n in OFFLINE_MODELS}, **_transformer_lens_names()}
-    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.55)
-    if close:
+    best = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.55)
+    if best:
+        nearly = difflib.SequenceMatcher(None, best[0], name.lower()).ratio() - 0.05
+        close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=nearly)
         return f"; did you mean {' or '.join(dict.fromkeys(repr(known[n]) for n in close))}?"
     return "; give a folder, a Hugging Face name (org/name), a TransformerLens name (gpt2) or 'smollm2-135m'"
 
@@ -144,14 +142,34 @@ def _nearest(name: str) -> str:
 # --- the hub ----------------------------------------------------------------------------------------------------------------
 
 
+def _from_hub(name: str, device: str, dtype: str) -> HookedTransformer:
+    """The model in the local cache, where there is one: without the network, unless the copy proves incomplete."""
+    official = _transformer_lens_names().get(name.lower())
+
+    def load() -> HookedTransformer:
+        if official is not None:
+            return _from_transformer_lens(official, device, dtype)
+        from hedgebench.convert import hooked_from_hugging_face
+
+        return hooked_from_hugging_face(name, name.split("/")[-1], device, dtype)
+
+    if _cached_commit(official or name) is not None:
+        try:
+            with _without_network():
+                return load()
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, BadInput):
+                raise
+            logger.info("the local copy of %s cannot be read alone, asking the hub: %s", name, error)
+    return load()
+
+
 @contextlib.contextmanager
-def _hub(name: str) -> Iterator[None]:
-    """Keep the libraries off the network while they read a model that is in the local cache."""
+def _without_network() -> Iterator[None]:
+    """The hub's libraries look at this switch before every request."""
     from huggingface_hub import constants
 
-    repo = _transformer_lens_names().get(name.lower(), name)
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or _cached_commit(repo) is not None
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
     finally:
