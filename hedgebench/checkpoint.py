@@ -6,28 +6,61 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.loaders import load_raw
-from hedgebench.types import Checkpoint
+from hedgebench.paths import cache_dir
+from hedgebench.records import package_version, read_json, write_json
+from hedgebench.types import BadInput, Checkpoint
 
 if TYPE_CHECKING:
     from sae_lens import SAE
 
 _NOT_BEHAVIOUR = {"metadata", "device", "dtype"}
 _METADATA_BEHAVIOUR = ("model_name", "hook_name", "hook_head_index")
-_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "model", "hook")
+_FROM_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "model", "hook")
+_CARD_VERSION = 1
+"""Rises whenever a card read from the same files could change."""
 
 
 def read_checkpoint(ref: str | Path, *, name: str | None = None, tags: Mapping[str, Any] | None = None) -> Checkpoint:
-    """Load the SAE that `ref` names and describe it.
+    """The card of the SAE that `ref` names, loaded and checked.
+
+    The card of a folder is remembered until one of its files changes, so that planning a batch again is quick.
 
     Raises:
         BadInput: The reference cannot be loaded.
     """
-    sae = load_raw(ref)
-    return describe(sae, name=name or _name_of(str(ref)), ref=str(ref), tags=tags)
+    path, memo = Path(ref), _memo_file(Path(ref))
+    remembered = read_json(memo) if memo is not None else None
+    if remembered is not None:
+        card = Checkpoint.from_dict(remembered)
+    else:
+        from hedgebench.loaders import load_raw
+
+        card = describe(load_raw(ref), name="")
+        if memo is not None:
+            _remember(memo, card)
+    name = name or (path.resolve().name if path.exists() else str(ref))
+    return label(replace(card, ref=str(ref)), name, tags)
+
+
+def _memo_file(path: Path) -> Path | None:
+    """Where the card of a SAELens folder is remembered: named by the folder's place, and its files' sizes and times."""
+    files = [path / "cfg.json", path / "sae_weights.safetensors"]
+    if not all(f.is_file() for f in files):
+        return None
+    stats = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in (f.stat() for f in files)]
+    key = json.dumps([str(path.resolve()), stats, _CARD_VERSION, package_version("sae-lens")])
+    return cache_dir() / "cards" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _remember(memo: Path, card: Checkpoint) -> None:
+    try:
+        write_json(memo, json.loads(json.dumps(card.to_dict(), default=str)))
+    except BadInput:
+        return  # a cache that cannot be written costs time, nothing else
 
 
 def digest_of(sae: SAE) -> str:
@@ -49,48 +82,37 @@ def digest_of(sae: SAE) -> str:
     return h.hexdigest()[:32]
 
 
-def describe(sae: SAE, *, name: str, ref: str | None = None, tags: Mapping[str, Any] | None = None) -> Checkpoint:
-    """The card of an SAE as it was loaded: not folded, not cast.
-
-    `tags` that name a field of the card (loss, k, train_seed, ...) override what the checkpoint itself says.
-    """
+def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> Checkpoint:
+    """The card of an SAE as it was loaded: not folded, not cast."""
     meta = sae.cfg.metadata.to_dict()
     details = meta.get("training_architecture_details") or {}
-    hook = meta.get("hook_name")
-    known: dict[str, Any] = {
-        "architecture": str(meta.get("training_architecture") or sae.cfg.architecture()),
-        "hook": hook,
-        "model": meta.get("model_name"),
-        "loss": meta.get("reconstruction_loss"),
-        "k": details.get("k", getattr(sae.cfg, "k", None)),
-        "l0": meta.get("l0"),
-        "train_seed": meta.get("train_seed"),
-        "train_tokens": meta.get("train_tokens"),
-    }
-    known |= {k: v for k, v in (tags or {}).items() if k in _TAGS}
-    return Checkpoint(
+    card = Checkpoint(
         digest=digest_of(sae),
         name=name,
+        architecture=str(meta.get("training_architecture") or sae.cfg.architecture()),
         d_in=sae.cfg.d_in,
         width=sae.cfg.d_sae,
-        layer=_layer_of(known["hook"]),
+        hook=meta.get("hook_name"),
+        model=meta.get("model_name"),
+        loss=meta.get("reconstruction_loss"),
+        k=details.get("k", getattr(sae.cfg, "k", None)),
+        l0=meta.get("l0"),
+        train_seed=meta.get("train_seed"),
+        train_tokens=meta.get("train_tokens"),
         prefixes=tuple(details.get("matryoshka_widths") or ()),
         decoder_row_norm=float(sae.W_dec.detach().float().norm(dim=-1).mean()),
+        b_dec_norm=float(sae.b_dec.detach().float().norm()) if hasattr(sae, "b_dec") else None,
         dtype=sae.cfg.dtype,
         hook_head_index=meta.get("hook_head_index"),
         release=meta.get("release"),
         sae_id=meta.get("sae_id"),
-        ref=ref,
-        tags=dict(tags or {}),
-        **known,
     )
+    return label(card, name, tags)
 
 
-def _layer_of(hook: str | None) -> int | None:
-    match = re.search(r"(?:^|\.)blocks\.(\d+)(?:\.|$)", hook or "")
-    return int(match[1]) if match else None
-
-
-def _name_of(ref: str) -> str:
-    path = Path(ref)
-    return path.resolve().name if path.exists() else ref
+def label(card: Checkpoint, name: str, tags: Mapping[str, Any] | None) -> Checkpoint:
+    """A card under a name and with a suite's tags; tags that name a field of the card (loss, k, hook, ...) fill it."""
+    tags = dict(tags or {})
+    card = replace(card, name=name, tags=tags, **{k: v for k, v in tags.items() if k in _FROM_TAGS})
+    match = re.search(r"(?:^|\.)blocks\.(\d+)(?:\.|$)", card.hook or "")
+    return replace(card, layer=int(match[1]) if match else None)

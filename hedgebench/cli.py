@@ -140,13 +140,9 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from hedgebench.checkpoint import describe
-    from hedgebench.loaders import load_raw
+    from hedgebench.checkpoint import read_checkpoint
 
-    raw = load_raw(args.ref)
-    path = Path(args.ref)
-    card = describe(raw, name=path.resolve().name if path.exists() else args.ref, ref=args.ref)
-    facts = card.to_dict() | {"b_dec_norm": float(raw.b_dec.detach().float().norm())}
+    facts = read_checkpoint(args.ref).to_dict()
     if args.json:
         print(json.dumps(facts, default=str, indent=1))
         return 0
@@ -167,20 +163,24 @@ def _run(args: argparse.Namespace) -> int:
     out = Path(args.out or f"out/{suite.name}")
     plan = make_plan(suite)
     for mistake in plan.mistakes:
-        print(f"hedgebench: {mistake}; the rest goes on", file=sys.stderr)
+        print(f"hedgebench: {mistake}{'; the rest goes on' if plan.runs else ''}", file=sys.stderr)
+    if not plan.runs:
+        return 2
     if args.only:
         _check_only(args.only, plan.shares)
         plan.runs = [r for r in plan.runs if r.eval in args.only]
     readable = [r for r in plan.runs if r.run_id not in plan.unreadable]
-    if plan.runs and not readable:
-        raise BadInput(next(iter(plan.unreadable.values())))
+    if not readable:
+        for line in dict.fromkeys(plan.unreadable.values()):
+            print(f"hedgebench: {line}", file=sys.stderr)
+        return 2
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
         for run in pending:
             print(f"{run_name(run)}  {run.run_id}")
         print(f"{len(pending)} of {len(plan.runs)} runs to do", file=sys.stderr)
         return 2 if plan.mistakes else 0
-    if not pending and plan.runs:
+    if not pending:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
     summary = execute(plan, pending[: args.limit], out, worker_places(args.workers, args.device, out))
     _report(summary, out)

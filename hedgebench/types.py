@@ -81,6 +81,8 @@ class Checkpoint:
     """Widths of the Matryoshka levels."""
     decoder_row_norm: float | None = None
     """Mean norm of the decoder rows as stored, before folding."""
+    b_dec_norm: float | None = None
+    """L2 norm of the decoder bias."""
     dtype: str | None = None
     hook_head_index: int | None = None
     release: str | None = None

@@ -99,6 +99,17 @@ def test_the_card_tells_what_the_checkpoint_says_of_itself(tmp_path: Path, save_
     assert Checkpoint.from_dict(json.loads(json.dumps(card.to_dict()))) == card
 
 
+def test_a_remembered_card_is_forgotten_when_a_file_changes(tmp_path: Path, save_sae: Callable[..., Path]):
+    folder = save_sae(tmp_path / "sae")
+    first = read_checkpoint(folder)
+    assert read_checkpoint(folder) == first
+    save_sae(folder, seed=1)
+    assert read_checkpoint(folder).digest != first.digest
+    _poison(folder, float("nan"))
+    with pytest.raises(BadInput, match="NaN"):
+        read_checkpoint(folder)
+
+
 def test_tags_override_what_the_checkpoint_says(tmp_path: Path, save_sae: Callable[..., Path]):
     card = read_checkpoint(save_sae(tmp_path / "sae", reconstruction_loss="mse"), tags={"loss": "snap", "run": "b"})
     assert card.loss == "snap" and card.tags == {"loss": "snap", "run": "b"}
