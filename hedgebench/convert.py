@@ -63,6 +63,8 @@ def _convert(hf_model: Any, device: str, dtype: torch.dtype) -> tuple[HookedTran
     """
     config = hf_model.config
     config.architectures = [type(hf_model).__name__]
+    if hasattr(config, "n_positions"):
+        config.n_ctx = config.n_positions  # GPT-2's older name for it, which TransformerLens reads
     with tempfile.TemporaryDirectory(prefix="config-") as neutral:
         config.save_pretrained(neutral)
         fields = loading.convert_hf_model_config(neutral)

@@ -124,7 +124,7 @@ def open_text(name: str = "offline", split: Split = "eval") -> TextSource:
         column = offline_texts(split)
         return StoredText(name, split, f"offline:{content_hash(column)}:{split}", column)
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():
         column = file_texts(path, split)
         return StoredText(name, split, f"folder:{content_hash(column)}:{split}", column)
     if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]*){0,2}", name):

@@ -53,17 +53,18 @@ def load_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> Hoo
 
     folder = offline_folder(name) if name in OFFLINE_MODELS else _folder(name)
     try:
-        if folder is None:
-            model = _from_hub(name, device, dtype)
-        else:
-            label = name if name in OFFLINE_MODELS else folder.resolve().name
-            model = hooked_from_hugging_face(str(folder), label, device, dtype)
+        with warnings.catch_warnings():
+            # TransformerLens 3 tells every user of HookedTransformer to leave it; SAELens and SAEBench are built on it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if folder is None:
+                model = _from_hub(name, device, dtype)
+            else:
+                label = name if name in OFFLINE_MODELS else folder.resolve().name
+                model = hooked_from_hugging_face(str(folder), label, device, dtype)
     except BadInput:
         raise
-    except (
-        Exception
-    ) as error:  # upstream raises nearly every type for a file that is missing, cut short or of another kind
-        near = _nearest(name) if folder is None else ""
+    except Exception as error:  # upstream raises nearly every type for a file that is missing, cut short or foreign
+        near = "" if folder is not None or name.lower() in _transformer_lens_names() else _nearest(name)
         raise BadInput(f"model {name!r} cannot be loaded: {_one_line(error)}{near}") from error
     return model.eval().requires_grad_(False)
 
@@ -80,8 +81,10 @@ def check_model_name(name: str) -> None:
         return
     if _folder(name) is not None or name.lower() in _transformer_lens_names():
         return
+    if not name:
+        raise BadInput(f"unknown model ''{_nearest(name)}")
     path = Path(name).expanduser()
-    if name and path.is_dir():
+    if path.is_dir():
         raise BadInput(f"{name}: not a model's folder, there is no config.json in it")
     if path.exists():
         raise BadInput(f"{name}: a model is given by its folder, and this is a file")
@@ -200,8 +203,7 @@ def _hub_commit(repo: str) -> str | None:
 def _from_transformer_lens(official: str, device: str, dtype: str) -> HookedTransformer:
     from transformer_lens import HookedTransformer
 
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a greeting
         return HookedTransformer.from_pretrained_no_processing(official, device=device, dtype=dtype)
 
 
