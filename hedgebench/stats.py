@@ -1,20 +1,22 @@
 """Estimates with honest errors, from units (sequences, latents, ...) that are independent of each other.
 
-Tokens of one sequence are correlated, so an error computed over tokens is too small. Every function here takes one entry per unit, as
-numpy arrays or CPU tensors, and computes in float64.
+Tokens of one sequence are correlated, so an error computed over tokens is too small. Every function here takes one entry per unit
+and computes in float64.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
+    from torch import Tensor
 
 
 def ratio_of_sums(num: ArrayLike, den: ArrayLike) -> tuple[float, float | None, int]:
@@ -33,7 +35,8 @@ def ratio_of_sums(num: ArrayLike, den: ArrayLike) -> tuple[float, float | None, 
         ValueError: The two are not vectors of one length, or hold a NaN or infinity.
         CannotMeasure: There is no unit, or the denominators sum to zero.
     """
-    num, den = _checked(num, den)
+    num, den = np.asarray(num, dtype=np.float64), np.asarray(den, dtype=np.float64)
+    _check(num, den)
     if num.ndim != 1 or den.ndim != 1:
         raise ValueError(f"expected two vectors, found shapes {num.shape} and {den.shape}")
     n, total = int(((num != 0) | (den != 0)).sum()), float(den.sum())
@@ -46,7 +49,7 @@ def ratio_of_sums(num: ArrayLike, den: ArrayLike) -> tuple[float, float | None, 
     return value, float(np.sqrt(n / (n - 1) * (residuals**2).sum())) / abs(total), n
 
 
-def jackknife(statistic: Callable[..., NDArray], *units: ArrayLike) -> tuple[NDArray, NDArray | None, int]:
+def jackknife(statistic: Callable[..., Tensor], *units: Tensor) -> tuple[Tensor, Tensor | None, int]:
     """A smooth statistic of sums over units, and its standard errors by leaving out one unit at a time.
 
     Args:
@@ -60,25 +63,24 @@ def jackknife(statistic: Callable[..., NDArray], *units: ArrayLike) -> tuple[NDA
         ValueError: The lengths differ, or a NaN or infinity is among them.
         CannotMeasure: There is no unit.
     """
-    arrays = _checked(*units)
-    totals = [array.sum(axis=0) for array in arrays]
-    n = len(arrays[0])
+    wide = [unit.double() for unit in units]
+    _check(*wide)
+    totals = [unit.sum(0) for unit in wide]
+    n = len(wide[0])
     values = statistic(*totals)
     if n < 2:
         return values, None, n
-    left_out = statistic(*(total - array for total, array in zip(totals, arrays, strict=True)))
-    return values, (n - 1) / np.sqrt(n) * left_out.std(axis=0, ddof=1), n
+    left_out = statistic(*(total - unit for total, unit in zip(totals, wide, strict=True)))
+    return values, (n - 1) / n**0.5 * left_out.std(0, correction=1), n
 
 
-def _checked(*units: ArrayLike) -> list[NDArray]:
-    arrays = [np.asarray(unit, dtype=np.float64) for unit in units]
-    lengths = [len(array) for array in arrays]
+def _check(*units: Any) -> None:
+    lengths = [len(unit) for unit in units]
     if len(set(lengths)) > 1:
         raise ValueError(f"expected one entry per unit in each, found {' and '.join(map(str, lengths))}")
     if lengths[0] == 0:
         raise CannotMeasure("there is no unit to average over")
-    for array in arrays:
-        bad = int((~np.isfinite(array)).sum())
-        if bad:
-            raise ValueError(f"{bad} of {array.size} values are NaN or infinite")
-    return arrays
+    for unit in units:
+        total = float(abs(unit).sum())
+        if not math.isfinite(total):
+            raise ValueError("a NaN or an infinity is among the units")
