@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +16,8 @@ from transformer_lens import loading_from_pretrained as loading
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from hedgebench.digest import folder_digest
+from hedgebench.paths import cache_dir
 from hedgebench.types import BadInput
 
 MAX_CONTEXT = 2048
@@ -25,7 +30,7 @@ def hooked_from_hugging_face(source: str, name: str, device: str, dtype: str) ->
     """Read a folder, or a hub name, with transformers and copy it into a `HookedTransformer`.
 
     Any architecture that transformers loads without code of its own and TransformerLens has a weight converter for: Llama
-    and its kin, and others. The result is compared with the original on one sequence before it is handed out.
+    and its kin, and others. The first time, the result is compared with the original on one sequence.
 
     Args:
         source: A folder or a hub name.
@@ -51,7 +56,7 @@ def hooked_from_hugging_face(source: str, name: str, device: str, dtype: str) ->
     model = HookedTransformer(cfg, tokenizer, move_to_device=False)
     model.load_state_dict(model.fill_missing_keys(state), strict=False)
     model.move_model_modules_to_device()
-    _require_same(model, hf_model, source)
+    _require_same_once(model, hf_model, source)
     return model
 
 
@@ -77,6 +82,20 @@ def _convert(hf_model: Any, device: str, dtype: torch.dtype) -> tuple[HookedTran
         fields.setdefault("default_prepend_bos", True)
         cfg = HookedTransformerConfig.from_dict(fields)
         return cfg, loading.get_pretrained_state_dict(neutral, cfg, hf_model, dtype=dtype)
+
+
+def _require_same_once(model: HookedTransformer, hf_model: Any, source: str) -> None:
+    """Compare the two models, unless this content has passed in this dtype with these versions of both libraries."""
+    content = getattr(hf_model.config, "_commit_hash", None) or folder_digest(Path(source))
+    versions = f"transformers {version('transformers')} transformer-lens {version('transformer-lens')} torch {torch.__version__}"
+    key = hashlib.sha256(f"{content} {model.cfg.dtype} {versions}".encode()).hexdigest()[:24]
+    passed = cache_dir() / "models" / "same-as-hugging-face" / key
+    if passed.exists():
+        return
+    _require_same(model, hf_model, source)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs a second comparison, nothing else
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
 
 
 @torch.no_grad()

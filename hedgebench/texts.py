@@ -83,7 +83,7 @@ def _prompts() -> Iterator[str]:
     for file in sorted((Path(spec.origin).parent / "data").rglob("*.csv.zst")):
         table = pd.read_csv(file, compression="zstd")
         if "prompt" in table:
-            yield from table["prompt"].dropna().astype(str)
+            yield from map(str, table["prompt"].dropna())
 
 
 def file_texts(path: Path, split: Split) -> pa.ChunkedArray:

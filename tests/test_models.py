@@ -57,7 +57,13 @@ def save_tiny(folder: Path, architecture: str = "Llama", **config: Any) -> Path:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Path:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HEDGEBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, own_cache: Path) -> Path:
     return save_tiny(tmp_path / "tiny")
 
 
@@ -124,7 +130,7 @@ def test_the_offline_model_equals_hugging_face_without_any_network_call(network:
     ids=lambda value: value if isinstance(value, str) else "-".join(value) or "plain",
 )
 def test_logits_of_a_local_folder_equal_hugging_face(
-    tmp_path: Path, architecture: str, config: dict[str, Any], network: list[str]
+    tmp_path: Path, architecture: str, config: dict[str, Any], network: list[str], own_cache: Path
 ) -> None:
     folder = save_tiny(tmp_path / "a-gemma-llama", architecture, **config)
     model = load_model(str(folder))
@@ -405,6 +411,22 @@ def test_a_hub_model_is_fetched_once_then_read_without_the_network_and_an_incomp
     revision, logits = torch.load(result)
     assert revision == "0123456789abcdef0123456789abcdef01234567"
     assert torch.equal(logits, load_model(str(tiny))(torch.arange(3, 15)[None]))
+
+
+def test_a_folder_is_compared_with_hugging_face_once_and_again_when_its_content_changes(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hedgebench import convert
+
+    compared = []
+    monkeypatch.setattr(convert, "_require_same", lambda *_: compared.append(1))
+    for count, change in enumerate((lambda f: None, edit_config(rms_norm_eps=0.1), edit_config(rms_norm_eps=0.2)), 1):
+        change(tiny)
+        load_model(str(tiny))
+        load_model(str(tiny))
+        assert len(compared) == count
+    load_model(str(tiny), dtype="bfloat16")
+    assert len(compared) == 4
 
 
 def test_a_transformer_lens_name_gives_the_same_kind_of_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
