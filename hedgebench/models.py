@@ -51,8 +51,8 @@ def load_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> Hoo
     prepare()
     from hedgebench.convert import hooked_from_hugging_face
 
-    folder = offline_folder(name) if name in OFFLINE_MODELS else _folder(name)
     try:
+        folder = offline_folder(name) if name in OFFLINE_MODELS else _folder(name)
         with warnings.catch_warnings():
             # TransformerLens 3 tells every user of HookedTransformer to leave it; SAELens and SAEBench are built on it.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -64,7 +64,7 @@ def load_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> Hoo
     except BadInput:
         raise
     except Exception as error:  # upstream raises nearly every type for a file that is missing, cut short or foreign
-        near = "" if folder is not None or name.lower() in _transformer_lens_names() else _nearest(name)
+        near = "" if _is_known(name) else _nearest(name)
         raise BadInput(f"model {name!r} cannot be loaded: {_one_line(error)}{near}") from error
     return model.eval().requires_grad_(False)
 
@@ -78,8 +78,7 @@ def check_model_name(name: str) -> None:
     """
     if name in OFFLINE_MODELS:
         offline_revision(name)
-        return
-    if _folder(name) is not None or name.lower() in _transformer_lens_names():
+    if _is_known(name):
         return
     if not name:
         raise BadInput(f"unknown model ''{_nearest(name)}")
@@ -110,6 +109,10 @@ def model_revision(name: str) -> str:
         return folder_digest(folder)
     repo = _transformer_lens_names().get(name.lower(), name)
     return _cached_commit(repo) or _hub_commit(repo) or "main"
+
+
+def _is_known(name: str) -> bool:
+    return name in OFFLINE_MODELS or _folder(name) is not None or name.lower() in _transformer_lens_names()
 
 
 def _folder(name: str) -> Path | None:

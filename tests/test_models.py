@@ -357,6 +357,18 @@ def test_the_offline_model_without_its_package_says_what_to_install(monkeypatch:
         check_model_name("smollm2-135m")
 
 
+def test_a_damaged_package_file_is_refused_in_one_line_and_leaves_nothing_in_the_cache(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hedgebench import offline
+
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(100))
+    monkeypatch.setattr(offline, "_gguf", lambda name: tmp_path / "model.gguf")
+    with pytest.raises(BadInput, match="'smollm2-135m' cannot be loaded"):
+        load_model("smollm2-135m")
+    assert not [f for f in (own_cache / "models").iterdir() if f.is_dir() and not f.name.endswith(".part")]
+
+
 # --- the hub ----------------------------------------------------------------------------------------------------------------
 
 
