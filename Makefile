@@ -32,6 +32,7 @@ bench: .venv/.ready
 # llama.cpp for minutes. --no-compile: Python compiles what it imports, a small part of what is installed.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "HedgeBench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "Setting up .venv: about two minutes, once"
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --no-compile $(TORCH)
 	sed '/^torch==/d' constraints.txt > .venv/constraints.txt
