@@ -45,7 +45,7 @@ class _Measured:
     """One SAE on its way through the batches; after an error it takes no more part."""
 
     def __init__(self, ctx: EvalContext) -> None:
-        self.sae, self.progress = ctx.sae, ctx.progress
+        self.ctx, self.sae = ctx, ctx.sae
         self.tally = Tally(ctx.sae.cfg.d_sae, ctx.device)
         self.error: Exception | None = None
 
@@ -81,8 +81,12 @@ class _Core:
         sizes = {"batch_size": self.cfg.batch_size, "context_size": self.cfg.context_size}
         for tokens in self.ctx.tokens(self.cfg.n_batches, **sizes):
             self._add_tokens(tokens.to(self.ctx.device))
+            # The source of an SAE of the wrong width would refuse the activations that suit the others.
+            sound = [sae.ctx for sae in self.saes if sae.error is None]
+            if not sound:
+                return
         if self.cfg.sparsity_batches > self.cfg.n_batches:
-            more = self.ctx.activations(self.cfg.sparsity_batches, **sizes, start=self.cfg.n_batches)
+            more = sound[0].activations(self.cfg.sparsity_batches, **sizes, start=self.cfg.n_batches)
             for batch in more:
                 self._add(batch.acts.to(self.ctx.device), batch.mask.to(self.ctx.device), None)
 
@@ -99,7 +103,7 @@ class _Core:
             self.base.add_activations(batch)
         for i, sae in enumerate(self.saes):
             sae.add(acts, batch, spliced)
-            sae.progress((self.done + (i + 1) / len(self.saes)) / self.total)
+            sae.ctx.progress((self.done + (i + 1) / len(self.saes)) / self.total)
         self.done += 1
 
 

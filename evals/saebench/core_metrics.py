@@ -135,7 +135,7 @@ METRICS = (
 
 _STILL = "the activations do not vary over the sample"
 _SILENT = "no latent is above 0 on any token"
-_UNMOVED = "zero ablation at this hook point does not change the model's predictions"
+_ABLATION = "zero ablation at this hook point leaves the model's predictions as they are, or not finite"
 WHY_BLANK = {
     "explained_variance": _STILL,
     "upstream_explained_variance": "SAEBench's formula divides by 0 here",
@@ -143,8 +143,10 @@ WHY_BLANK = {
     "upstream_mse": "some batch has no ordinary token",
     "cossim": "the cosine is undefined where the SAE's input or output is the zero vector, as it is at some tokens",
     "relative_reconstruction_bias": "in some batch the SAE's output is orthogonal to its input, or zero",
-    "kl_div_score": _UNMOVED,
-    "ce_loss_score": _UNMOVED,
+    "kl_div_score": _ABLATION,
+    "kl_div_with_ablation": _ABLATION,
+    "ce_loss_score": _ABLATION,
+    "ce_loss_with_ablation": _ABLATION,
     "normalized_freq_over_1_percent": _SILENT,
     "normalized_freq_over_10_percent": _SILENT,
     "average_max_encoder_cosine_sim": "an SAE of one latent has no other to compare with",

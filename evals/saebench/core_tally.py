@@ -17,7 +17,7 @@ class SequenceSums:
     def add(self, mask: torch.Tensor, **values: torch.Tensor) -> None:
         """Add a batch: `mask` and each of `values` are [batch, context]; values outside the mask do not count."""
         for name, value in values.items():
-            total = torch.where(mask, value, 0).double().sum(dim=-1).cpu()
+            total = torch.where(mask, value, 0).cpu().double().sum(dim=-1)  # not every device has float64
             self._parts.setdefault(name, []).append(total)
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -39,8 +39,9 @@ class Activations:
         self.norm = torch.norm(self.x, dim=-1)
         self.divisor = self.norm.masked_fill(self.norm.abs() < _SMALL_NORM, 1)
         self.unit = self.x / torch.norm(self.x, dim=-1, keepdim=True)
-        self.square = self.x.double().pow(2).sum(dim=-1)
-        self.sum = torch.where(mask[..., None], self.x, 0).double().sum(dim=1)
+        exact = torch.where(mask[..., None], self.x, 0).cpu().double()
+        self.square = exact.pow(2).sum(dim=-1)
+        self.sum = exact.sum(dim=1)
         """[batch, d_in] sum of each sequence's vectors."""
         self.batch_variance = (self.x - self.x[mask].mean(dim=0)).pow(2).sum(dim=-1)
         """[batch, context] squared distance from this batch's own mean: only for SAEBench's legacy explained variance."""
@@ -68,8 +69,9 @@ class Baseline:
 
     def add_activations(self, acts: Activations) -> None:
         """Add a sparsity batch."""
-        self.acts.add(acts.mask, tokens=torch.ones_like(acts.norm), norm=acts.norm, square=acts.square)
-        self._sums.append(acts.sum.cpu())
+        self.acts.add(acts.mask, tokens=torch.ones_like(acts.norm), norm=acts.norm)
+        self.acts.add(acts.mask.cpu(), square=acts.square)
+        self._sums.append(acts.sum)
 
     def variance(self) -> torch.Tensor:
         """[n_sequences] each sequence's squared distances from the mean of the whole sample."""
