@@ -44,6 +44,10 @@ class Seconds(NamedTuple):
     def __str__(self) -> str:
         return f"{self.wall:7.1f} s ({self.cpu:6.1f})"
 
+    def over(self, other: Seconds) -> str:
+        """How many times `other` this is, by the wall clock and by processor time."""
+        return f"{self.wall / other.wall:5.2f}x ({self.cpu / other.cpu:5.2f}x)"
+
 
 def timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
     """Run something; its result and how long it took."""
@@ -196,12 +200,12 @@ def main() -> None:
     for k in counts:
         mine = ours[k][1]
         plain = Seconds(*(sum(column) for column in zip(*(spent for _, spent in theirs[:k]), strict=True)))
-        print(f"{k:4d}  {mine}  {plain}  {plain.wall / mine.wall:5.2f}x")
+        print(f"{k:4d}  {mine}  {plain}  {plain.over(mine)}")
     first, last = ours[counts[0]][1], ours[counts[-1]][1]
     more = counts[-1] - counts[0]
     if more:
         marginal = Seconds((last.wall - first.wall) / more, (last.cpu - first.cpu) / more)
-        print(f"one more SAE: {marginal}; its floor: {alone}; {marginal.wall / alone.wall:.2f}x the floor")
+        print(f"one more SAE: {marginal}; its floor: {alone}; {marginal.over(alone)} the floor")
     print(f"largest difference of any shared number: {largest_difference(ours[counts[-1]][0], [r for r, _ in theirs])}")
 
 
