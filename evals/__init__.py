@@ -1,0 +1,1 @@
+"""The benchmark: one eval, one file. They enter HedgeBench by entry point, as anybody else's do."""

@@ -49,9 +49,11 @@ class ActivationSource:
         """Batches `start` to `n_batches` of the token source with their activations.
 
         Raises:
-            BadInput: The model's activations have another width than the SAE expects.
+            BadInput: The model's activations have another width than the SAE expects, or the sequences are longer than it takes.
         """
         import torch
+
+        check_context(self.model, context_size)
 
         special = torch.tensor(sorted(self.tokens.special_ids), dtype=torch.long)
         folder = self.folder / f"{batch_size}x{context_size}" if self.folder is not None else None
@@ -85,6 +87,16 @@ class ActivationSource:
             fwd_hooks=[(self.hook, lambda act, hook: found.append(act.detach()))],  # noqa: ARG005
         )
         return flatten_heads(found[0], self.hook, self.head).cpu()
+
+
+def check_context(model: Any, context_size: int) -> None:
+    """Refuse sequences that the model has no positions for.
+
+    Raises:
+        BadInput: They are too long.
+    """
+    if context_size > model.cfg.n_ctx:
+        raise BadInput(f"context_size {context_size} is more than the model takes: {model.cfg.n_ctx} tokens")
 
 
 def flatten_heads(acts: torch.Tensor, hook: str, head: int | None) -> torch.Tensor:

@@ -58,7 +58,8 @@ def make_control(kind: str, sae: SAE, seed: int) -> SAE:
 
 def _random(sae: SAE, generator: torch.Generator) -> SAE:
     import torch
-    from sae_lens import SAE
+
+    from hedgebench.loaders import build_sae
 
     d_sae, d_in = sae.W_dec.shape
     rows = torch.randn(d_sae, d_in, generator=generator)
@@ -73,7 +74,6 @@ def _random(sae: SAE, generator: torch.Generator) -> SAE:
         "metadata": dict(sae.cfg.metadata.to_dict()),
         "dtype": sae.cfg.dtype,
     }
-    control = SAE.from_dict(config)
     zeros = torch.zeros(d_sae).to(sae.W_dec)
     weights = {
         "W_dec": rows,
@@ -82,8 +82,7 @@ def _random(sae: SAE, generator: torch.Generator) -> SAE:
         "b_enc": zeros,
         "threshold": zeros.clone(),
     }
-    control.load_state_dict(weights, assign=True)
-    control.to(device=sae.W_dec.device)
+    control = build_sae(config, weights).to(device=sae.W_dec.device)
     return control.eval().requires_grad_(False)
 
 

@@ -110,7 +110,7 @@ class Eval:
     class Config:
         """No settings."""
 
-    def run(self, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+    def run(self, ctx: EvalContext, cfg: Any) -> Iterator[Score]:  # noqa: ARG002 - the interface
         """Measure one SAE."""
         raise TypeError(f"eval {type(self).__name__} does not say how to run")
 

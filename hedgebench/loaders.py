@@ -16,6 +16,7 @@ from hedgebench.registry import find_loaders, nearest
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
+    import torch
     from sae_lens import SAE
 
 MAX_CONFIG_BYTES = 16 * 2**20
@@ -86,10 +87,17 @@ def inference_copy(sae: SAE) -> SAE:
         config = sae.cfg.to_dict()
     metadata = config["metadata"]
     config["metadata"] = dict(metadata if isinstance(metadata, dict) else metadata.to_dict())
-    copy = SAE.from_dict({**config, "device": "cpu"})
-    copy.process_state_dict_for_loading(state)
-    copy.load_state_dict(state, assign=True)
-    return copy
+    return build_sae(config, state)
+
+
+def build_sae(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SAE:
+    """An SAE from its config and weights, on the CPU. No start is drawn first, so the global random state stays as it is."""
+    from sae_lens import SAE
+
+    sae = SAE.from_dict({**config, "device": "meta"})
+    sae.process_state_dict_for_loading(weights)
+    sae.load_state_dict(weights, assign=True)
+    return sae.to(device="cpu")
 
 
 def check_weights(sae: SAE, ref: str) -> None:

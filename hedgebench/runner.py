@@ -118,7 +118,7 @@ class _Batch:
         self.lock = threading.Lock()
         self.error: BaseException | None = None
         self.bar = tqdm(total=n_pending, unit="run", desc=plan.name, smoothing=0, disable=n_pending == 0)
-        self.finished = 0
+        self.finished, self.n_failed = 0, 0
         self.partial: dict[int, float] = {}
 
     def write(self, run: Run, outcome: Outcome) -> None:
@@ -126,15 +126,13 @@ class _Batch:
         with self.lock:
             write_record(self.out, record)
             self.finished += 1
-            if outcome.status != "ok":
-                self.bar.write(f"{outcome.status}: {run_name(run)}: {outcome.error}")
+            self.n_failed += outcome.status == "failed"
 
     def show(self, place: Place, amount: float) -> None:
         """Runs finished, and the share of those under way."""
         with self.lock:
             self.partial[id(place)] = amount
-            self.bar.n = round(self.finished + sum(self.partial.values()), 1)
-            self.bar.refresh()
+            self.bar.update(round(self.finished + sum(self.partial.values()), 1) - self.bar.n)
 
     def give_up(self, pending: list[Run]) -> None:
         """Record the runs on SAEs that cannot be loaded."""
@@ -150,7 +148,8 @@ class _Batch:
                     job = jobs.popleft()
                 except IndexError:
                     return
-                self.bar.set_postfix_str(job.first.eval, refresh=False)
+                failed = f", {self.n_failed} failed" if self.n_failed else ""
+                self.bar.set_postfix_str(job.first.eval + failed, refresh=False)
                 self.carry_out(place, job, jobs)
         except BaseException as error:
             self.error = self.error or error

@@ -202,7 +202,8 @@ class Session:
         from hedgebench.controls import match_l0
 
         source = self._source(run, self._tokens(run, CALIBRATION_SEED), CALIBRATION_SEED)
-        match_l0(control, sae, torch.cat([b.acts[b.mask] for b in source.batches(CALIBRATION_BATCHES)]))
+        batches = source.batches(CALIBRATION_BATCHES, context_size=min(128, self._load_model(run).cfg.n_ctx))
+        match_l0(control, sae, torch.cat([b.acts[b.mask] for b in batches]))
 
     def _load_model(self, run: Run) -> Any:
         from hedgebench.models import load_model

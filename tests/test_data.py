@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from hub_stand_in import serve
 
 from hedgebench.data import StoredText, TokenSource, open_text
 from hedgebench.texts import PREFIX, part_of
@@ -218,7 +218,6 @@ def test_text_that_runs_out_says_after_how_many_batches(folder: Path, tokenizer:
 
 
 def test_a_hub_data_set_is_streamed_at_one_commit_with_the_same_two_parts(tmp_path: Path) -> None:
-    serve = runpy.run_path(str(Path(__file__).with_name("hub_stand_in.py")))["serve"]
     (tmp_path / "data").mkdir()
     rows = [{"text": sentence(i), "body": f"body {i}", "n": i} for i in range(200)]
     (tmp_path / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": None}]))

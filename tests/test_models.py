@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import random
-import runpy
 import socket
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hub_stand_in import serve
+from tiny_models import save_tiny
 
 from hedgebench.digest import folder_digest
 from hedgebench.models import check_model_name, load_model, model_revision
@@ -25,35 +26,6 @@ from hedgebench.offline import offline_folder
 from hedgebench.types import BadInput
 
 REPOSITORY = Path(__file__).parent.parent
-SIZES = {
-    "vocab_size": 40,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
-
-
-def save_tiny(folder: Path, architecture: str = "Llama", **config: Any) -> Path:
-    """A random model of a few thousand weights with a tokenizer of forty words, as transformers saves them."""
-    import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = {"<unk>": 0, "<s>": 1, "</s>": 2, **{f"w{i}": i for i in range(3, 40)}}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
-    settings = getattr(transformers, f"{architecture}Config")(**{**SIZES, **config})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.AutoModelForCausalLM.from_config(settings)
-        for weight in model.parameters():  # far from their start, so that no bias is 0 and no norm is 1
-            torch.nn.init.normal_(weight, std=0.3)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -375,7 +347,6 @@ def test_a_damaged_package_file_is_refused_in_one_line_and_leaves_nothing_in_the
 def test_a_hub_model_is_fetched_once_then_read_without_the_network_and_an_incomplete_copy_is_mended(
     tiny: Path, tmp_path: Path
 ) -> None:
-    serve = runpy.run_path(str(Path(__file__).with_name("hub_stand_in.py")))["serve"]
     code = """
         import sys, torch
         from hedgebench.models import load_model, model_revision

@@ -1,0 +1,281 @@
+"""From files to a table, on a model and texts made in the test: what the harness promises about every number."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_models import save_tiny
+
+from hedgebench import BadInput, evaluate, load_sae, read_results
+from hedgebench.cli import main
+from hedgebench.controls import make_control, match_l0
+from hedgebench.eval import Eval
+from hedgebench.registry import find_evals
+from hedgebench.results import SCORES, read_runs
+from hedgebench.types import Metric, Score
+
+SMALL = {"n_batches": 2, "batch_size": 4, "context_size": 16}
+HOOK = "blocks.0.hook_resid_post"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and texts for it."""
+    folder = tmp_path_factory.mktemp("world")
+    save_tiny(folder / "model")
+    words = random.Random(0)
+    texts = [" ".join(f"w{words.randint(3, 39)}" for _ in range(60)) for _ in range(400)]
+    (folder / "texts").mkdir()
+    (folder / "texts/all.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
+    return folder
+
+
+@pytest.fixture
+def saes(world: Path, tmp_path: Path, save_sae: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three SAEs for that model, with a cache of their own."""
+    monkeypatch.setenv("HEDGEBENCH_CACHE", str(tmp_path / "cache"))
+    for seed, name in enumerate(("one", "two", "three")):
+        save_sae(tmp_path / "saes" / name, seed=seed, d_in=32, d_sae=24, hook=HOOK, model_name=str(world / "model"))
+    return tmp_path / "saes"
+
+
+def write_suite(world: Path, saes: Path, *entries: str, evals: str = "", seeds: str = "[0, 1]") -> Path:
+    evals = evals or f"[decoder_bias, {{bias_alignment: {SMALL}}}, {{saebench_core: {SMALL}}}]"
+    lines = [
+        "saes:",
+        *(f"  - {e}" for e in ("path: saes/*", *entries)),
+        f"evals: {evals}",
+        f"seeds: {seeds}",
+        f"data: {world / 'texts'}",
+    ]
+    path = saes.parent / "suite.yaml"
+    path.write_text("\n".join(lines).replace("'", ""))
+    return path
+
+
+def test_a_suite_with_a_model_becomes_a_table_without_any_network(
+    world: Path, saes: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    suite, out = write_suite(world, saes, "controls: [random, permuted]\n    like: one"), saes.parent / "out"
+    assert main(["run", str(suite), "--out", str(out)]) == 0
+    scores = read_results(out)
+    assert list(scores.columns) == SCORES
+    assert not scores.duplicated(["run_id", "metric", "params", "slice_by", "slice_value"]).any()
+    assert scores["value"].notna().all()
+    assert set(scores["sae"]) == {"one", "two", "three", "one/random", "one/permuted"}
+    assert set(scores["eval"]) == {"decoder_bias", "bias_alignment", "saebench_core"}
+    assert scores.loc[scores["eval"] == "decoder_bias", "seed"].isna().all()
+    assert set(scores.loc[scores["eval"] == "saebench_core", "seed"]) == {0, 1}
+    assert (scores.loc[scores["eval"] == "saebench_core", "layer"] == 0).all()
+    l0 = scores[scores["metric"] == "l0"].groupby("sae")["value"].mean()
+    assert l0["one/random"] == pytest.approx(l0["one"], rel=0.2)
+    assert l0["one/permuted"] == pytest.approx(l0["one"])
+    assert "saebench_core (mean ± SD over 2 evaluation seeds)" in capfd.readouterr().out
+
+
+def test_numbers_depend_neither_on_what_else_runs_nor_on_the_order_nor_on_the_process(world: Path, saes: Path):
+    suite, out = write_suite(world, saes), saes.parent / "out"
+    assert main(["run", str(suite), "--out", str(out)]) == 0
+    together = read_results(out)
+    alone = evaluate(
+        str(saes / "two"), [{"saebench_core": SMALL}, {"bias_alignment": SMALL}], seeds=[1], data=str(world / "texts")
+    )
+    key = ["run_id", "metric", "params"]
+    both = alone.merge(together, on=key, suffixes=("", "_together"))
+    assert len(both) == len(alone) > 20
+    assert (both["value"] == both["value_together"]).all()
+
+
+def test_an_sae_in_memory_and_its_file_are_one_checkpoint_with_the_same_numbers(
+    world: Path, saes: Path, make_sae: Callable[..., Any]
+):
+    sae = make_sae(seed=0, d_in=32, d_sae=24, hook=HOOK, model_name=str(world / "model"))
+    before = {k: v.clone() for k, v in sae.state_dict().items()}
+    evals, data = ["decoder_bias", {"saebench_core": SMALL}], str(world / "texts")
+    memory = evaluate([sae], evals, data=data)
+    file = evaluate(saes / "one", evals, data=data)
+    pd.testing.assert_frame_equal(memory.drop(columns="sae"), file.drop(columns="sae"))
+    named = evaluate({"mine": sae}, "decoder_bias")
+    assert set(named["sae"]) == {"mine"}
+    assert all(torch.equal(before[k], v) for k, v in sae.state_dict().items())
+
+
+def test_evaluating_leaves_the_process_as_it_was(world: Path, saes: Path):
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global generator is the point
+    torch.manual_seed(1)
+    state = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state(), Path.cwd())  # noqa: NPY002
+    with torch.enable_grad():
+        evaluate(saes / "one", ["decoder_bias", {"saebench_core": SMALL}], data=str(world / "texts"))
+        assert torch.is_grad_enabled()
+    assert random.getstate() == state[0] and (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), state[2]) and Path.cwd() == state[3]
+
+
+def test_weight_only_evals_load_no_model(saes: Path, monkeypatch: pytest.MonkeyPatch):
+    import hedgebench.models
+
+    monkeypatch.setattr(hedgebench.models, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    assert len(evaluate(list(map(str, saes.iterdir())), "decoder_bias")) >= 6
+
+
+def test_everything_local_needs_no_network(world: Path, saes: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*args: Any, **_: Any) -> None:
+        raise OSError(f"a connection was tried: {args}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert len(evaluate(saes / "one", {"saebench_core": SMALL}, data=str(world / "texts"))) > 10
+
+
+def test_a_wrong_hook_fails_its_own_sae_only(
+    world: Path, saes: Path, save_sae: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+):
+    save_sae(saes / "lost", d_in=32, d_sae=24, hook="blocks.7.hook_resid_post", model_name=str(world / "model"))
+    save_sae(saes / "wide", d_in=48, d_sae=24, hook=HOOK, model_name=str(world / "model"))
+    suite, out = write_suite(world, saes, seeds="[0]"), saes.parent / "out"
+    assert main(["run", str(suite), "--out", str(out)]) == 1
+    runs = read_runs(out).set_index(["eval", "sae"])
+    assert set(runs.loc["decoder_bias", "status"]) == {"ok"}
+    for name in ("bias_alignment", "saebench_core"):
+        failed = runs.loc[name][runs.loc[name, "status"] == "failed"]["error"]
+        assert set(failed.index) == {"lost", "wide"}
+        assert "no hook point 'blocks.7.hook_resid_post'" in failed["lost"] and "did you mean" in failed["lost"]
+        assert "width 48" in failed["wide"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_model_that_does_not_exist_is_told_and_weights_are_measured_all_the_same(
+    saes: Path, save_sae: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+):
+    save_sae(saes / "stray", d_in=32, d_sae=24, hook=HOOK, model_name="smollm2-135n")
+    out = saes.parent / "out"
+    evals = ["--eval", "decoder_bias", "--eval", "bias_alignment"]
+    assert main(["run", "--sae", str(saes / "stray"), *evals, "--out", str(out)]) == 1
+    assert "did you mean 'smollm2-135m'" in capfd.readouterr().err
+    assert set(read_results(out)["eval"]) == {"decoder_bias"}
+
+
+def test_saebench_reads_our_core_record_as_its_own_output(world: Path, saes: Path):
+    from pydantic import TypeAdapter
+    from sae_bench.evals.core.eval_output import CoreEvalOutput
+
+    out = saes.parent / "out"
+    evaluate(saes / "one", {"saebench_core": SMALL}, data=str(world / "texts"), out=out)
+    (file,) = (out / "records/saebench_core").iterdir()
+    output = TypeAdapter(CoreEvalOutput).validate_json(file.read_text())
+    ours = read_results(out).set_index(["metric", "params"])["value"]
+    assert output.eval_result_metrics.sparsity.l0 == ours["l0", ""]
+    assert (
+        output.eval_result_metrics.reconstruction_quality.explained_variance == ours["upstream_explained_variance", ""]
+    )
+    assert len(output.eval_result_details) == 24 and output.sae_cfg_dict["d_sae"] == 24
+
+
+def test_saebenchs_own_output_file_enters_the_same_table(world: Path, saes: Path, tmp_path: Path):
+    out, plain = saes.parent / "out", tmp_path / "plain"
+    evaluate(saes / "one", {"saebench_core": SMALL}, data=str(world / "texts"), out=out)
+    (file,) = (out / "records/saebench_core").iterdir()
+    record = json.loads(file.read_text())
+    del record["hedgebench"]
+    record["eval_result_metrics"]["shrinkage"]["l2_ratio"] = -1
+    plain.mkdir()
+    (plain / "local_one_eval_results.json").write_text(json.dumps(record))
+    (plain / "notes.json").write_text("{}")
+    theirs, ours = read_results(plain), read_results(out)
+    assert set(theirs["source"]) == {"saebench"} and "explained_variance" not in set(theirs["metric"])
+    assert "l2_ratio" not in set(theirs["metric"])
+    merged = theirs.merge(ours[ours["params"] == ""], on=["eval", "metric"], suffixes=("", "_ours"))
+    assert len(merged) == len(theirs) >= 20
+    assert (merged["value"] == merged["value_ours"]).all()
+    assert (merged["higher_is_better"].fillna(False) == merged["higher_is_better_ours"].fillna(False)).all()
+
+
+def test_a_random_control_matches_l0_and_shares_nothing_with_its_sae(make_sae: Callable[..., Any]):
+    from hedgebench.loaders import prepare
+
+    sae = prepare(make_sae(d_in=32, d_sae=24))
+    acts = torch.randn(500, 32, generator=torch.Generator().manual_seed(0)) * 2
+    control = make_control("random", sae, 0)
+    match_l0(control, sae, acts)
+    wanted, found = (float((s.encode(acts) != 0).sum(-1).float().mean()) for s in (sae, control))
+    assert found == pytest.approx(wanted, abs=2 / 500)
+    torch.testing.assert_close(control.W_dec.norm(dim=-1), torch.ones(24))
+    assert torch.equal(control.b_dec, sae.b_dec) and torch.equal(control.W_enc, control.W_dec.T)
+    assert torch.equal(make_control("random", sae, 0).W_dec, control.W_dec)
+    assert not torch.equal(make_control("random", sae, 1).W_dec, control.W_dec)
+
+
+def test_a_permuted_control_fires_as_its_sae_does_into_other_directions(make_sae: Callable[..., Any]):
+    from hedgebench.loaders import prepare
+
+    sae = prepare(make_sae(d_in=32, d_sae=24))
+    acts = torch.randn(50, 32, generator=torch.Generator().manual_seed(0))
+    control = make_control("permuted", sae, 0)
+    assert torch.equal(control.encode(acts), sae.encode(acts))
+    assert not torch.equal(control.W_dec, sae.W_dec)
+    assert torch.equal(control.W_dec.sum(0).round(decimals=4), sae.W_dec.sum(0).round(decimals=4))
+
+
+def test_cached_activations_change_no_number(world: Path, saes: Path, tmp_path: Path):
+    evals, data = {"bias_alignment": SMALL}, str(world / "texts")
+    first = evaluate(saes / "one", evals, data=data)
+    files = list((tmp_path / "cache/activations").rglob("*.safetensors"))
+    assert len(files) == SMALL["n_batches"]
+    pd.testing.assert_frame_equal(evaluate(saes / "one", evals, data=data), first)
+    files[0].write_bytes(b"torn")
+    pd.testing.assert_frame_equal(evaluate(saes / "one", evals, data=data), first)
+
+
+def test_an_eval_class_of_ones_own_needs_no_package(saes: Path):
+    class Width(Eval):
+        name, version, draws = "width", 1, False
+        metrics = (Metric("width", "number of latents"),)
+
+        def run(self, ctx, cfg):
+            yield Score("width", ctx.sae.cfg.d_sae)
+
+    assert list(evaluate(saes / "one", Width)["value"]) == [24.0]
+
+
+@pytest.mark.parametrize(
+    ("saes_given", "evals", "message"),
+    [
+        ("nowhere", "decoder_bias", "no such folder"),
+        ("one", "decoder_bais", "did you mean"),
+        ("one", 3, "an eval is a name"),
+        (3, "decoder_bias", "sae_lens.SAE"),
+    ],
+)
+def test_what_evaluate_cannot_take_is_told(saes: Path, saes_given: Any, evals: Any, message: str):
+    given = str(saes / saes_given) if isinstance(saes_given, str) else saes_given
+    with pytest.raises(BadInput, match=message):
+        evaluate(given, evals)
+
+
+@pytest.mark.parametrize("name", sorted(find_evals()[0]))
+def test_every_eval_keeps_the_contract(name: str, world: Path, saes: Path):
+    """Declared metrics only, no change to the SAE, deterministic in the seed, nothing left behind in the process."""
+    eval_class = find_evals()[0][name].object
+    config = {k: v for k, v in SMALL.items() if k in {f for f in eval_class.Config.__dataclass_fields__}}
+    sae = load_sae(saes / "one")
+    before = {k: v.clone() for k, v in sae.state_dict().items()}
+    state = torch.get_rng_state()
+    first, second = (evaluate({"x": sae}, {name: config}, data=str(world / "texts")) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    assert set(first["metric"]) <= {m.name for m in eval_class.metrics}
+    assert all(torch.equal(before[k], v) for k, v in sae.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(m.summary and (m.low is None or m.high is None or m.low < m.high) for m in eval_class.metrics)
+    if eval_class.draws:
+        other = evaluate({"x": sae}, {name: config}, seeds=[1], data=str(world / "texts"))
+        assert (other["value"].to_numpy() != first["value"].to_numpy()).any()
