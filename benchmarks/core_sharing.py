@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from hedgebench_evals.saebench.core import SAEBenchCore
+from hedgebench_evals.saebench.core_config import CoreConfig
 
 from hedgebench.activations import ActivationSource
 from hedgebench.checkpoint import describe
@@ -59,7 +60,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
 # --- what is compared ----------------------------------------------------------------------------------------------------------
 
 
-def find_saes(count: int, source: ActivationSource, cfg: SAEBenchCore.Config) -> list[Any]:
+def find_saes(count: int, source: ActivationSource, cfg: CoreConfig) -> list[Any]:
     """The repository's checkpoints at this hook point, topped up with random SAEs."""
     folders = sorted(f.parent for f in CHECKPOINTS.glob("*/cfg.json"))[:count]
     saes = [load_sae(folder) for folder in folders]
@@ -84,7 +85,7 @@ def random_sae(seed: int, acts: torch.Tensor) -> Any:
     return sae.eval().requires_grad_(False)
 
 
-def hedgebench(saes: Sequence[Any], model: Any, source: ActivationSource, cfg: SAEBenchCore.Config) -> list[dict]:
+def hedgebench(saes: Sequence[Any], model: Any, source: ActivationSource, cfg: CoreConfig) -> list[dict]:
     """One run of core over all SAEs: their SAEBench fields."""
     ctxs = [
         EvalContext(
@@ -105,7 +106,7 @@ def hedgebench(saes: Sequence[Any], model: Any, source: ActivationSource, cfg: S
     return results
 
 
-def saebench(sae: Any, model: Any, rows: torch.Tensor, cfg: SAEBenchCore.Config) -> dict[str, float]:
+def saebench(sae: Any, model: Any, rows: torch.Tensor, cfg: CoreConfig) -> dict[str, float]:
     """SAEBench's core of one SAE by its own functions, on these token rows: its metrics under our names."""
     from datasets import Dataset
     from sae_bench.evals.core.eval_config import CoreEvalConfig
@@ -143,7 +144,7 @@ def saebench(sae: Any, model: Any, rows: torch.Tensor, cfg: SAEBenchCore.Config)
 
 
 @torch.no_grad()
-def floor(saes: Sequence[Any], model: Any, source: ActivationSource, cfg: SAEBenchCore.Config) -> Seconds:
+def floor(saes: Sequence[Any], model: Any, source: ActivationSource, cfg: CoreConfig) -> Seconds:
     """What no SAE can go without: encode, decode and the layers above, on ready activations; the mean over the SAEs."""
     batches = [b.acts for b in source.batches(cfg.n_batches, cfg.batch_size, cfg.context_size)]
 
@@ -176,7 +177,7 @@ def main() -> None:
     parser.add_argument("--n-batches", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
     args = parser.parse_args()
-    cfg = SAEBenchCore.Config(n_batches=args.n_batches, batch_size=args.batch_size)
+    cfg = CoreConfig(n_batches=args.n_batches, batch_size=args.batch_size)
 
     model = load_model(MODEL)
     tokens = TokenSource(open_text("offline", "eval"), model.tokenizer, seed=0)

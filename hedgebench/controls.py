@@ -28,7 +28,7 @@ def control_card(kind: str, base: Checkpoint, seed: int = 0) -> Checkpoint:
         base,
         digest=hashlib.sha256(key.encode()).hexdigest()[:32],
         name=f"{base.name}/{kind}",
-        architecture="jumprelu" if kind == "random" else base.architecture,
+        architecture=f"{kind}_control",
         loss=None,
         train_seed=None,
         train_tokens=None,

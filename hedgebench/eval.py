@@ -88,6 +88,11 @@ class Figure(NamedTuple):
     """From the whole scores table to axes; draws what concerns this eval."""
 
 
+@dataclass(frozen=True)
+class NoConfig:
+    """No settings."""
+
+
 class Eval:
     """Base class of every eval. A subclass states, as class attributes, what the harness must know before it runs.
 
@@ -103,12 +108,10 @@ class Eval:
     """False: the eval draws nothing and runs once, whatever the suite's seeds."""
     metrics: ClassVar[tuple[Metric, ...]]
     figures: ClassVar[tuple[Figure, ...]] = ()
+    Config: ClassVar[type] = NoConfig
+    """Frozen dataclass of the eval's settings, each with a default and a doc string."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Packages whose version can change the numbers: part of the run's identity (`sae-bench` for SAEBench's evals)."""
-
-    @dataclass(frozen=True)
-    class Config:
-        """No settings."""
 
     def run(self, ctx: EvalContext, cfg: Any) -> Iterator[Score]:  # noqa: ARG002 - the interface
         """Measure one SAE."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hedgebench.eval import Eval, EvalContext, Figure
-from hedgebench.types import BadInput, CannotMeasure, Score
+from hedgebench.types import CannotMeasure, Score
 
+from .core_config import CoreConfig
 from .core_metrics import METRICS, WHY_BLANK
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def _draw_l0_vs_explained_variance(scores: DataFrame, axes: Axes) -> None:
-    """One point per SAE, the mean over seeds; the colour is the loss, the marker the architecture."""
+    """One point per SAE, the mean over seeds; the colour is the loss, the marker the architecture or the kind of control."""
     rows = scores[(scores["eval"] == "saebench_core") & scores["metric"].isin(["l0", "explained_variance"])]
-    rows = rows[(rows["slice_by"] == "all") & (rows["params"] == "")].fillna({"loss": "unknown loss"})
+    rows = rows[(rows["slice_by"] == "all") & (rows["params"] == "")].fillna({"architecture": "", "loss": ""})
     points = rows.pivot_table(index=["architecture", "loss", "sae"], columns="metric", values="value", aggfunc="mean")
-    colours = {loss: f"C{i}" for i, loss in enumerate(sorted(set(rows["loss"])))}
+    colours = {loss: f"C{i}" for i, loss in enumerate(sorted(set(rows["loss"]) - {""}))}
     markers = dict(zip(sorted(set(rows["architecture"])), "osD^vP*X<>" * 10, strict=False))
     for (architecture, loss), group in points.dropna().groupby(level=["architecture", "loss"]):
-        look = {"marker": markers[architecture], "color": colours[loss], "linestyle": "none"}
-        axes.plot(group["l0"], group["explained_variance"], label=f"{architecture}, {loss}", **look)
+        look = {"marker": markers[architecture], "color": colours.get(loss, "grey"), "linestyle": "none"}
+        axes.plot(group["l0"], group["explained_variance"], label=f"{architecture}, {loss}".removesuffix(", "), **look)
     axes.set(xlabel="L0 (latents per token)", ylabel="explained variance", title="Sparsity against reconstruction")
     axes.legend(fontsize="small")
 
@@ -60,41 +60,16 @@ class SAEBenchCore(Eval):
     figures = (Figure("l0_vs_explained_variance", _draw_l0_vs_explained_variance),)
     packages = ("sae-bench",)
 
-    @dataclass(frozen=True)
-    class Config:
-        """How much text, in which pieces."""
+    Config = CoreConfig
 
-        n_batches: int = 10
-        """Batches on which the model is rerun with the SAE's output in place."""
-        n_sparsity_batches: int | None = None
-        """Batches for sparsity and reconstruction; they begin with those of `n_batches`. None: the same."""
-        batch_size: int = 16
-        """Sequences per batch."""
-        context_size: int = 128
-        """Tokens per sequence."""
-        exclude_special_tokens_from_reconstruction: bool = True
-        """Leave the activations at beginning-of-text, end-of-text and padding as they are when the SAE's output is put in place."""
-
-        def __post_init__(self) -> None:
-            least = {"n_batches": 1, "n_sparsity_batches": 1, "batch_size": 1, "context_size": 2}
-            for name, low in least.items():
-                value = getattr(self, name)
-                if value is not None and value < low:
-                    raise BadInput(f"{name} must be at least {low}, not {value}")
-
-        @property
-        def sparsity_batches(self) -> int:
-            """Batches of the sparsity part."""
-            return self.n_batches if self.n_sparsity_batches is None else self.n_sparsity_batches
-
-    def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
+    def run(self, ctx: EvalContext, cfg: CoreConfig) -> Iterator[Score]:
         """Measure one SAE."""
         for _, score in self.run_many([ctx], cfg):
             if isinstance(score, Exception):
                 raise score
             yield score
 
-    def run_many(self, ctxs: Sequence[EvalContext], cfg: Config) -> Iterator[tuple[int, Score | Exception]]:
+    def run_many(self, ctxs: Sequence[EvalContext], cfg: CoreConfig) -> Iterator[tuple[int, Score | Exception]]:
         """Measure all SAEs of one hook point, sharing every pass of the model that does not depend on the SAE."""
         from .core_measure import measure
 
@@ -112,7 +87,7 @@ class SAEBenchCore(Eval):
                 yield i, score
 
 
-def _scores(ctx: EvalContext, cfg: SAEBenchCore.Config, base: Baseline, tally: Tally) -> list[Score]:
+def _scores(ctx: EvalContext, cfg: CoreConfig, base: Baseline, tally: Tally) -> list[Score]:
     """Every number that is defined; the others are left blank, with the reason. Fills `ctx.details` with SAEBench's own fields."""
     from .core_numbers import Number, density_numbers, numbers, upstream_densities
     from .core_output import misc_numbers, saebench_fields

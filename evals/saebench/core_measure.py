@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hedgebench.eval import EvalContext
 
-    from .core import SAEBenchCore
+    from .core_config import CoreConfig
 
 
 class _Spliced:
@@ -68,7 +68,7 @@ class _Measured:
 class _Core:
     """The batches of one job: what is shared, and every SAE's part."""
 
-    def __init__(self, ctxs: Sequence[EvalContext], cfg: SAEBenchCore.Config) -> None:
+    def __init__(self, ctxs: Sequence[EvalContext], cfg: CoreConfig) -> None:
         ctx = self.ctx = ctxs[0]
         self.cfg = cfg
         self.total, self.done = max(cfg.n_batches, cfg.sparsity_batches), 0
@@ -108,7 +108,7 @@ class _Core:
 
 
 @torch.no_grad()
-def measure(ctxs: Sequence[EvalContext], cfg: SAEBenchCore.Config) -> tuple[Baseline, list[Tally | Exception]]:
+def measure(ctxs: Sequence[EvalContext], cfg: CoreConfig) -> tuple[Baseline, list[Tally | Exception]]:
     """Run core's batches over several SAEs of one hook point.
 
     Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hedgebench.eval import EvalContext
 
-    from .core import SAEBenchCore
+    from .core_config import CoreConfig
 
 _GROUPS = {
     "model_behavior_preservation": ("kl_div_score", "kl_div_with_ablation", "kl_div_with_sae"),
@@ -56,7 +56,7 @@ def misc_numbers(sae: SAE, densities: Mapping[str, list[float]]) -> tuple[dict[s
 
 def saebench_fields(
     ctx: EvalContext,
-    cfg: SAEBenchCore.Config,
+    cfg: CoreConfig,
     values: Mapping[str, float],
     misc: Mapping[str, float],
     details: list[dict[str, Any]],
@@ -79,7 +79,7 @@ def saebench_fields(
     }
 
 
-def _eval_config(ctx: EvalContext, cfg: SAEBenchCore.Config) -> dict[str, Any]:
+def _eval_config(ctx: EvalContext, cfg: CoreConfig) -> dict[str, Any]:
     from sae_bench.evals.core.eval_config import CoreEvalConfig
 
     switches = {name: True for name in vars(CoreEvalConfig()) if name.startswith("compute_")}
