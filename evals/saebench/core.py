@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .core_tally import Baseline, Tally
 
 
+_FIRST = ("l0", "explained_variance", "ce_loss_score", "kl_div_score", "cossim", "dead_latents")
+"""Reported before the others: what a reader looks at first."""
+
+
 def _draw_l0_vs_explained_variance(scores: DataFrame, axes: Axes) -> None:
     """One point per SAE, the mean over seeds; the colour is the loss, the marker the architecture or the kind of control."""
     rows = scores[(scores["eval"] == "saebench_core") & scores["metric"].isin(["l0", "explained_variance"])]
@@ -110,4 +114,4 @@ def _scores(ctx: EvalContext, cfg: CoreConfig, base: Baseline, tally: Tally) -> 
             scores.append(Score(name, number.value, stderr=number.stderr, n=number.n))
         else:
             ctx.leave_blank(name, WHY_BLANK[name])
-    return scores
+    return sorted(scores, key=lambda s: _FIRST.index(s.metric) if s.metric in _FIRST else len(_FIRST))
