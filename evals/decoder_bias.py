@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score
@@ -42,11 +41,7 @@ class DecoderBias(Eval):
         ),
     )
 
-    @dataclass(frozen=True)
-    class Config:
-        """No settings."""
-
-    def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:  # noqa: ARG002
+    def run(self, ctx: EvalContext, cfg: NoConfig) -> Iterator[Score]:  # noqa: ARG002
         """Measure one SAE.
 
         Raises:
