@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, NoConfig, Score
 
 PAPER = "Chanin et al. 2025, arXiv 2505.11756"
 
