@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -196,5 +197,6 @@ def summarise(plan: Plan, out: Path, done_before: int) -> Summary:
 
 
 def worker_places(n: int, device: str, out: Path) -> list[Place]:
-    """`n` worker processes that log into the results folder."""
-    return [Worker(device, out / "logs" / f"worker-{i}.log") for i in range(n)]
+    """`n` worker processes that log into the results folder and share the cores."""
+    threads = max(1, (os.cpu_count() or 1) // n) if n > 1 else None
+    return [Worker(device, out / "logs" / f"worker-{i}.log", threads) for i in range(n)]

@@ -33,10 +33,12 @@ class Worker:
     Args:
         device: Torch device for the worker.
         log: File that takes what the worker and the code in it print.
+        threads: Threads of its tensor operations; None leaves them to torch. Workers that share the cores of a machine
+            must share them out: with all cores to each they wait for one another most of the time.
     """
 
-    def __init__(self, device: str, log: Path) -> None:
-        self.device, self.log = device, log
+    def __init__(self, device: str, log: Path, threads: int | None = None) -> None:
+        self.device, self.log, self.threads = device, log, threads
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
 
@@ -74,6 +76,7 @@ class Worker:
         if self._process is None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self._lines = queue.Queue()
+            threads = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "hedgebench.worker", self.device],
@@ -81,6 +84,7 @@ class Worker:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,
+                    env={**threads, **os.environ},
                     start_new_session=True,  # Ctrl-C is the parent's to handle
                 )
             threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True).start()
