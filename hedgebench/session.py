@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 CALIBRATION_SEED = 2**31 - 1
 """Seed of the tokens on which a random control's L0 is matched: none of the evaluation's own."""
-CALIBRATION_BATCHES = 4
+CALIBRATION_BATCHES = 8
 SAE_BUDGET = 8 * 2**30
 """Bytes of SAE weights kept between jobs."""
 

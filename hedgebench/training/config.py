@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
 from hedgebench.training.losses import LOSSES, LossName
+from hedgebench.training.typed import typed_values
 from hedgebench.types import BadInput
 
 _OF_ARCHITECTURE: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -26,6 +27,10 @@ _OF_ARCHITECTURE: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Architecture -> the fields it must have and the further ones it may have, of those that not every architecture has."""
 _SPECIAL = {name for needed, allowed in _OF_ARCHITECTURE.values() for name in (*needed, *allowed)}
 _GRID = ("architecture", "loss", "train_seed", "width", "k", "l1", "balance", "detach", "snap_at")
+_ABOVE_0 = (
+    *("tokens", "context_size", "sequences_per_pass", "buffer_sequences", "batch_tokens"),
+    *("lr", "norm_batches", "dead_after_tokens", "threshold_lr"),
+)
 _SAVE_DTYPES = ("float32", "float16")
 
 
@@ -117,11 +122,16 @@ def read_config(path: str | Path) -> TrainConfig:
     if not isinstance(entries, list) or not entries or not all(isinstance(e, LineMap) for e in entries):
         line = data.lines.get("saes", data.line)
         raise BadInput(f"{path}:{line}: 'saes' must be a list of mappings such as `architecture: batchtopk`")
-    values = _values(path, data, TrainConfig, given={"saes": ()})
+    if isinstance(data.get("hook"), (list, dict)):
+        line = data.lines["hook"]
+        raise BadInput(
+            f"{path}:{line}: 'hook' is one hook point; crosscoders and transcoders, of several, are not trained"
+        )
+    values = typed_values(path, data, TrainConfig, given={"saes": ()})
     values["saes"] = tuple(recipe for entry in entries for recipe in _recipes(path, entry))
     for key in ("model", "data"):
         if (beside := path.parent / values.get(key, "offline")).exists():
-            values[key] = str(beside)
+            values[key] = str(beside.resolve())
     config = TrainConfig(**values)
     _check_config(path, data, config)
     return config
@@ -131,17 +141,13 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
     def wrong(key: str, text: str) -> BadInput:
         return BadInput(f"{path}:{data.lines.get(key, data.line)}: {text}")
 
-    for key in (
-        "tokens",
-        "context_size",
-        "sequences_per_pass",
-        "buffer_sequences",
-        "batch_tokens",
-        "lr",
-        "norm_batches",
-    ):
+    for key in _ABOVE_0:
         if getattr(config, key) <= 0:
             raise wrong(key, f"{key!r} must be above 0, not {getattr(config, key)}")
+    if config.context_size < 2:
+        raise wrong(
+            "context_size", "'context_size' must be at least 2: the first token of a sequence is not trained on"
+        )
     if min(config.lr_warm_up, config.lr_decay) < 0 or config.lr_warm_up + config.lr_decay > 1:
         raise wrong("lr_warm_up", "'lr_warm_up' and 'lr_decay' are fractions of training that sum to at most 1")
     if config.buffer_sequences * config.context_size < config.batch_tokens:
@@ -173,9 +179,9 @@ def _recipe(path: Path, entry: LineMap) -> SAERecipe:
         return BadInput(f"{path}:{entry.lines.get(key, entry.line)}: {text}")
 
     architecture = entry.get("architecture")
-    if "coder" in str(architecture):
-        raise wrong("architecture", f"{architecture!r} maps one hook point to another; HedgeBench trains SAEs only")
-    recipe = SAERecipe(**_values(path, entry, SAERecipe))
+    if any(kind in str(architecture) for kind in ("transcoder", "crosscoder")):
+        raise wrong("architecture", f"{architecture!r} is no SAE of one hook point; HedgeBench trains nothing else")
+    recipe = SAERecipe(**typed_values(path, entry, SAERecipe))
     if recipe.architecture not in _OF_ARCHITECTURE:
         raise wrong(
             "architecture", f"'architecture' is {architecture!r}{nearest(recipe.architecture, _OF_ARCHITECTURE)}"
@@ -212,41 +218,3 @@ def _check_numbers(recipe: SAERecipe, wrong: Any) -> None:
         raise wrong("l1", "'l1' and 'balance' are from 0 up, 'l1_warm_up' is a fraction of training")
     if recipe.levels and (list(recipe.levels) != sorted({*recipe.levels, recipe.width}) or recipe.levels[0] < 1):
         raise wrong("levels", f"'levels' must rise to the width {recipe.width}, not {list(recipe.levels)}")
-
-
-def _values(path: Path, data: LineMap, cls: type, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The keys of `data` as arguments of a dataclass, each of its field's type; `given` replaces what was read."""
-    known = {f.name: f for f in fields(cls)}
-    hints = get_type_hints(cls)
-    values = dict(given or {})
-    for key, value in data.items():
-        if key not in known:
-            raise BadInput(f"{path}:{data.lines[key]}: there is no key {key!r}{nearest(key, known)}")
-        if key not in values:
-            values[key] = _cast(value, hints[key], f"{path}:{data.lines[key]}: {key!r}")
-    for key, f in known.items():
-        if key not in values and f.default is MISSING:
-            raise BadInput(f"{path}:{data.line}: {key!r} is missing")
-    return values
-
-
-def _cast(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`.
-
-    Raises:
-        BadInput: It is of another type.
-    """
-    if hint is float and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3 as a text
-        except (TypeError, ValueError):
-            raise BadInput(f"{where} must be a number, not {value!r}") from None
-    if hint == tuple[int, ...]:
-        if not isinstance(value, list) or not all(type(item) is int for item in value):
-            raise BadInput(f"{where} must be a list of whole numbers, not {value!r}")
-        return tuple(value)
-    kinds = {int: "a whole number", bool: "true or false"}
-    wanted = hint if hint in kinds else str
-    if type(value) is not wanted:
-        raise BadInput(f"{where} must be {kinds.get(wanted, 'a text')}, not {value!r}")
-    return value
