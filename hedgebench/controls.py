@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from sae_lens import SAE
 
 KINDS = ("random", "permuted")
-_VERSION = 1
+CALIBRATION_SEED = 2**31 - 1
+"""Seed of the tokens on which a random control's L0 is matched: none of the evaluation's own."""
+CALIBRATION_BATCHES = 8
+"""Batches of 16 × 128 tokens for it."""
+_RECIPE = f"1 {CALIBRATION_SEED} {CALIBRATION_BATCHES}"
+"""All that decides a control beside its SAE and its seed; part of its digest."""
 
 
 def control_card(kind: str, base: Checkpoint, seed: int = 0) -> Checkpoint:
     """The card of a control row: like its SAE's, with a digest of its own that is known before any weight is drawn."""
-    key = f"control {_VERSION} {kind} {seed} {base.digest}"
+    key = f"control {_RECIPE} {kind} {seed} {base.digest}"
     return replace(
         base,
         digest=hashlib.sha256(key.encode()).hexdigest()[:32],

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CALIBRATION_SEED = 2**31 - 1
-"""Seed of the tokens on which a random control's L0 is matched: none of the evaluation's own."""
-CALIBRATION_BATCHES = 8
 SAE_BUDGET = 8 * 2**30
 """Bytes of SAE weights kept between jobs."""
 
@@ -199,7 +196,7 @@ class Session:
         """Match a random control's L0 to its SAE's, on tokens that no evaluation seed draws."""
         import torch
 
-        from hedgebench.controls import match_l0
+        from hedgebench.controls import CALIBRATION_BATCHES, CALIBRATION_SEED, match_l0
 
         source = self._source(run, self._tokens(run, CALIBRATION_SEED), CALIBRATION_SEED)
         batches = source.batches(CALIBRATION_BATCHES, context_size=min(128, self._load_model(run).cfg.n_ctx))
