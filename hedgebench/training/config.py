@@ -166,6 +166,8 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
 def _recipes(path: Path, entry: LineMap) -> list[SAERecipe]:
     """One recipe per combination of the lists in an entry of `saes:`."""
     grid = {key: value if isinstance(value, list) else [value] for key, value in entry.items() if key in _GRID}
+    if empty := [key for key, values in grid.items() if not values]:
+        raise BadInput(f"{path}:{entry.lines[empty[0]]}: {empty[0]!r} is an empty list")
     found = []
     for combination in itertools.product(*grid.values()):
         one = LineMap({**entry, **dict(zip(grid, combination, strict=True))})

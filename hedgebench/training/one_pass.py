@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sae_lens import LoggingConfig, MultiSAETrainingRunner, MultiSAETrainingRunnerConfig
 from sae_lens import logger as sae_lens_logger
 from sae_lens.saes.sae import TrainingSAE
+from sae_lens.training.multi_sae_trainer import MultiSAETrainer
 
 from hedgebench.training.config import TrainConfig
 
@@ -60,11 +61,23 @@ def run_one_pass(
 
 
 class _Runner(MultiSAETrainingRunner):
-    """Without upstream's signal handlers, which only a main thread may set, and with a bar that moves at every step."""
+    """Without upstream's signal handlers, which only a main thread may set, and with one progress bar, which moves at every step."""
 
     def _run_with_interruption_handling(self, trainer: Any) -> Any:
         trainer._update_pbar = lambda _outputs, bar: bar.update(self.cfg.train_batch_size_tokens)
+        _share_scale(trainer)
         return trainer.fit()
+
+
+def _share_scale(trainer: MultiSAETrainer) -> None:
+    """Estimate the activation scale as upstream does, but once: every SAE here reads the same hook point."""
+    first, *others = [one.activation_scaler for one in trainer.trainers.values()]
+    sae, hook = next(iter(trainer.saes.values())), next(iter(trainer.hook_names.values()))
+    if sae.cfg.normalize_activations == "expected_average_only_in":
+        batches = (batch[hook] for batch in trainer.data_provider)
+        first.estimate_scaling_factor(sae.cfg.d_in, batches, trainer.cfg.n_batches_for_norm_estimate)
+        for scaler in others:
+            scaler.scaling_factor = first.scaling_factor
 
 
 @contextlib.contextmanager
