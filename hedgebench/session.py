@@ -1,35 +1,30 @@
 """Carry out jobs in this process: load the model and the SAEs, hand each eval its context, and catch what goes wrong.
 
-A session keeps its model, tokens and SAEs between jobs. It writes nothing but caches: outcomes are handed back.
+It writes nothing but caches: outcomes are handed back.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, EvalContext
 from hedgebench.paths import cache_dir
-from hedgebench.records import Outcome, package_version, score_row
+from hedgebench.records import Outcome, score_row
 from hedgebench.registry import get_eval, make_config
+from hedgebench.shelf import Shelf
 from hedgebench.types import BadInput, CannotMeasure, Checkpoint, Run, Score
 
 if TYPE_CHECKING:
     from sae_lens import SAE
 
-    from hedgebench.activations import ActivationSource
-
 logger = logging.getLogger(__name__)
-
-SAE_BUDGET = 8 * 2**30
-"""Bytes of SAE weights kept between jobs."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class _Item:
 
 
 class Session:
-    """Everything a process keeps between jobs.
+    """Carries out jobs, and keeps what they share.
 
     Args:
         device: Torch device of the model and the SAEs.
@@ -98,10 +93,8 @@ class Session:
         objects: Mapping[str, SAE] | None = None,
         evals: Mapping[str, type[Eval]] | None = None,
     ) -> None:
-        self.device, self.objects, self.evals = device, dict(objects or {}), dict(evals or {})
-        self._model: tuple[tuple[str, str], Any] | None = None
-        self._saes: dict[tuple[str, str], SAE] = {}
-        self._texts: dict[str, Any] = {}
+        self.device, self.evals = device, dict(evals or {})
+        self.shelf = Shelf(device, objects)
 
     def carry_out(self, job: Job, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
         """Run a job and yield (run_id, outcome) for each of its runs. What an eval raises becomes its outcome."""
@@ -130,11 +123,14 @@ class Session:
             except Exception as error:
                 item.error = error
         ready = [(item, item.context) for item in items if item.context is not None]
-        if ready:
-            for i, score in eval_class().run_many([context for _, context in ready], config):
-                ready[i][0].take(eval_class, score)
-
-    # --- what an eval is given -------------------------------------------------------------------------------------------------
+        try:
+            if ready:
+                for i, score in eval_class().run_many([context for _, context in ready], config):
+                    ready[i][0].take(eval_class, score)
+        finally:
+            for item, context in ready:
+                if self.shelf.drop_if_changed(context.sae):
+                    item.error = ValueError("the eval changed the SAE it was given: it must work on a copy")
 
     def _context(self, eval_class: type[Eval], run: Run, progress: Callable[[float], None]) -> EvalContext:
         import torch
@@ -148,113 +144,25 @@ class Session:
                 "it compares an SAE with another, and this one names none: give `control:` in the suite"
             )
         runs_model = bool(needs & {"activations", "model"})
-        model = self._load_model(run) if runs_model else None
-        tokens = self._tokens(run, run.seed) if needs & {"activations", "model", "data"} else None
         return EvalContext(
-            sae=self._sae(run.checkpoint, run, calibrated=runs_model),
+            sae=self.shelf.sae(run.checkpoint, run, calibrated=runs_model),
             checkpoint=run.checkpoint,
             generator=torch.Generator().manual_seed(run.seed or 0),
             device=self.device,
             seed=run.seed,
-            model=model,
-            data=tokens,
-            control=self._sae(run.control, run) if "control" in needs and run.control else None,
+            model=self.shelf.model(run) if runs_model else None,
+            data=self.shelf.tokens(run, run.seed) if runs_model or "data" in needs else None,
+            control=self.shelf.sae(run.control, run) if "control" in needs and run.control else None,
             cache=cache_dir() / "evals" / run.eval,
-            activation_source=self._source(run, tokens, run.seed) if "activations" in needs else None,
+            activation_source=self.shelf.activations(run, run.seed) if "activations" in needs else None,
             progress=progress,
         )
-
-    def _sae(self, card: Checkpoint, run: Run, *, calibrated: bool = False) -> SAE:
-        """The prepared SAE of a card, kept for the next job; a random control comes with its L0 matched where a model runs anyway."""
-        key = (card.digest, f"{run.dtype} {calibrated and card.control_kind == 'random'} {run.model} {run.data}")
-        if key not in self._saes:
-            sae = self._make_sae(card, run, calibrated)
-            while self._saes and sum(_size(s) for s in self._saes.values()) + _size(sae) > SAE_BUDGET:
-                del self._saes[next(iter(self._saes))]
-            self._saes[key] = sae
-        return self._saes[key]
-
-    def _make_sae(self, card: Checkpoint, run: Run, calibrated: bool) -> SAE:
-        from hedgebench.checkpoint import digest_of
-        from hedgebench.controls import make_control
-        from hedgebench.loaders import load_raw, prepare
-
-        if card.control_kind is not None:
-            base = replace(card, digest=str(card.control_of), control_of=None, control_kind=None, control_seed=None)
-            sae = make_control(card.control_kind, self._sae(base, run), card.control_seed or 0)
-            if calibrated and card.control_kind == "random":
-                self._calibrate(run, sae, self._sae(base, run))
-            return sae
-        raw = self.objects.get(card.digest)
-        if raw is None:
-            raw = load_raw(str(card.ref))
-            if digest_of(raw) != card.digest:
-                raise BadInput(f"{card.ref}: the file changed since the run was planned; run again")
-        return prepare(raw, device=self.device, dtype=run.dtype)
-
-    def _calibrate(self, run: Run, control: SAE, sae: SAE) -> None:
-        """Match a random control's L0 to its SAE's, on tokens that no evaluation seed draws."""
-        import torch
-
-        from hedgebench.controls import CALIBRATION_BATCHES, CALIBRATION_SEED, match_l0
-
-        source = self._source(run, self._tokens(run, CALIBRATION_SEED), CALIBRATION_SEED)
-        batches = source.batches(CALIBRATION_BATCHES, context_size=min(128, self._load_model(run).cfg.n_ctx))
-        match_l0(control, sae, torch.cat([b.acts[b.mask] for b in batches]))
-
-    def _load_model(self, run: Run) -> Any:
-        from hedgebench.models import load_model
-
-        if run.model is None:
-            raise BadInput(
-                f"{run.checkpoint.name}: the checkpoint names no model; give `model:` in the suite or --model"
-            )
-        key = (run.model, run.dtype)
-        if self._model is None or self._model[0] != key:
-            self._model = None  # let go of the old one before the new one takes memory
-            self._model = (key, load_model(run.model, device=self.device, dtype=run.dtype))
-        return self._model[1]
-
-    def _tokens(self, run: Run, seed: int | None) -> Any:
-        from hedgebench.data import TokenSource, open_text
-
-        name = run.data_source or "offline"
-        if name not in self._texts:
-            self._texts[name] = open_text(name, "eval")
-        return TokenSource(self._texts[name], self._load_model(run).tokenizer, seed or 0)
-
-    def _source(self, run: Run, tokens: Any, seed: int | None) -> ActivationSource:
-        from hedgebench.activations import ActivationSource
-
-        card = run.checkpoint
-        if card.hook is None:
-            raise BadInput(f"{card.name}: the checkpoint names no hook point; give `tags: {{hook: ...}}` in the suite")
-        folder = cache_dir() / "activations" / _activation_key(run, seed)
-        return ActivationSource(self._load_model(run), card.hook, card.hook_head_index, tokens, folder, card.d_in)
 
 
 _NOT_YET = {
     "features": "it needs the true features, and this checkpoint comes with none",
     "siblings": "it needs a group of SAEs that differ in training seed only, and the suite names none",
 }
-
-
-def _size(sae: SAE) -> int:
-    return sum(t.nbytes for t in sae.state_dict().values())
-
-
-def _activation_key(run: Run, seed: int | None) -> str:
-    """Names all that decides the activations at a hook point."""
-    identity = {
-        "model": run.revision,
-        "data": run.data,
-        "hook": run.checkpoint.hook,
-        "head": run.checkpoint.hook_head_index,
-        "seed": seed,
-        "dtype": run.dtype,
-        "versions": {name: package_version(name) for name in ("torch", "transformer-lens", "transformers")},
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _outcome(item: _Item, seconds: float, started: float, device: str) -> Outcome:

@@ -247,6 +247,26 @@ def test_an_eval_class_of_ones_own_needs_no_package(saes: Path):
     assert list(evaluate(saes / "one", Width)["value"]) == [24.0]
 
 
+def test_an_eval_that_changes_the_sae_fails_and_spoils_no_other(saes: Path, tmp_path: Path):
+    class Clumsy(Eval):
+        name, version, draws = "a_clumsy_one", 1, False
+        metrics = (Metric("norm", "norm of the decoder bias"),)
+
+        def run(self, ctx, cfg):
+            ctx.sae.b_dec.data.mul_(2)
+            torch.manual_seed(5)
+            torch.set_grad_enabled(True)
+            yield Score("norm", float(ctx.sae.b_dec.norm()))
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    scores = evaluate(saes / "one", [Clumsy, "decoder_bias"], out=tmp_path / "out")
+    pd.testing.assert_frame_equal(scores, evaluate(saes / "one", "decoder_bias"))
+    assert torch.equal(torch.get_rng_state(), state)
+    failed = read_runs(tmp_path / "out").set_index("eval").loc["a_clumsy_one"]
+    assert failed["status"] == "failed" and "changed the SAE it was given" in failed["error"]
+
+
 @pytest.mark.parametrize(
     ("saes_given", "evals", "message"),
     [

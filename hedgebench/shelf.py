@@ -1,0 +1,164 @@
+"""What a process keeps between jobs: the language model, the texts, and the SAEs, each made ready once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.paths import cache_dir
+from hedgebench.records import package_version
+from hedgebench.types import BadInput, Checkpoint, Run
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+
+    from hedgebench.activations import ActivationSource
+
+SAE_BUDGET = 8 * 2**30
+"""Bytes of SAE weights kept."""
+
+
+class Shelf:
+    """Hands out what runs need, and makes it on first use.
+
+    Args:
+        device: Torch device of the model and the SAEs.
+        objects: SAEs in memory, by digest; all others are loaded from their references.
+    """
+
+    def __init__(self, device: str = "cpu", objects: Mapping[str, SAE] | None = None) -> None:
+        self.device, self.objects = device, dict(objects or {})
+        self._model: tuple[tuple[str, str], Any] | None = None
+        self._texts: dict[str, Any] = {}
+        self._saes: dict[str, tuple[SAE, int]] = {}
+
+    def model(self, run: Run) -> Any:
+        """The language model of a run. One is kept at a time.
+
+        Raises:
+            BadInput: The run names none, or it cannot be loaded.
+        """
+        from hedgebench.models import load_model
+
+        if run.model is None:
+            raise BadInput(
+                f"{run.checkpoint.name}: the checkpoint names no model; give `model:` in the suite or --model"
+            )
+        key = (run.model, run.dtype)
+        if self._model is None or self._model[0] != key:
+            self._model = None  # let go of the old one before the new one takes memory
+            self._model = (key, load_model(run.model, device=self.device, dtype=run.dtype))
+        return self._model[1]
+
+    def tokens(self, run: Run, seed: int | None) -> Any:
+        """The evaluation tokens of a run's text, in the order that `seed` gives."""
+        from hedgebench.data import TokenSource, open_text
+
+        name = run.data_source or "offline"
+        if name not in self._texts:
+            self._texts[name] = open_text(name, "eval")
+        return TokenSource(self._texts[name], self.model(run).tokenizer, seed or 0)
+
+    def activations(self, run: Run, seed: int | None) -> ActivationSource:
+        """The model's activations at the hook point of a run's SAE, on these tokens.
+
+        Raises:
+            BadInput: The SAE names no hook point, or the model has none of that name.
+        """
+        from hedgebench.activations import ActivationSource
+
+        card = run.checkpoint
+        if card.hook is None:
+            raise BadInput(f"{card.name}: the checkpoint names no hook point; give `tags: {{hook: ...}}` in the suite")
+        folder = cache_dir() / "activations" / _activation_key(run, seed)
+        model, tokens = self.model(run), self.tokens(run, seed)
+        return ActivationSource(model, card.hook, card.hook_head_index, tokens, folder, card.d_in)
+
+    def sae(self, card: Checkpoint, run: Run, *, calibrated: bool = False) -> SAE:
+        """The prepared SAE of a card. A random control's L0 is matched where `calibrated` asks for it, since that takes the model.
+
+        Raises:
+            BadInput: It cannot be loaded, or its file is not what was planned with.
+        """
+        calibrated = calibrated and card.control_kind == "random"
+        key = f"{card.digest} {run.dtype}" + (f" {run.revision} {run.data}" if calibrated else "")
+        if key not in self._saes:
+            sae = self._make(card, run, calibrated)
+            while self._saes and sum(_size(s) for s, _ in self._saes.values()) + _size(sae) > SAE_BUDGET:
+                del self._saes[next(iter(self._saes))]
+            self._saes[key] = sae, _fingerprint(sae)
+        return self._saes[key][0]
+
+    def drop_if_changed(self, sae: SAE) -> bool:
+        """Whether an SAE that was handed out is no longer what it was. If so, the next run gets a fresh one."""
+        for key, (kept, fingerprint) in self._saes.items():
+            if kept is sae and _fingerprint(sae) != fingerprint:
+                del self._saes[key]
+                return True
+        return False
+
+    def _make(self, card: Checkpoint, run: Run, calibrated: bool) -> SAE:
+        from hedgebench.checkpoint import digest_of
+        from hedgebench.controls import make_control
+        from hedgebench.loaders import load_raw, prepare
+
+        if card.control_kind is not None:
+            base = replace(card, digest=str(card.control_of), control_of=None, control_kind=None, control_seed=None)
+            sae = make_control(card.control_kind, self.sae(base, run), card.control_seed or 0)
+            if calibrated:
+                self._calibrate(run, sae, self.sae(base, run))
+            return sae
+        raw = self.objects.get(card.digest)
+        if raw is None:
+            raw = load_raw(str(card.ref))
+            if digest_of(raw) != card.digest:
+                raise BadInput(f"{card.ref}: the file changed since the run was planned; run again")
+        return prepare(raw, device=self.device, dtype=run.dtype)
+
+    def _calibrate(self, run: Run, control: SAE, sae: SAE) -> None:
+        """Match a random control's L0 to its SAE's, on tokens that no evaluation seed draws; on fewer where the text is short."""
+        import torch
+
+        from hedgebench.controls import CALIBRATION_BATCHES, CALIBRATION_SEED, match_l0
+
+        context = min(128, self.model(run).cfg.n_ctx)
+        source = self.activations(run, CALIBRATION_SEED)
+        acts: list[torch.Tensor] = []
+        try:
+            acts.extend(b.acts[b.mask] for b in source.batches(CALIBRATION_BATCHES, context_size=context))
+        except BadInput:
+            if not acts:
+                raise
+        match_l0(control, sae, torch.cat(acts))
+
+
+def _size(sae: SAE) -> int:
+    return sum(t.nbytes for t in sae.state_dict().values())
+
+
+def _fingerprint(sae: SAE) -> int:
+    """A quick checksum of weights and config: it tells changes by mistake, not by malice."""
+    import torch
+
+    value = zlib.crc32(json.dumps(sae.cfg.to_dict(), sort_keys=True, default=str).encode())
+    for tensor in sae.state_dict().values():
+        value = zlib.crc32(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data, value)
+    return value
+
+
+def _activation_key(run: Run, seed: int | None) -> str:
+    """Names all that decides the activations at a hook point."""
+    identity = {
+        "model": run.revision,
+        "data": run.data,
+        "hook": run.checkpoint.hook,
+        "head": run.checkpoint.hook_head_index,
+        "seed": seed,
+        "dtype": run.dtype,
+        "versions": {name: package_version(name) for name in ("torch", "transformer-lens", "transformers")},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
