@@ -183,7 +183,7 @@ def _run(args: argparse.Namespace) -> int:
     if not pending:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
     summary = execute(plan, pending[: args.limit], out, worker_places(args.workers, args.device, out))
-    _report(summary, out)
+    _report(summary, out, {run.run_id for run in plan.runs})
     if plan.mistakes:
         return 2
     return 1 if summary.failed else 0
@@ -249,15 +249,16 @@ def _check_only(only: list[str], known: dict[str, bool]) -> None:
             raise BadInput(f"--only {name}: the suite has no such eval{nearest(name, known)}")
 
 
-def _report(summary: Summary, out: Path) -> None:
-    """Write the tables, print the headline, and say what failed."""
+def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
+    """Write the tables of the whole folder, print the headline of these runs, and say what failed."""
     from hedgebench.results import headline, read_results, read_runs, write_table
 
     scores = read_results(out)
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
     files.append(write_table(read_runs(out), out / "runs.csv"))
-    if len(scores):
-        print(headline(scores))
+    mine = scores[scores["run_id"].isin(run_ids)]
+    if len(mine):
+        print(headline(mine))
         print()
     print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
     counts = f"{summary.ok} of {summary.total} runs ok ({summary.done_before} were done before)"
