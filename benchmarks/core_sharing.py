@@ -1,6 +1,6 @@
 """Core over K SAEs of one hook point: HedgeBench's shared passes against SAEBench's own functions, called for each SAE.
 
-    python benchmarks/core_sharing.py        (about five minutes on two cores; `make bench ONLY=core_sharing`)
+    python benchmarks/core_sharing.py        (about three minutes on two cores; `make bench ONLY=core_sharing`)
 
 Both get the same model, tokens and SAEs (SmolLM2-135M, layer 8 of 30; the checkpoints of this repository, and random SAEs of their
 shape where there are too few), after one unmeasured warm-up each. Prints the times, the ratio, what one more SAE costs beside its floor
@@ -136,7 +136,9 @@ def saebench(sae: Any, model: Any, rows: torch.Tensor, cfg: CoreConfig) -> dict[
     )
     tokenizer = model.tokenizer
     ignore = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id}
-    groups, per_latent = run_evals(theirs, store, model, eval_config, ignore_tokens=ignore)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        groups, per_latent = run_evals(theirs, store, model, eval_config, ignore_tokens=ignore)
     flat = {
         name: value for group, metrics in groups.items() if group != "token_stats" for name, value in metrics.items()
     }
@@ -174,7 +176,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 4, 12], help="how many SAEs, ascending")
-    parser.add_argument("--n-batches", type=int, default=2)
+    parser.add_argument("--n-batches", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=8)
     args = parser.parse_args()
     cfg = CoreConfig(n_batches=args.n_batches, batch_size=args.batch_size)
