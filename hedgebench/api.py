@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.eval import Eval
 from hedgebench.plan import make_plan
 from hedgebench.results import read_results
-from hedgebench.runner import Here, execute, pending_runs
+from hedgebench.runner import Here, check_device, execute, pending_runs
 from hedgebench.session import Session
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput
@@ -50,6 +50,7 @@ def evaluate(
     Raises:
         BadInput: A reference, an eval or a setting is wrong, or no run at all succeeded.
     """
+    check_device(device)
     objects, entries = _saes(saes)
     classes, wanted = _evals(evals)
     suite = Suite("evaluate", entries, wanted, model, data, tuple(seeds), dtype)

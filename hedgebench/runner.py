@@ -17,7 +17,7 @@ from tqdm import tqdm
 from hedgebench.plan import Plan, make_jobs
 from hedgebench.records import Outcome, build_record, read_record, record_path, write_card, write_record
 from hedgebench.session import Job, Session
-from hedgebench.types import Run
+from hedgebench.types import BadInput, Run
 from hedgebench.worker import Worker, WorkerDied
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,26 @@ def summarise(plan: Plan, out: Path, done_before: int) -> Summary:
     return summary
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that torch cannot use here.
+
+    Raises:
+        BadInput: It is unknown, or not there.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"device {device!r} cannot be used here: {' '.join(str(error).split())[:120]}") from None
+
+
 def worker_places(n: int, device: str, out: Path) -> list[Place]:
-    """`n` worker processes that log into the results folder and share the cores."""
+    """`n` worker processes that log into the results folder and share the cores.
+
+    Raises:
+        BadInput: There is no such device.
+    """
+    check_device(device)
     threads = max(1, (os.cpu_count() or 1) // n) if n > 1 else None
     return [Worker(device, out / "logs" / f"worker-{i}.log", threads) for i in range(n)]

@@ -97,6 +97,15 @@ def test_an_unknown_setting_of_an_eval_names_the_nearest(
     assert "did you mean 'n_batches'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["banana", "cuda:99"])
+def test_a_device_that_is_not_there_is_told(
+    tmp_path: Path, save_sae: Callable[..., Path], device: str, capsys: pytest.CaptureFixture[str]
+):
+    args = ["run", "--sae", str(save_sae(tmp_path / "sae")), "--eval", "decoder_bias", "--out", str(tmp_path / "out")]
+    assert main([*args, "--device", device]) == 2
+    assert f"device '{device}' cannot be used here" in capsys.readouterr().err
+
+
 def test_list_as_json_holds_what_a_program_needs(capsys: pytest.CaptureFixture[str]):
     assert main(["list", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
