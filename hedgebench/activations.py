@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     import torch
+    from sae_lens import SAE
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,19 @@ def flatten_heads(acts: torch.Tensor, hook: str, head: int | None) -> torch.Tens
     if head is not None:
         return acts[:, :, head]
     return acts.flatten(-2, -1) if any(part in hook for part in _BY_HEAD) else acts
+
+
+@contextmanager
+def flat_heads(sae: SAE) -> Iterator[None]:
+    """Let an SAE on hook_z read and write heads side by side, and leave it as it was."""
+    on = sae.hook_z_reshaping_mode
+    if on:
+        sae.turn_off_forward_pass_hook_z_reshaping()
+    try:
+        yield
+    finally:
+        if on:
+            sae.turn_on_forward_pass_hook_z_reshaping()
 
 
 def _layer(hook: str) -> int | None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval
 from hedgebench.plan import make_plan
+from hedgebench.registry import InvalidPlugin, check_eval, nearest
 from hedgebench.results import read_results
 from hedgebench.runner import Here, check_device, execute, pending_runs
 from hedgebench.session import Session
-from hedgebench.suite import EvalEntry, SaeEntry, Suite
+from hedgebench.suite import DTYPES, EvalEntry, SaeEntry, Suite, check_seeds
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -51,13 +52,18 @@ def evaluate(
         BadInput: A reference, an eval or a setting is wrong, or no run at all succeeded.
     """
     check_device(device)
+    check_seeds(seeds, "seeds")
+    if dtype not in DTYPES:
+        raise BadInput(f"dtype is {dtype!r}{nearest(str(dtype), DTYPES)}")
     objects, entries = _saes(saes)
     classes, wanted = _evals(evals)
     suite = Suite("evaluate", entries, wanted, model, data, tuple(seeds), dtype)
+    if not entries or not wanted:
+        raise BadInput("give at least one SAE and one eval")
     plan = make_plan(suite, objects, classes)
     if plan.mistakes:
         raise BadInput(plan.mistakes[0])
-    by_digest = {r.checkpoint.digest: objects[r.checkpoint.name] for r in plan.runs if r.checkpoint.name in objects}
+    by_digest = {r.checkpoint.digest: objects[r.checkpoint.name] for r in plan.runs if r.checkpoint.ref is None}
     with tempfile.TemporaryDirectory(prefix="hedgebench-") as scratch:
         folder = Path(out) if out is not None else Path(scratch)
         summary = execute(plan, pending_runs(plan, folder), folder, [Here(Session(device, by_digest, classes))])
@@ -97,7 +103,11 @@ def _evals(given: Any) -> tuple[dict[str, type[Eval]], tuple[EvalEntry, ...]]:
     entries = []
     for item in given if isinstance(given, (list, tuple)) else [given]:
         if isinstance(item, type) and issubclass(item, Eval):
-            classes[item.name] = item
+            name = getattr(item, "name", item.__name__)
+            try:
+                classes[name] = check_eval(name, item)
+            except InvalidPlugin as error:
+                raise BadInput(f"eval {name!r}: {error}") from None
             entries.append(EvalEntry(item.name, item.name))
         elif isinstance(item, str):
             entries.append(EvalEntry(item, item))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -85,29 +86,45 @@ def digest_of(sae: SAE) -> str:
 def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> Checkpoint:
     """The card of an SAE as it was loaded: not folded, not cast."""
     meta = sae.cfg.metadata.to_dict()
-    details = meta.get("training_architecture_details") or {}
+    details = meta.get("training_architecture_details")
+    details = details if isinstance(details, Mapping) else {}
+    widths = details.get("matryoshka_widths")
     card = Checkpoint(
         digest=digest_of(sae),
         name=name,
         architecture=str(meta.get("training_architecture") or sae.cfg.architecture()),
         d_in=sae.cfg.d_in,
         width=sae.cfg.d_sae,
-        hook=meta.get("hook_name"),
-        model=meta.get("model_name"),
-        loss=meta.get("reconstruction_loss"),
-        k=details.get("k", getattr(sae.cfg, "k", None)),
-        l0=meta.get("l0"),
-        train_seed=meta.get("train_seed"),
-        train_tokens=meta.get("train_tokens"),
-        prefixes=tuple(details.get("matryoshka_widths") or ()),
+        hook=_text(meta.get("hook_name")),
+        model=_text(meta.get("model_name")),
+        loss=_text(meta.get("reconstruction_loss")),
+        k=_number(details.get("k", getattr(sae.cfg, "k", None))),
+        l0=_number(meta.get("l0")),
+        train_seed=_whole(meta.get("train_seed")),
+        train_tokens=_whole(meta.get("train_tokens")),
+        prefixes=tuple(w for w in widths if _whole(w)) if isinstance(widths, list) else (),
         decoder_row_norm=float(sae.W_dec.detach().float().norm(dim=-1).mean()),
         b_dec_norm=float(sae.b_dec.detach().float().norm()) if hasattr(sae, "b_dec") else None,
         dtype=sae.cfg.dtype,
-        hook_head_index=meta.get("hook_head_index"),
-        release=meta.get("release"),
-        sae_id=meta.get("sae_id"),
+        hook_head_index=_whole(meta.get("hook_head_index")),
+        release=_text(meta.get("release")),
+        sae_id=_text(meta.get("sae_id")),
     )
     return label(card, name, tags)
+
+
+def _text(value: Any) -> str | None:
+    """A checkpoint's metadata may hold anything: what is of the wrong kind is as if it were not there."""
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return value if good else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def label(card: Checkpoint, name: str, tags: Mapping[str, Any] | None) -> Checkpoint:

@@ -96,10 +96,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
 
 
 # --- list, inspect -------------------------------------------------------------------------------------------------------------
@@ -176,7 +175,7 @@ def _run(args: argparse.Namespace) -> int:
         return 2
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
-        for run in pending:
+        for run in pending[: args.limit]:
             print(f"{run_name(run)}  {run.run_id}")
         print(f"{len(pending)} of {len(plan.runs)} runs to do", file=sys.stderr)
         return 2 if plan.mistakes else 0
@@ -291,7 +290,7 @@ def _plot(args: argparse.Namespace) -> int:
     for file in files:
         print(file)
     if not files:
-        print("no eval in this folder declares a figure", file=sys.stderr)
+        print("no figure could be drawn from the evals in this folder", file=sys.stderr)
     return 0
 
 
@@ -306,9 +305,9 @@ def _train(args: argparse.Namespace) -> int:
 def _cache(args: argparse.Namespace) -> int:
     import shutil
 
-    from hedgebench.paths import cache_dir
+    from hedgebench.paths import ROOMS, cache_dir
 
-    rooms = sorted(p for p in cache_dir().glob("*") if p.is_dir())
+    rooms = [room for name in ROOMS if (room := cache_dir() / name).is_dir() and not room.is_symlink()]
     for room in rooms:
         size = sum(f.stat().st_size for f in room.rglob("*") if f.is_file())
         print(f"{room}  {size / 2**20:.0f} MiB{'  deleted' if args.clear else ''}")

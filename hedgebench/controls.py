@@ -116,12 +116,15 @@ def match_l0(control: SAE, sae: SAE, acts: torch.Tensor) -> float:
     """
     import torch
 
+    from hedgebench.activations import flat_heads
+
     chunks = acts.to(sae.W_dec).split(1024)
-    firing = sum(int((sae.encode(x) != 0).sum()) for x in chunks)
-    largest = torch.empty(0)
-    for x in chunks:
-        merged = torch.cat([largest, control.encode(x).flatten().float().cpu()])
-        largest = merged.topk(min(merged.numel(), firing + 1)).values
+    with flat_heads(sae), flat_heads(control):
+        firing = sum(int((sae.encode(x) != 0).sum()) for x in chunks)
+        largest = torch.empty(0)
+        for x in chunks:
+            merged = torch.cat([largest, control.encode(x).flatten().float().cpu()])
+            largest = merged.topk(min(merged.numel(), firing + 1)).values
     threshold = 0.0
     if 0 < firing < largest.numel():
         threshold = max(0.0, float((largest[firing - 1] + largest[firing]) / 2))

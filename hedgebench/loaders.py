@@ -45,13 +45,28 @@ def load_raw(ref: str | Path) -> SAE:
     """Load and check the SAE a reference names, as it is stored: not folded, on the CPU."""
     ref = str(ref)
     loaders, broken = find_loaders()
-    for plugin in loaders.values():
-        sae: SAE | None = plugin.object(ref)
-        if sae is not None:
-            check_weights(sae, ref)
-            return sae
-    notes = "".join(f"; loader {b.name!r} of {b.package!r} is broken: {b.error}" for b in broken)
-    raise BadInput(f"{ref}: no such folder, and not of the form release:sae_id{notes}")
+    problems = [f"loader {b.name!r} of {b.package!r} is broken: {b.error}" for b in broken]
+    for plugin in sorted(
+        loaders.values(), key=lambda p: p.package == "hedgebench"
+    ):  # others first: ours say no to what they do not know
+        try:
+            sae: SAE | None = plugin.object(ref)
+        except BadInput:
+            raise
+        except Exception as error:
+            # Somebody else's loader, perhaps on a reference that is not even its own.
+            problems.append(f"loader {plugin.name!r} of {plugin.package!r} failed: {_one_line(error)}")
+            continue
+        if sae is None:
+            continue
+        if not hasattr(sae, "W_dec") or not hasattr(sae, "cfg"):
+            problems.append(
+                f"loader {plugin.name!r} of {plugin.package!r} gave a {type(sae).__name__}, not a sae_lens.SAE"
+            )
+            continue
+        check_weights(sae, ref)
+        return sae
+    raise BadInput("; ".join([f"{ref}: no such folder, and not of the form release:sae_id", *problems]))
 
 
 def prepare(sae: SAE, *, device: str = "cpu", dtype: str = "float32") -> SAE:
@@ -129,10 +144,17 @@ def load_saelens_folder(ref: str) -> SAE | None:
     """
     path = Path(ref)
     if not path.exists():
-        if ":" not in ref or any(sep in ref.split(":", 1)[0] for sep in ("./", "~")):
+        if (
+            ":" not in ref
+            or any(sep in ref.split(":", 1)[0] for sep in ("./", "~"))
+            or (path.parent.is_dir() and path.parent != Path())
+        ):
             raise BadInput(f"{ref}: no such folder")
         return None
     config = _read_config(path)
+    architecture = str(config.get("architecture", "standard"))
+    if "coder" in architecture:
+        raise BadInput(f"{path}: {architecture!r} maps one hook point to another; HedgeBench evaluates SAEs only")
     _check_header(path, config)
     from hedgebench.compat import prepare as prepare_imports
 
@@ -140,9 +162,6 @@ def load_saelens_folder(ref: str) -> SAE | None:
     from sae_lens import SAE
     from sae_lens.registry import SAE_CLASS_REGISTRY
 
-    architecture = str(config.get("architecture", "standard"))
-    if "coder" in architecture:
-        raise BadInput(f"{path}: {architecture!r} maps one hook point to another; HedgeBench evaluates SAEs only")
     if architecture not in SAE_CLASS_REGISTRY:
         raise BadInput(f"{path}: unknown architecture {architecture!r}{nearest(architecture, SAE_CLASS_REGISTRY)}")
     try:
@@ -165,7 +184,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise BadInput(f"{file}: larger than {MAX_CONFIG_BYTES // 2**20} MiB; that is no SAE config")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file}: not valid JSON: {_one_line(error)}") from None
     if not isinstance(config, dict):
         raise BadInput(f"{file}: expected a JSON object, found {type(config).__name__}")
@@ -173,6 +192,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         value = config.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise BadInput(f"{file}: {key} must be a whole number from 1, found {value!r}")
+    k = config.get("k", 1)
+    if config.get("architecture") == "topk" and (
+        "k" not in config or not isinstance(k, int) or not 0 < k <= config["d_sae"]
+    ):
+        raise BadInput(f"{file}: k of a topk SAE must be a whole number from 1 to d_sae, found {config.get('k')!r}")
     if not isinstance(config.get("metadata", {}), dict):
         raise BadInput(f"{file}: metadata must be a JSON object, found {type(config['metadata']).__name__}")
     return config
@@ -193,7 +217,9 @@ def _check_header(path: Path, config: dict[str, Any]) -> None:
         with safe_open(file, framework="numpy") as weights:
             names = set(weights.keys())
             for name in sorted(names & wanted.keys()):
-                found = list(weights.get_slice(name).get_shape())
+                found, kind = list(weights.get_slice(name).get_shape()), weights.get_slice(name).get_dtype()
+                if kind not in ("F16", "BF16", "F32", "F64"):
+                    raise BadInput(f"{file}: {name} holds {kind} numbers; weights are floating-point")
                 if found != wanted[name]:
                     raise BadInput(
                         f"{file}: {name} has shape {found}, but cfg.json (d_in {d_in}, d_sae {d_sae}) asks for {wanted[name]}"

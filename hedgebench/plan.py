@@ -95,6 +95,8 @@ def _checkpoints(
     suite: Suite, objects: dict[str, SAE]
 ) -> tuple[list[tuple[Checkpoint, Checkpoint | None]], dict[str, str]]:
     """The cards of all SAEs and controls, each with the card of the SAE it is compared with; and the unreadable ones' errors."""
+    from hedgebench.checkpoint import label
+
     cards: dict[str, tuple[Checkpoint, Checkpoint | None]] = {}
     failed: dict[str, str] = {}
     for entry in suite.saes:
@@ -105,7 +107,15 @@ def _checkpoints(
             except BadInput as error:
                 card, other = _unreadable(ref, entry), None
                 failed[card.digest] = str(error)
-            cards.setdefault(card.digest, (card, other))
+            twin = cards.get(card.digest)
+            if twin is not None and twin[0].ref == card.ref:
+                card, other = label(twin[0], card.name, {**twin[0].tags, **card.tags}), other or twin[1]
+            elif twin is not None:
+                logger.warning(
+                    "%s is the same SAE as %s, number for number: it is counted once", card.name, twin[0].name
+                )
+                continue
+            cards[card.digest] = (card, other)
     for entry in suite.saes:
         if not entry.controls:
             continue
@@ -114,6 +124,8 @@ def _checkpoints(
         bases = [
             c for c, _ in cards.values() if c.control_of is None and c.digest not in failed and _like(c, entry.like)
         ]
+        if not bases and any(_like(c, entry.like) for c, _ in cards.values() if c.digest in failed):
+            continue  # that SAE's own line says what is wrong
         if not bases:
             raise BadInput(f"{entry.where}: no SAE of the suite is like {entry.like!r}")
         for base in bases:
@@ -165,7 +177,10 @@ def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
 
 
 def _like(card: Checkpoint, like: str | None) -> bool:
-    return like is None or like in (card.name, card.ref, *map(str, card.tags.values()))
+    """Whether a card has this name, or lies at this path, or bears this tag."""
+    if like is None or like in (card.name, card.ref, *map(str, card.tags.values())):
+        return True
+    return card.ref is not None and Path(like).exists() and Path(like).resolve() == Path(card.ref).resolve()
 
 
 class _Identities:

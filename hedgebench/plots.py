@@ -39,9 +39,11 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
             axes = canvas.figure.add_subplot()
             try:
                 figure.draw(scores, axes)
-            except Exception:
+            except Exception as error:
                 # One eval's faulty figure must not cost the others theirs.
-                logger.exception("figure %s of %s cannot be drawn", figure.name, plugin.name)
+                logger.warning(
+                    "figure %s of %s cannot be drawn: %s: %s", figure.name, plugin.name, type(error).__name__, error
+                )
                 continue
             files.append(_save(canvas, out / f"{plugin.name}-{figure.name}.png"))
     return files

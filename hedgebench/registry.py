@@ -100,7 +100,7 @@ def _check_run(found: type[Eval]) -> None:
 def _load(group: str) -> tuple[dict[str, Plugin], list[Broken]]:
     plugins: dict[str, Plugin] = {}
     broken: list[Broken] = []
-    for point in sorted(set(entry_points(group=group)), key=lambda p: (p.name, p.value)):
+    for point in sorted(set(entry_points(group=group)), key=_order):
         package, version = _package_of(point)
         try:
             found = point.load()
@@ -108,7 +108,7 @@ def _load(group: str) -> tuple[dict[str, Plugin], list[Broken]]:
                 check_eval(point.name, found)
             elif not callable(found):
                 raise InvalidPlugin(f"expected a function from a reference to an SAE or None, found {found!r}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # A plugin is somebody else's code: whatever it raises while being imported is its own fault, and stays with it.
             broken.append(Broken(point.name, package, f"{type(error).__name__}: {error}".splitlines()[0]))
             continue
@@ -117,7 +117,12 @@ def _load(group: str) -> tuple[dict[str, Plugin], list[Broken]]:
             broken.append(Broken(point.name, package, f"the name is taken by package {other!r}: rename one of them"))
             continue
         plugins[point.name] = Plugin(point.name, package, version, found)
-    return plugins, broken
+    return dict(sorted(plugins.items())), broken
+
+
+def _order(point: EntryPoint) -> tuple[bool, str, str]:
+    """By name, ours before others': nobody takes a built-in's name."""
+    return (_package_of(point)[0] != "hedgebench", point.name, point.value)
 
 
 def _package_of(point: EntryPoint) -> tuple[str, str]:

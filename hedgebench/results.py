@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,11 +119,15 @@ def _cards(folder: Path) -> dict[str, Checkpoint]:
 
 
 def _names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
-    """A readable name for each digest; where two SAEs share one, both get the start of their digest."""
-    count: dict[str, int] = {}
-    for card in cards.values():
-        count[card.name] = count.get(card.name, 0) + 1
-    return {d: c.name if count[c.name] == 1 else f"{c.name}~{d[:6]}" for d, c in cards.items()}
+    """A readable name for each digest; where two SAEs share one, each gets the start of its digest."""
+    count = Counter(c.name for d, c in cards.items() if not d.startswith("unreadable"))
+
+    def name(digest: str, card: Checkpoint) -> str:
+        if digest.startswith("unreadable") and count[card.name]:
+            return f"{card.name}~{digest[:17]}"
+        return card.name if count[card.name] <= 1 else f"{card.name}~{digest[:6]}"
+
+    return {digest: name(digest, card) for digest, card in cards.items()}
 
 
 def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -236,7 +242,7 @@ def write_table(frame: DataFrame, file: str | Path) -> Path:
     if file.suffix == ".csv":
         write_text(file, frame.to_csv(index=False))
     elif file.suffix == ".parquet":
-        temporary = file.with_name(f".{file.name}.part")
+        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             frame.to_parquet(temporary, index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,5 +36,5 @@ def metric_values(data: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if category == _CORE_COUNTS or not isinstance(metrics, Mapping):
             continue
         for name, value in metrics.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value != -1:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value != -1:
                 yield str(CORE_RENAMED.get(name, name)), float(value)

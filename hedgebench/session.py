@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import resource
 import sys
 import time
@@ -60,7 +61,7 @@ class _Item:
     run: Run
     context: EvalContext | None = None
     rows: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
-    error: Exception | None = None
+    error: Exception | SystemExit | None = None
 
     def take(self, eval_class: type[Eval], score: Score | Exception) -> None:
         """Check and keep a score; keep the first error, and nothing after it."""
@@ -105,7 +106,7 @@ class Session:
         with isolated():
             try:
                 self._fill(items, progress)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 # What all runs of the job share has failed: none that was still open has an answer.
                 for item in items:
                     item.error = item.error or error
@@ -128,6 +129,7 @@ class Session:
                 for i, score in eval_class().run_many([context for _, context in ready], config):
                     ready[i][0].take(eval_class, score)
         finally:
+            self.shelf.release_hooks()
             for item, context in ready:
                 if self.shelf.drop_if_changed(context.sae):
                     item.error = ValueError("the eval changed the SAE it was given: it must work on a copy")
@@ -175,10 +177,27 @@ def _outcome(item: _Item, seconds: float, started: float, device: str) -> Outcom
         if not isinstance(error, (CannotMeasure, BadInput)):
             logger.error("%s on %s failed", item.run.eval, item.run.checkpoint.name, exc_info=error)
         return Outcome("skipped" if skipped else "failed", error=error_line(error), **common)
-    sae_config = json.loads(json.dumps(context.sae.cfg.to_dict(), default=str))
+    try:
+        json.dumps(context.details, allow_nan=False)
+    except (TypeError, ValueError) as wrong:
+        return Outcome("failed", error=f"its details are not plain JSON: {error_line(wrong)}", **common)
+    sae_config = plain_json(context.sae.cfg.to_dict())
     return Outcome(
         "ok", None, tuple(item.rows.values()), dict(context.missing), dict(context.details), sae_config, **common
     )
+
+
+def plain_json(data: Any) -> Any:
+    """Any config as strict JSON data: what JSON has no word for becomes a text, a number that is not finite becomes None."""
+
+    def finite(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: finite(value) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [finite(value) for value in tree]
+        return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+    return finite(json.loads(json.dumps(data, default=str)))
 
 
 def error_line(error: BaseException | None) -> str:

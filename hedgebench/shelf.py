@@ -93,6 +93,11 @@ class Shelf:
             self._saes[key] = sae, _fingerprint(sae)
         return self._saes[key][0]
 
+    def release_hooks(self) -> None:
+        """Take every hook off the model that an eval left there."""
+        if self._model is not None:
+            self._model[1].reset_hooks(including_permanent=True)
+
     def drop_if_changed(self, sae: SAE) -> bool:
         """Whether an SAE that was handed out is no longer what it was. If so, the next run gets a fresh one."""
         for key, (kept, fingerprint) in self._saes.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hedgebench.types import BadInput
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit")
 _SAE = ("path", "release", "ids", "controls", "like", "control", "tags", "name")
 _CONTROLS = ("random", "permuted")
-_DTYPES = ("float32", "float64", "float16", "bfloat16")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,19 @@ def read_suite(path: str | Path) -> Suite:
     return _Reader(path).suite(read_yaml(path, "a suite"))
 
 
+def check_seeds(seeds: object, where: str) -> tuple[int, ...]:
+    """Evaluation seeds as a tuple.
+
+    Raises:
+        BadInput: They are not a list of different whole numbers from 0.
+    """
+    given = list(seeds) if isinstance(seeds, Sequence) and not isinstance(seeds, str) else []
+    good = all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s < 2**63 for s in given)
+    if not given or not good or len(set(given)) != len(given):
+        raise BadInput(f"{where} must be a list of different whole numbers from 0, not {seeds!r}")
+    return tuple(given)
+
+
 class _Reader:
     """Turns the parsed YAML of one file into a `Suite`."""
 
@@ -85,9 +98,9 @@ class _Reader:
                 raise self.wrong(data.lines.get(key, data.line), f"{key!r} must be a list with at least one entry")
         return Suite(
             name=self.text(data, "name") or self.path.stem,
-            model=self.text(data, "model"),
-            data=self.data(self.text(data, "data") or "offline"),
-            dtype=self.choice(data, "dtype", "float32", _DTYPES),
+            model=self.beside(self.text(data, "model")),
+            data=self.beside(self.text(data, "data")) or "offline",
+            dtype=self.choice(data, "dtype", "float32", DTYPES),
             time_limit=self.positive(data, "time_limit", 3600.0),
             seeds=self.seeds(data),
             saes=tuple(self.sae(entry, data.lines["saes"]) for entry in data["saes"]),
@@ -117,23 +130,15 @@ class _Reader:
             raise self.wrong(data.lines[key], f"{key!r} must be a number above 0, not {value!r}")
         return float(value)
 
-    def data(self, value: str) -> str:
-        """A folder beside the suite is meant before a hub data set of the same name."""
-        beside = self.path.parent / value
-        return str(beside) if value != "offline" and beside.exists() else value
+    def beside(self, value: str | None) -> str | None:
+        """A file or folder beside the suite is meant before any other thing of that name."""
+        if value is None or not (self.path.parent / value).exists():
+            return value
+        return str(self.path.parent / value)
 
     def seeds(self, data: LineMap) -> tuple[int, ...]:
         seeds = data.get("seeds", [0])
-        good = (
-            isinstance(seeds, list)
-            and seeds
-            and all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s < 2**63 for s in seeds)
-        )
-        if not good or len(set(seeds)) != len(seeds):
-            raise self.wrong(
-                data.lines["seeds"], f"'seeds' must be a list of different whole numbers from 0, not {seeds!r}"
-            )
-        return tuple(seeds)
+        return check_seeds(seeds, f"{self.path}:{data.lines.get('seeds', data.line)}: 'seeds'")
 
     def sae(self, entry: Any, line: int) -> SaeEntry:
         if not isinstance(entry, LineMap):
@@ -147,7 +152,7 @@ class _Reader:
             raise self.wrong(entry.lines["tags"], "'tags' must be a mapping from names to plain values")
         where = f"{self.path}:{entry.line}"
         if kinds == ["controls"]:
-            return SaeEntry(where, controls=self.controls(entry), like=self.text(entry, "like"), tags=tags)
+            return SaeEntry(where, controls=self.controls(entry), like=self.beside(self.text(entry, "like")), tags=tags)
         refs = self.paths(entry) if kinds == ["path"] else self.release(entry)
         control = self.text(entry, "control")
         return SaeEntry(where, refs, self.text(entry, "name"), self.ref(control) if control else None, tags)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hedgebench.records import Outcome
-from hedgebench.session import Job, Session, error_line
+from hedgebench.session import Job, Session
 
 
 class WorkerDied(Exception):
@@ -145,13 +145,7 @@ def main() -> None:
     while True:
         job = Job.from_dict(json.loads(jobs.get()))
         for run_id, outcome in session.carry_out(job, lambda fraction: answer({"progress": fraction})):
-            try:
-                answer({"run_id": run_id, "outcome": outcome.to_dict()})
-            except (TypeError, ValueError) as error:
-                failed = Outcome(
-                    "failed", f"its details are not plain JSON: {error_line(error)}", seconds=outcome.seconds
-                )
-                answer({"run_id": run_id, "outcome": failed.to_dict()})
+            answer({"run_id": run_id, "outcome": outcome.to_dict()})
         answer({"done": True})
 
 

@@ -299,3 +299,86 @@ def test_every_eval_keeps_the_contract(name: str, world: Path, saes: Path):
     if eval_class.draws:
         other = evaluate({"x": sae}, {name: config}, seeds=[1], data=str(world / "texts"))
         assert (other["value"].to_numpy() != first["value"].to_numpy()).any()
+
+
+def test_an_object_and_a_folder_of_the_same_name_are_not_confused(
+    saes: Path, make_sae: Callable[..., Any], save_sae: Callable[..., Path]
+):
+    folder = save_sae(saes / "sae-0", seed=5, d_in=32, d_sae=24)
+    scores = evaluate([make_sae(seed=6, d_in=32, d_sae=24), folder], "decoder_bias")
+    norms = scores[scores["metric"] == "b_dec_norm"]["value"]
+    assert len(norms) == 2 and norms.nunique() == 2
+    assert float(evaluate(folder, "decoder_bias").set_index("metric").loc["b_dec_norm", "value"]) in set(norms)
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk", "gated", "jumprelu"])
+def test_every_architecture_goes_through_core(architecture: str, world: Path):
+    from sae_lens import SAE
+
+    extra = {"k": 5} if architecture == "topk" else {}
+    metadata = {"hook_name": HOOK, "model_name": str(world / "model")}
+    sae = SAE.from_dict({"architecture": architecture, "d_in": 32, "d_sae": 24, "metadata": metadata, **extra})
+    scores = evaluate({"x": sae}, {"saebench_core": SMALL}, data=str(world / "texts"))
+    assert {"l0", "explained_variance", "ce_loss_score"} <= set(scores["metric"])
+
+
+def test_an_sae_on_attention_heads_and_its_random_control_go_through_core(
+    world: Path, saes: Path, save_sae: Callable[..., Path], edit_config: Callable[..., None]
+):
+    folder = save_sae(saes / "heads", d_in=32, d_sae=24, hook="blocks.1.attn.hook_z", model_name=str(world / "model"))
+    edit_config(folder, reshape_activations="hook_z")
+    suite = write_suite(
+        world, saes, "controls: [random]\n    like: saes/heads", evals=f"[{{saebench_core: {SMALL}}}]", seeds="[0]"
+    )
+    assert main(["run", str(suite), "--out", str(saes.parent / "out")]) == 0
+    l0 = read_results(saes.parent / "out").query("metric == 'l0'").set_index("sae")["value"]
+    assert l0["heads/random"] == pytest.approx(l0["heads"], rel=0.3)
+
+
+def test_a_control_of_an_unreadable_sae_costs_nothing_else(saes: Path, capfd: pytest.CaptureFixture[str]):
+    (saes / "two/cfg.json").write_text("{")
+    suite, out = (
+        write_suite(saes, saes, "controls: [random]\n    like: two", evals="[decoder_bias]"),
+        saes.parent / "out",
+    )
+    suite.write_text(suite.read_text().replace(f"data: {saes / 'texts'}", ""))
+    assert main(["run", str(suite), "--out", str(out)]) == 1
+    assert set(read_results(out)["sae"]) == {"one", "three"}
+    assert "two: not valid JSON" in capfd.readouterr().err.replace("/cfg.json", "")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"l0": float("nan")}, {"hook_name": 5}, {"training_architecture_details": [1]}, {"best": float("inf")}, {"train_seed": "x"},
+     {"training_architecture_details": {"matryoshka_widths": 5, "k": float("nan")}}],
+)  # fmt: skip
+def test_odd_metadata_cost_no_number(metadata: dict[str, Any], tmp_path: Path, save_sae: Callable[..., Path]):
+    folder = (
+        save_sae(tmp_path / "odd", **metadata)
+        if "hook_name" not in metadata
+        else save_sae(tmp_path / "odd", hook=metadata["hook_name"])
+    )
+    assert main(["run", "--sae", str(folder), "--eval", "decoder_bias", "--out", str(tmp_path / "out")]) == 0
+    assert "b_dec_norm" in set(read_results(tmp_path / "out")["metric"])
+
+
+def test_an_sae_named_twice_gets_the_tags_of_both_lines(saes: Path):
+    suite = write_suite(saes, saes, "path: saes/one\n    tags: {loss: snap}", evals="[decoder_bias]")
+    suite.write_text(suite.read_text().replace(f"data: {saes / 'texts'}", ""))
+    assert main(["run", str(suite), "--out", str(saes.parent / "out")]) == 0
+    losses = read_results(saes.parent / "out").groupby("sae")["loss"].first()
+    assert losses["one"] == "snap" and len(losses) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seeds": 3}, "whole numbers"),
+        ({"seeds": [-1]}, "whole numbers"),
+        ({"dtype": "float8"}, "did you mean"),
+        ({"device": "banana"}, "cannot be used"),
+    ],
+)
+def test_a_wrong_setting_of_evaluate_is_told(saes: Path, given: dict[str, Any], message: str):
+    with pytest.raises(BadInput, match=message):
+        evaluate(saes / "one", "decoder_bias", **given)

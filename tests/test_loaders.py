@@ -230,3 +230,24 @@ def test_a_release_is_loaded_through_saelens(monkeypatch: pytest.MonkeyPatch, ma
     card = read_checkpoint("gpt2-small-res-jb:blocks.7.hook_resid_pre")
     assert asked == [("gpt2-small-res-jb", "blocks.7.hook_resid_pre")]
     assert (card.release, card.sae_id) == asked[0]
+
+
+def test_a_loader_that_fails_costs_no_other_reference_and_a_later_name_is_asked_too(
+    plugin: Callable[..., Path], tmp_path: Path, save_sae: Callable[..., Path]
+):
+    plugin("def load(ref):\n    raise KeyError(ref)", group="hedgebench.loaders", a_bad="load")
+    plugin("def load(ref):\n    return 'no SAE'", group="hedgebench.loaders", a_wrong="load")
+    zoo = "def load(ref):\n    if not ref.startswith('zoo:'):\n        return None\n    from sae_lens import SAE\n    return SAE.from_dict({'architecture': 'standard', 'd_in': 4, 'd_sae': 6})"
+    plugin(zoo, group="hedgebench.loaders", zzz_last="load")
+    assert load_sae(save_sae(tmp_path / "sae")).cfg.d_sae == 12
+    assert load_sae("zoo:lion").cfg.d_sae == 6
+
+
+@pytest.mark.parametrize("k", [-3, 0, 99, None, "many"])
+def test_a_topk_sae_without_a_sensible_k_is_refused(k: object, tmp_path: Path, edit_config: Callable[..., None]):
+    from sae_lens import SAE
+
+    SAE.from_dict({"architecture": "topk", "d_in": 8, "d_sae": 12, "k": 3}).save_model(tmp_path / "sae")
+    edit_config(tmp_path / "sae", k=k)
+    with pytest.raises(BadInput, match="k of a topk SAE"):
+        load_sae(tmp_path / "sae")

@@ -125,3 +125,16 @@ def test_listing_needs_neither_torch_nor_pandas():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "saebench_core" in done.stdout and "BROKEN" not in done.stdout
+
+
+def test_a_package_cannot_take_the_name_of_a_built_in_eval(plugin: Callable[..., Path]):
+    plugin(GOOD.replace('"answer", 1', '"decoder_bias", 1'), decoder_bias="Answer")
+    evals, broken = find_evals()
+    assert evals["decoder_bias"].package == "hedgebench"
+    assert any(b.name == "decoder_bias" and "taken by package 'hedgebench'" in b.error for b in broken)
+
+
+def test_a_plugin_that_exits_while_it_is_imported_is_broken_and_nothing_else(plugin: Callable[..., Path]):
+    plugin("import sys; sys.exit('no API key')", rude="X")
+    _, broken = find_evals()
+    assert any(b.name == "rude" and "no API key" in b.error for b in broken)

@@ -28,6 +28,8 @@ def _draw_l0_vs_explained_variance(scores: DataFrame, axes: Axes) -> None:
     rows = scores[(scores["eval"] == "saebench_core") & scores["metric"].isin(["l0", "explained_variance"])]
     rows = rows[(rows["slice_by"] == "all") & (rows["params"] == "")].fillna({"architecture": "", "loss": ""})
     points = rows.pivot_table(index=["architecture", "loss", "sae"], columns="metric", values="value", aggfunc="mean")
+    if not {"l0", "explained_variance"} <= set(points.columns):
+        raise CannotMeasure("no SAE here has both an l0 and an explained_variance")
     colours = {loss: f"C{i}" for i, loss in enumerate(sorted(set(rows["loss"]) - {""}))}
     markers = dict(zip(sorted(set(rows["architecture"])), "osD^vP*X<>" * 10, strict=False))
     for (architecture, loss), group in points.dropna().groupby(level=["architecture", "loss"]):

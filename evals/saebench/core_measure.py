@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
+from hedgebench.activations import flat_heads
 from hedgebench.types import BadInput
 
 from .core_tally import Activations, Baseline, Tally
@@ -135,23 +135,10 @@ def _reconstruct(sae: SAE, acts: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     """
     if acts.shape[-1] != sae.cfg.d_in:
         raise BadInput(f"the SAE expects vectors of width {sae.cfg.d_in}, but the model's have {acts.shape[-1]}")
-    with _flat_heads(sae):
+    with flat_heads(sae):
         latents = sae.encode(acts)
         output = sae.decode(latents).to(acts.dtype)
     bad = int((~torch.isfinite(output)).any(dim=-1).sum())
     if bad:
         raise FloatingPointError(f"the SAE's output is NaN or infinite at {bad} of {output[..., 0].numel()} tokens")
     return latents, output
-
-
-@contextmanager
-def _flat_heads(sae: SAE) -> Iterator[None]:
-    """Let an SAE on hook_z read and write heads side by side, and leave it as it was."""
-    on = sae.hook_z_reshaping_mode
-    if on:
-        sae.turn_off_forward_pass_hook_z_reshaping()
-    try:
-        yield
-    finally:
-        if on:
-            sae.turn_on_forward_pass_hook_z_reshaping()

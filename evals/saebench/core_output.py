@@ -47,7 +47,9 @@ def misc_numbers(sae: SAE, densities: Mapping[str, list[float]]) -> tuple[dict[s
         get_featurewise_weight_based_metrics,
     )
 
-    weights = {n: getattr(sae, n).detach() for n in ("W_enc", "W_dec", "b_enc", "b_mag") if hasattr(sae, n)}
+    weights = {
+        n: getattr(sae, n).detach() for n in ("W_enc", "W_dec", "b_enc", "b_mag") if getattr(sae, n, None) is not None
+    }
     cfg = SimpleNamespace(d_sae=sae.cfg.d_sae, architecture_str=sae.cfg.architecture())
     per_latent = {**densities, **get_featurewise_weight_based_metrics(SimpleNamespace(**weights, cfg=cfg))}
     details = [asdict(row) for row in convert_feature_metrics(_finite(per_latent))]
