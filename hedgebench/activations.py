@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,9 +149,8 @@ def _write(file: Path, tokens: torch.Tensor, acts: torch.Tensor) -> None:
         used = sum(f.stat().st_size for f in file.parent.iterdir())
         if used + acts.nbytes > DISK_BUDGET:
             return
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        os.close(handle)
+        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
         save_file({"tokens": tokens.contiguous(), "acts": acts.contiguous()}, temporary)
-        Path(temporary).replace(file)
+        temporary.replace(file)
     except OSError as error:
         logger.warning("cannot cache activations in %s: %s", file.parent, error)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,12 +49,11 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
 
 
 def _save(canvas: object, file: Path) -> Path:
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as opened:
-            canvas.figure.savefig(opened, format="png", dpi=150)  # type: ignore[attr-defined]
-        Path(temporary).replace(file)
+        canvas.figure.savefig(temporary, format="png", dpi=150)  # type: ignore[attr-defined]
+        temporary.replace(file)
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from error
     return file
