@@ -33,13 +33,3 @@ def isolated() -> Iterator[None]:
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every global generator: for code that draws from them (SAEBench's does). Use inside `isolated`."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.records import read_cards, read_json, read_record, write_text
+from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
 from hedgebench.saebench_output import EVAL_NAMES, is_saebench, metric_values
 from hedgebench.types import BadInput, Checkpoint
 
@@ -92,7 +92,7 @@ def read_runs(folder: str | Path) -> DataFrame:
     folder = Path(folder)
     names = _names(_cards(folder))
     rows = []
-    for record in _ours(folder):
+    for record in read_records(folder):
         ours = record["hedgebench"]
         row = {key: ours.get(key) for key in RUNS}
         rows.append(row | {"sae": names.get(ours["digest"], ours["digest"]), "versions": _text(ours["versions"])})
@@ -103,13 +103,6 @@ def _files(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such results folder")
     yield from (p for p in sorted(folder.rglob("*.json")) if p.parent.name != "checkpoints")
-
-
-def _ours(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in _files(folder):
-        record = read_record(path)
-        if record is not None:
-            yield record
 
 
 def _cards(folder: Path) -> dict[str, Checkpoint]:
