@@ -261,7 +261,9 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
         print()
     print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
     counts = f"{summary.ok} of {summary.total} runs ok ({summary.done_before} were done before)"
-    print(f"{counts}, {len(summary.skipped)} cannot be measured, {len(summary.failed)} failed", file=sys.stderr)
+    left = summary.total - summary.ok - len(summary.skipped) - len(summary.failed)
+    counts += f", {len(summary.skipped)} cannot be measured, {len(summary.failed)} failed"
+    print(counts + (f", {left} still to do" if left else ""), file=sys.stderr)
     for name, error in summary.failed:
         print(f"failed: {name}: {error}", file=sys.stderr)
     if summary.failed:

@@ -91,6 +91,8 @@ def execute(
     Raises:
         BadInput: The results folder cannot be written.
     """
+    now = {run.run_id for run in pending}
+    done_before = sum(record_path(out, r.eval, r.run_id).exists() for r in plan.runs if r.run_id not in now)
     batch = _Batch(plan, out, len(pending))
     for run in plan.runs:
         write_card(out, run.checkpoint)
@@ -108,7 +110,7 @@ def execute(
         batch.bar.close()
     if batch.error is not None:
         raise batch.error
-    return summarise(plan, out, done_before=len(plan.runs) - len(pending))
+    return summarise(plan, out, done_before)
 
 
 class _Batch:

@@ -176,6 +176,9 @@ def test_dry_run_limit_and_only_do_what_they_say(
     assert main(["run", str(path), "--out", str(out), "--dry-run"]) == 0
     assert len(capfd.readouterr().out.splitlines()) == 6 and not out.exists()
     assert main(["run", str(path), "--out", str(out), "--only", "fair", "--limit", "2"]) == 0
+    assert (
+        "2 of 3 runs ok (0 were done before), 0 cannot be measured, 0 failed, 1 still to do" in capfd.readouterr().err
+    )
     assert len(computed(site)) == 2
     assert main(["run", str(path), "--out", str(out), "--only", "fiar"]) == 2
 
