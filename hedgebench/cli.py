@@ -119,6 +119,7 @@ def _list(args: argparse.Namespace) -> int:
                 "package_version": p.package_version,
                 "needs": sorted(p.object.needs),
                 "draws": p.object.draws,
+                "cost": p.object.cost,
                 "metrics": [asdict(m) for m in p.object.metrics],
             }
             for p in evals.values()
@@ -132,6 +133,8 @@ def _list(args: argparse.Namespace) -> int:
         )
         if about:
             print(f"    {about[0]}")
+        if p.object.cost:
+            print(f"    cost: {p.object.cost}")
         print(f"    metrics: {', '.join(m.name for m in p.object.metrics)}")
     for b in broken:
         print(f"{b.name}  BROKEN  [{b.package}]  {b.error}")
@@ -307,16 +310,19 @@ def _train(args: argparse.Namespace) -> int:
 def _cache(args: argparse.Namespace) -> int:
     import shutil
 
-    from hedgebench.paths import ROOMS, cache_dir
+    from hedgebench.cache import cache_limit, rooms, trim
+    from hedgebench.paths import cache_dir
 
-    rooms = [room for name in ROOMS if (room := cache_dir() / name).is_dir() and not room.is_symlink()]
-    for room in rooms:
-        size = sum(f.stat().st_size for f in room.rglob("*") if f.is_file())
+    if not args.clear:
+        trim()
+    found = rooms()
+    for room, size in found:
         print(f"{room}  {size / 2**20:.0f} MiB{'  deleted' if args.clear else ''}")
         if args.clear:
             shutil.rmtree(room)
-    if not rooms:
+    if not found:
         print(f"{cache_dir()} is empty")
+    print(f"activations and artifacts are kept up to {cache_limit() / 2**20:.0f} MiB (HEDGEBENCH_CACHE_LIMIT)")
     return 0
 
 

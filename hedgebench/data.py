@@ -133,7 +133,7 @@ def open_text(name: str = "offline", split: Split = "eval") -> TextSource:
             f"unknown data {name!r}{near}: use 'offline', a file or folder of text, or a hub data set org/name"
         )
     repo, config, column_name = (*name.split(":"), "", "")[:3]
-    revision = _hub_commit(repo)
+    revision = hub_commit(repo)
     identity = f"hub:{repo}@{revision}:{config}:{column_name or 'text'}:{split}"
     return StreamedText(name, split, identity, repo, config or None, column_name or "text", revision)
 
@@ -142,7 +142,7 @@ def _belongs(text: Any, split: str) -> bool:
     return isinstance(text, str) and bool(text.strip()) and part_of(text) == split
 
 
-def _hub_commit(repo: str) -> str:
+def hub_commit(repo: str) -> str:
     """The commit a data set is at now: all that a stream reads is of this one."""
     from huggingface_hub import HfApi
 

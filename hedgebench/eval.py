@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from sae_lens import SAE
 
+    from hedgebench.artifacts import Artifacts
+    from hedgebench.labelled import LabelledData
+
 __all__ = ["NEEDS", "ActivationBatch", "CannotMeasure", "Eval", "EvalContext", "Figure", "Metric", "Score"]
 
 NEEDS = frozenset({"sae", "control", "siblings", "activations", "model", "data", "features"})
@@ -55,8 +58,12 @@ class EvalContext:
     control: SAE | None = None
     siblings: Sequence[SAE] = ()
     features: Any = None
+    labelled: Sequence[LabelledData] = ()
+    """The labelled texts that the eval's setting `data` names, for evals with `labelled_sets`."""
+    artifacts: Artifacts | None = None
+    """Made once for all SAEs of this model, hook point and seed, and kept on disk: `ctx.artifacts.get(name, settings, make)`."""
     cache: Path | None = None
-    """A folder the eval may keep shared, SAE-independent artifacts in."""
+    """A folder the eval may keep other SAE-independent files in."""
     activation_source: Any = None
     progress: Callable[[float], None] = _no_progress
     """Tell the fraction done, from 0 to 1."""
@@ -106,10 +113,15 @@ class Eval:
     needs: ClassVar[frozenset[str] | set[str]] = frozenset({"sae"})
     draws: ClassVar[bool] = True
     """False: the eval draws nothing and runs once, whatever the suite's seeds."""
+    cost: ClassVar[str] = ""
+    """What a run costs and what it grows with, in one line: what is shared by the SAEs of a hook point, and what each adds."""
     metrics: ClassVar[tuple[Metric, ...]]
     figures: ClassVar[tuple[Figure, ...]] = ()
     Config: ClassVar[type] = NoConfig
     """Frozen dataclass of the eval's settings, each with a default and a doc string."""
+    labelled_sets: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """For an eval that reads labelled texts: what its setting `data` (a tuple of names) means by a short name such as `offline` or `hub`.
+    The names of the sets take the place of the short name in records."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Packages whose version can change the numbers: part of the run's identity (`sae-bench` for SAEBench's evals)."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import random
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -33,3 +39,40 @@ def isolated() -> Iterator[None]:
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
+
+
+@contextmanager
+def upstream(seed: int) -> Iterator[Path]:
+    """Run somebody else's code: every generator seeded, in a scratch folder that goes afterwards, and as in `isolated`.
+
+    Gradients are on, as such code expects. What it prints goes to the log, its progress bars at debug level. The
+    working directory is the scratch folder meanwhile, so nothing may be yielded to a caller from inside the block.
+
+    Args:
+        seed: Seed of Python's, numpy's and torch's generators.
+    """
+    import numpy as np
+    import torch
+
+    quiet = (contextlib.redirect_stdout(_Log(logging.INFO)), contextlib.redirect_stderr(_Log(logging.DEBUG)))
+    with isolated(), tempfile.TemporaryDirectory(prefix="hedgebench-") as scratch, quiet[0], quiet[1]:
+        torch.set_grad_enabled(True)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - it is theirs
+        torch.manual_seed(seed)
+        os.chdir(scratch)
+        yield Path(scratch)
+
+
+class _Log(io.TextIOBase):
+    """A text stream that goes to the log line by line."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+
+    def write(self, text: str) -> int:
+        """Log what is not blank."""
+        for line in text.splitlines():
+            if line.strip():
+                logger.log(self.level, "%s", line.rstrip())
+        return len(text)

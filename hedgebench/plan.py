@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.eval import Eval, public_config
 from hedgebench.records import make_run_id, package_version
 from hedgebench.registry import get_eval, make_config, nearest
-from hedgebench.session import Job
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, Checkpoint, Run
 
 if TYPE_CHECKING:
     from sae_lens import SAE
 
-logger = logging.getLogger(__name__)
+    from hedgebench.labelled import LabelledData
 
-JOB_BYTES = 4 * 2**30
-"""SAE weights that are held at once when an eval shares its model passes over several SAEs."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,9 +84,28 @@ def _evals(
             plan.mistakes.append(f"{entry.where}: {error}")
             continue
         try:
-            yield eval_class, dict(public_config(make_config(eval_class, dict(entry.config))))
+            config = dict(public_config(make_config(eval_class, dict(entry.config))))
+            if eval_class.labelled_sets:
+                config["data"] = resolve_labelled(
+                    eval_class, config["data"], Path(entry.where.rpartition(":")[0]).parent
+                )
         except BadInput as error:
             raise BadInput(f"{entry.where}: {error}") from None
+        yield eval_class, config
+
+
+def resolve_labelled(eval_class: type[Eval], names: object, base: Path) -> list[str]:
+    """The labelled sets that an eval's setting `data` names, short names spelled out.
+
+    Raises:
+        BadInput: It is neither a name nor a list of names, or names none.
+    """
+    from hedgebench.labelled_sets import resolve
+
+    given = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []
+    if not given or not all(isinstance(name, str) and name for name in given):
+        raise BadInput(f"eval {eval_class.name!r}: setting 'data' must be a list of data sets, not {names!r}")
+    return resolve(given, eval_class.labelled_sets, base)
 
 
 def _checkpoints(
@@ -190,6 +207,7 @@ class _Identities:
         self.suite = suite
         self._revisions: dict[str, str | BadInput] = {}
         self._text: str | None = None
+        self._labelled: dict[tuple[str, ...], list[LabelledData] | BadInput] = {}
 
     def run(
         self,
@@ -204,7 +222,7 @@ class _Identities:
         problem = None
         model = revision = data = source = hook = None
         if needs & {"activations", "model", "data"}:
-            source, data = self.suite.data, self.text()
+            source, data = self.suite.data, self.text() if needs & {"activations", "data"} else None
             model, hook = card.model, card.hook
             found = self.revision(model) if model else None
             if isinstance(found, BadInput):
@@ -212,6 +230,14 @@ class _Identities:
             else:
                 revision = found
         other = control if "control" in needs else None
+        labelled: tuple[str, ...] = ()
+        if eval_class.labelled_sets:
+            labelled = tuple(config["data"])
+            opened = self.labelled(labelled)
+            problem = problem or (str(opened) if isinstance(opened, BadInput) else None)
+            sets = [] if isinstance(opened, BadInput) else opened
+            data = " + ".join(d.identity for d in sets) or None
+            config = {**config, "data": [d.name for d in sets] or list(labelled)}
         identity = {
             "digest": card.digest,
             "control": other.digest if other else None,
@@ -226,6 +252,8 @@ class _Identities:
             "dtype": self.suite.dtype,
             "packages": {name: package_version(name) for name in eval_class.packages},
         }
+        if card.control_kind == "random" and model is not None and data != self.text():
+            identity["calibration"] = self.text()  # its L0 is matched on the suite's text
         run_id = make_run_id(identity)
         run = Run(
             run_id,
@@ -240,8 +268,20 @@ class _Identities:
             source,
             self.suite.dtype,
             other,
+            labelled,
         )
         return run, problem
+
+    def labelled(self, refs: tuple[str, ...]) -> list[LabelledData] | BadInput:
+        """The labelled sets of an eval, or why they cannot be had."""
+        from hedgebench.labelled_sets import open_labelled
+
+        if refs not in self._labelled:
+            try:
+                self._labelled[refs] = [open_labelled(ref) for ref in refs]
+            except BadInput as error:
+                self._labelled[refs] = error
+        return self._labelled[refs]
 
     def text(self) -> str:
         if self._text is None:
@@ -260,44 +300,3 @@ class _Identities:
             except BadInput as error:
                 self._revisions[model] = error
         return self._revisions[model]
-
-
-def make_jobs(runs: list[Run], shares: dict[str, bool]) -> list[Job]:
-    """Put together the runs that share work, and order all so that what is shared is used at once.
-
-    Runs share where their eval says so and they agree in config, seed, model, text and hook point; a job holds at most `JOB_BYTES` of SAEs.
-    """
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in sorted(runs, key=_order):
-        card = run.checkpoint
-        key: tuple[Any, ...] = (
-            run.eval,
-            str(run.config),
-            run.seed,
-            run.model,
-            run.revision,
-            run.data,
-            run.dtype,
-            card.hook,
-            card.hook_head_index,
-        )
-        groups.setdefault(key if shares.get(run.eval) else (run.run_id,), []).append(run)
-    jobs = []
-    for group in groups.values():
-        batch: list[Run] = []
-        for run in group:
-            if batch and sum(_bytes(r) for r in [*batch, run]) > JOB_BYTES:
-                jobs.append(Job(tuple(batch)))
-                batch = []
-            batch.append(run)
-        jobs.append(Job(tuple(batch)))
-    return jobs
-
-
-def _order(run: Run) -> tuple[Any, ...]:
-    card = run.checkpoint
-    return (run.model is not None, run.model or "", card.hook or "", run.seed if run.seed is not None else -1, run.eval)
-
-
-def _bytes(run: Run) -> int:
-    return 2 * run.checkpoint.d_in * run.checkpoint.width * 4

@@ -93,7 +93,7 @@ def score_row(eval_class: type[Eval], score: Score) -> dict[str, Any]:
     chance = metric.chance if score.chance is None else _number(score.chance, f"{score.metric}: chance")
     return {
         "metric": score.metric,
-        "params": ",".join(f"{k}={score.params[k]}" for k in sorted(score.params)),
+        "params": params_text(score.params),
         "slice_by": str(score.slice_by),
         "slice_value": str(score.slice_value),
         "value": value,
@@ -102,6 +102,11 @@ def score_row(eval_class: type[Eval], score: Score) -> dict[str, Any]:
         "higher_is_better": metric.higher_is_better,
         "chance": chance,
     }
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """A metric's parameters as the table writes them: `k=1,n=10`, sorted."""
+    return ",".join(f"{name}={params[name]}" for name in sorted(params))
 
 
 def _number(value: Any, what: str) -> float:

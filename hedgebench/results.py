@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
-from hedgebench.saebench_output import EVAL_NAMES, is_saebench, metric_values
+from hedgebench.records import params_text, read_cards, read_json, read_record, read_records, write_text
+from hedgebench.saebench_output import EVAL_NAMES, is_saebench, read_scores
 from hedgebench.types import BadInput, Checkpoint
 
 if TYPE_CHECKING:
@@ -173,9 +173,6 @@ def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     common = {
         "sae": f"{release}:{sae_id}",
         "eval": name,
-        "params": "",
-        "slice_by": "all",
-        "slice_value": "all",
         "seed": eval_config.get("random_seed"),
         "architecture": meta.get("training_architecture") or config.get("architecture"),
         "width": config.get("d_sae"),
@@ -183,15 +180,24 @@ def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         "model": eval_config.get("model_name") or meta.get("model_name"),
         "hook": meta.get("hook_name"),
         "layer": meta.get("hook_layer"),
-        "data": eval_config.get("dataset"),
+        "data": _data_name(eval_config),
         "release": release,
         "sae_id": sae_id,
         "config": _text(eval_config),
         "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
         "source": "saebench",
     }
-    for metric, value in metric_values(data):
-        yield {**common, "metric": metric, "value": value, "higher_is_better": directions.get(metric)}
+    for score in read_scores(data):
+        row = score._asdict() | {"params": params_text(score.params)}
+        yield {**common, **row, "higher_is_better": directions.get(score.metric)}
+
+
+def _data_name(eval_config: Mapping[str, Any]) -> str | None:
+    """The data that SAEBench says it read: one set or several."""
+    names = eval_config.get("dataset_names")
+    if isinstance(names, list):
+        return " + ".join(map(str, names))
+    return eval_config.get("dataset") or eval_config.get("dataset_name")
 
 
 def _directions(eval_name: str) -> dict[str, bool | None]:

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from hedgebench.plan import Plan, make_jobs
+from hedgebench.jobs import make_jobs
+from hedgebench.plan import Plan
 from hedgebench.records import Outcome, build_record, read_record, record_path, write_card, write_record
 from hedgebench.session import Job, Session
 from hedgebench.types import BadInput, Run

@@ -51,7 +51,8 @@ class Job:
 
 def _run_from_dict(data: Mapping[str, Any]) -> Run:
     control = Checkpoint.from_dict(data["control"]) if data["control"] else None
-    return Run(**{**data, "checkpoint": Checkpoint.from_dict(data["checkpoint"]), "control": control})
+    card, labelled = Checkpoint.from_dict(data["checkpoint"]), tuple(data["labelled"])
+    return Run(**{**data, "checkpoint": card, "control": control, "labelled": labelled})
 
 
 @dataclass
@@ -153,7 +154,9 @@ class Session:
             device=self.device,
             seed=run.seed,
             model=self.shelf.model(run) if runs_model else None,
-            data=self.shelf.tokens(run, run.seed) if runs_model or "data" in needs else None,
+            data=self.shelf.tokens(run, run.seed) if needs & {"activations", "data"} and not run.labelled else None,
+            labelled=self.shelf.labelled(run.labelled),
+            artifacts=self.shelf.artifacts(run) if runs_model else None,
             control=self.shelf.sae(run.control, run) if "control" in needs and run.control else None,
             cache=cache_dir() / "evals" / run.eval,
             activation_source=self.shelf.activations(run, run.seed) if "activations" in needs else None,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.artifacts import Artifacts, Memory
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
 from hedgebench.types import BadInput, Checkpoint, Run
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sae_lens import SAE
 
     from hedgebench.activations import ActivationSource
+    from hedgebench.data import TextSource
+    from hedgebench.labelled import LabelledData
 
 SAE_BUDGET = 8 * 2**30
 """Bytes of SAE weights kept."""
@@ -33,7 +36,9 @@ class Shelf:
     def __init__(self, device: str = "cpu", objects: Mapping[str, SAE] | None = None) -> None:
         self.device, self.objects = device, dict(objects or {})
         self._model: tuple[tuple[str, str], Any] | None = None
-        self._texts: dict[str, Any] = {}
+        self._texts: dict[str, TextSource] = {}
+        self._labelled: dict[str, LabelledData] = {}
+        self._memory = Memory()
         self._saes: dict[str, tuple[SAE, int]] = {}
 
     def model(self, run: Run) -> Any:
@@ -56,12 +61,37 @@ class Shelf:
 
     def tokens(self, run: Run, seed: int | None) -> Any:
         """The evaluation tokens of a run's text, in the order that `seed` gives."""
-        from hedgebench.data import TokenSource, open_text
+        from hedgebench.data import TokenSource
+
+        return TokenSource(self._text(run), self.model(run).tokenizer, seed or 0)
+
+    def _text(self, run: Run) -> TextSource:
+        from hedgebench.data import open_text
 
         name = run.data_source or "offline"
         if name not in self._texts:
             self._texts[name] = open_text(name, "eval")
-        return TokenSource(self._texts[name], self.model(run).tokenizer, seed or 0)
+        return self._texts[name]
+
+    def labelled(self, refs: Sequence[str]) -> list[LabelledData]:
+        """The labelled sets of these names.
+
+        Raises:
+            BadInput: One is unknown or cannot be read.
+        """
+        from hedgebench.labelled_sets import open_labelled
+
+        for ref in refs:
+            if ref not in self._labelled:
+                self._labelled[ref] = open_labelled(ref)
+        return [self._labelled[ref] for ref in refs]
+
+    def artifacts(self, run: Run) -> Artifacts:
+        """What evals make once for all SAEs of a run's model, hook point and seed."""
+        card = run.checkpoint
+        where = {"hook": card.hook, "head": card.hook_head_index, "seed": run.seed}
+        identity = {"model": run.revision, "dtype": run.dtype, **where}
+        return Artifacts(identity, cache_dir().absolute() / "evals", self._memory)
 
     def activations(self, run: Run, seed: int | None) -> ActivationSource:
         """The model's activations at the hook point of a run's SAE, on these tokens.
@@ -74,8 +104,8 @@ class Shelf:
         card = run.checkpoint
         if card.hook is None:
             raise BadInput(f"{card.name}: the checkpoint names no hook point; give `tags: {{hook: ...}}` in the suite")
-        folder = cache_dir() / "activations" / _activation_key(run, seed)
         model, tokens = self.model(run), self.tokens(run, seed)
+        folder = cache_dir().absolute() / "activations" / _activation_key(run, tokens.text.identity, seed)
         return ActivationSource(model, card.hook, card.hook_head_index, tokens, folder, card.d_in)
 
     def sae(self, card: Checkpoint, run: Run, *, calibrated: bool = False) -> SAE:
@@ -85,7 +115,7 @@ class Shelf:
             BadInput: It cannot be loaded, or its file is not what was planned with.
         """
         calibrated = calibrated and card.control_kind == "random"
-        key = f"{card.digest} {run.dtype}" + (f" {run.revision} {run.data}" if calibrated else "")
+        key = f"{card.digest} {run.dtype}" + (f" {run.revision} {self._text(run).identity}" if calibrated else "")
         if key not in self._saes:
             sae = self._make(card, run, calibrated)
             while self._saes and sum(_size(s) for s, _ in self._saes.values()) + _size(sae) > SAE_BUDGET:
@@ -155,11 +185,11 @@ def _fingerprint(sae: SAE) -> int:
     return value
 
 
-def _activation_key(run: Run, seed: int | None) -> str:
+def _activation_key(run: Run, text: str, seed: int | None) -> str:
     """Names all that decides the activations at a hook point."""
     identity = {
         "model": run.revision,
-        "data": run.data,
+        "data": text,
         "hook": run.checkpoint.hook,
         "head": run.checkpoint.hook_head_index,
         "seed": seed,

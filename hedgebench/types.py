@@ -124,8 +124,10 @@ class Run:
     revision: str | None
     """What the model's name stood for: a package version, a commit, a folder's content."""
     data: str | None
-    """What text it was, by content."""
+    """What text or labelled texts it reads, by content."""
     data_source: str | None
-    """Where that text is opened: a name or a path."""
+    """Where the suite's text is opened: a name or a path."""
     dtype: str
     control: Checkpoint | None = None
+    labelled: tuple[str, ...] = ()
+    """Where the labelled texts are opened: names or paths."""

@@ -16,7 +16,18 @@ MODULES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 READING = ("results", "records", "saebench_output", "plots", "registry", "types", "eval", "suite")
-FOR_EVALS = {"eval", "types", "geometry", "stats", "toy", "isolation", "compat", "saebench_output", "activations"}
+FOR_EVALS = {
+    "eval",
+    "types",
+    "geometry",
+    "stats",
+    "toy",
+    "isolation",
+    "compat",
+    "saebench_output",
+    "activations",
+    "artifacts",
+}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:

@@ -1,0 +1,136 @@
+"""The model's activations on labelled texts, one pass for all SAEs of a hook point: what sparse probing, TPP and SCR begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hedgebench.artifacts import Artifact
+from hedgebench.compat import prepare
+from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+
+    from hedgebench.eval import EvalContext
+
+RECIPE = 1
+"""Raise when what is stored changes."""
+CHUNK = 2**26
+"""Latent values held at once while texts are encoded."""
+
+
+@dataclass(frozen=True)
+class ClassActs:
+    """The activations on the texts of one class, without those at beginning-, end-of-text and padding."""
+
+    acts: torch.Tensor
+    """[tokens, d_in]: the ordinary tokens of all texts, one text after the other."""
+    mean: torch.Tensor
+    """[texts, d_in]: their mean per text, by SAEBench's `create_meaned_model_activations`."""
+    counts: torch.Tensor
+    """[texts]: ordinary tokens of each text."""
+    padding: torch.Tensor
+    """[texts]: the other positions of each text, which SAEBench fills with zero vectors."""
+
+    @torch.no_grad()
+    def latent_sums(self, sae: SAE) -> torch.Tensor:
+        """The SAE's latents summed over the ordinary tokens of each text: [texts, d_sae], on the SAE's device.
+
+        Every token is encoded once. Costs tokens x d_in x d_sae; holds at most `CHUNK` latent values beside the result.
+        """
+        device, step = sae.W_dec.device, max(1, CHUNK // sae.cfg.d_sae)
+        text = torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
+        sums = torch.zeros(len(self.counts), sae.cfg.d_sae, dtype=torch.float32, device=device)
+        for start in range(0, len(self.acts), step):
+            latents = sae.encode(self.acts[start : start + step].to(device, sae.dtype))
+            sums.index_add_(0, text[start : start + step].to(device), latents.to(torch.float32))
+        return sums
+
+    def mean_latents(self, sae: SAE) -> torch.Tensor:
+        """The mean latents of each text: [texts, d_sae]; the same numbers as SAEBench's `get_sae_meaned_activations`."""
+        return self.latent_sums(sae) / self.counts[:, None].to(sae.W_dec.device)
+
+
+def class_acts(
+    ctx: EvalContext, texts: Mapping[str, list[str]], source: Mapping[str, Any], context_size: int, batch_size: int
+) -> dict[str, ClassActs]:
+    """The activations on texts by class, at the SAE's hook point; made once and kept by `ctx.artifacts`, class by class.
+
+    The texts are cut and padded by the model's tokenizer on the right to `context_size` tokens, as SAEBench does.
+
+    Args:
+        ctx: The run's context: model, artifacts, hook point.
+        texts: Texts by class.
+        source: What decides the texts, as plain JSON: the data's identity, the part and sizes. The seed is in the artifacts' own name.
+        context_size: Tokens per text at most.
+        batch_size: Texts per pass of the model.
+
+    Raises:
+        BadInput: The hook point has a vector per head, or another width than the SAE, or a text has no ordinary token.
+    """
+    return {label: _one_class(ctx, label, own, source, context_size, batch_size) for label, own in texts.items()}
+
+
+def _one_class(
+    ctx: EvalContext, label: str, texts: list[str], source: Mapping[str, Any], context_size: int, batch_size: int
+) -> ClassActs:
+    if ctx.artifacts is None:
+        raise ValueError("class_acts needs a context with artifacts")
+    settings = {"source": dict(source), "class": label, "context": context_size, "batch": batch_size, "recipe": RECIPE}
+    made = ctx.artifacts.get("class_acts", settings, lambda: _collect(ctx, label, texts, context_size, batch_size))
+    found = ClassActs(**made.tensors)
+    if found.acts.shape[-1] != ctx.sae.cfg.d_in:
+        raise BadInput(
+            f"the SAE expects vectors of width {ctx.sae.cfg.d_in}, but the model's have {found.acts.shape[-1]}"
+        )
+    return found
+
+
+def _collect(ctx: EvalContext, label: str, texts: list[str], context_size: int, batch_size: int) -> Artifact:
+    """Batch by batch through SAEBench's own functions, so that no more than a batch is held with its padding."""
+    prepare()
+    from sae_bench.sae_bench_utils import activation_collection, dataset_utils
+
+    hook = check_hook(ctx)
+    tokenizer = ctx.model.tokenizer
+    tokens = dataset_utils.tokenize_data_dictionary({label: texts}, tokenizer, context_size, ctx.device)[label]
+    rows = tokens["input_ids"]
+    acts, means, counts = [], [], []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        found = activation_collection.get_llm_activations(
+            batch, ctx.model, batch_size, layer_of(hook), hook, mask_bos_pad_eos_tokens=True, show_progress=False
+        )
+        ordinary = activation_collection.get_bos_pad_eos_mask(batch, tokenizer)
+        acts.append(found[ordinary].cpu())
+        means.append(activation_collection.create_meaned_model_activations({label: found})[label].cpu())
+        counts.append(ordinary.sum(1).cpu())
+    count = torch.cat(counts)
+    if not bool(count.all()):
+        raise BadInput(f"class {label!r}: {int((count == 0).sum())} texts have no ordinary token")
+    return Artifact(
+        {"acts": torch.cat(acts), "mean": torch.cat(means), "counts": count, "padding": rows.shape[1] - count}
+    )
+
+
+def check_hook(ctx: EvalContext) -> str:
+    """The SAE's hook point, where SAEBench's functions can read it: one vector per token, in a block of the model.
+
+    Raises:
+        BadInput: There is none such.
+    """
+    hook = str(ctx.checkpoint.hook)
+    if hook not in ctx.model.hook_dict:
+        raise BadInput(f"the model has no hook point {hook!r}")
+    if not hook.startswith("blocks.") or ".attn." in hook or ctx.checkpoint.hook_head_index is not None:
+        raise BadInput(f"SAEBench's probing evals read one vector per token in a block; {hook!r} has none")
+    return hook
+
+
+def layer_of(hook: str) -> int:
+    """The block of a hook point `blocks.N....`."""
+    return int(hook.split(".")[1])
