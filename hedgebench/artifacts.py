@@ -97,22 +97,33 @@ class Artifacts:
         if self.folder is None:
             return make()
         file = self.folder / name / f"{key}.safetensors"
-        made: list[Artifact] = []
-
-        def write(part: Path) -> None:
-            made.append(make())
-            _write(part, made[0])
-
         if (stored := _read(file)) is not None:
             return stored
+        once = _Once(make)
         try:
-            make_once(file, write)
+            make_once(file, lambda part: _write(part, once()))
         except BadInput as error:
-            if not made:
+            if once.failed:
                 raise
-            logger.warning("%s: it is kept in memory only", error)
+            logger.warning("%s: the artifact is kept in memory only", error)
+            return once()
         trim(spare=file)
-        return made[0] if made else _read(file) or make()
+        return once.made or _read(file) or once()
+
+
+class _Once:
+    """Calls a function once, and remembers what came of it."""
+
+    def __init__(self, make: Callable[[], Artifact]) -> None:
+        self.make, self.failed = make, False
+        self.made: Artifact | None = None
+
+    def __call__(self) -> Artifact:
+        if self.made is None:
+            self.failed = True
+            self.made = self.make()
+            self.failed = False
+        return self.made
 
 
 def _size(artifact: Artifact) -> int:
