@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from hedgebench.compat import prepare
 from hedgebench.texts import part_of
@@ -128,7 +129,7 @@ class HubLabels(LabelledData):
         """See `LabelledData`; the texts are those that SAEBench draws with this seed."""
         from sae_bench.sae_bench_utils import dataset_info, dataset_utils
 
-        with reading_hub(self.name):
+        with reading_hub(self.name), _pinned(dataset_utils, self.commit):
             found = dataset_utils.get_multi_label_train_test_data(self.name, train_size, test_size, seed)
         chosen = dataset_info.chosen_classes_per_dataset[self.name]
         for part, what in zip(found, ("training", "test"), strict=True):
@@ -157,11 +158,23 @@ class HubLabels(LabelledData):
 
 
 @contextmanager
-def reading_hub(name: str) -> Iterator[None]:
-    """Turn whatever the hub's libraries raise into one line."""
-    prepare()
+def _pinned(module: Any, commit: str) -> Iterator[None]:
+    """SAEBench names no revision when it loads a data set: have it read the commit that the run was planned with."""
+    load = module.load_dataset
+    module.load_dataset = partial(load, revision=commit)
     try:
         yield
+    finally:
+        module.load_dataset = load
+
+
+@contextmanager
+def reading_hub(name: str) -> Iterator[None]:
+    """Turn whatever the hub's libraries raise into one line; what they print goes to standard error."""
+    prepare()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
     except BadInput:
         raise
     except Exception as error:

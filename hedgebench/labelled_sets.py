@@ -116,6 +116,8 @@ def read_own(path: Path) -> StoredLabels:
             raise wrong(key, f"{key!r} must name a column")
     if ("file" in data) == ("hub" in data):
         raise wrong("file", "give either 'file' or 'hub'")
+    if data.get("second") in (data["text"], data["label"]):
+        raise wrong("second", f"'second' must name another column than {data['second']!r}")
     table = _own_table(path, data, wrong)
     columns = {data["text"]: "text", data["label"]: "label"} | ({data["second"]: "second"} if "second" in data else {})
     for column, meaning in columns.items():

@@ -221,7 +221,7 @@ class _Identities:
         needs = set(eval_class.needs)
         problem = None
         model = revision = data = source = hook = None
-        if needs & {"activations", "model", "data"}:
+        if needs & {"activations", "model"} or ("data" in needs and not eval_class.labelled_sets):
             source, data = self.suite.data, self.text() if needs & {"activations", "data"} else None
             model, hook = card.model, card.hook
             found = self.revision(model) if model else None
