@@ -59,6 +59,8 @@ class BiasAlignment(Eval):
         ),
     )
 
+    cost = "shared: one pass of the model up to the hook point, cached on disk; each SAE: sums over those activations"
+
     @dataclass(frozen=True)
     class Config:
         """How much text is read."""

@@ -21,6 +21,7 @@ class DecoderBias(Eval):
     name, version = "decoder_bias", 1
     needs: ClassVar = frozenset({"sae"})
     draws = False
+    cost = "weights only: one singular value decomposition of the decoder, no model"
     metrics = (
         Metric("b_dec_norm", "L2 norm of the decoder bias", unit="activation norm", low=0.0, paper=PAPER),
         Metric(

@@ -259,7 +259,8 @@ def headline(scores: DataFrame, n_metrics: int = 6) -> str:
     import pandas as pd
 
     blocks = []
-    whole = scores[(scores["slice_by"] == "all") & (scores["params"] == "")]
+    whole = scores[scores["slice_by"] == "all"]
+    whole = whole.assign(metric=(whole["metric"] + " " + whole["params"]).str.strip())
     for name, rows in whole.groupby("eval", sort=True):
         metrics = list(dict.fromkeys(rows["metric"]))[:n_metrics]
         n_seeds = rows["seed"].nunique()

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from hedgebench.cli import main
+from hedgebench.cli_run import parse_eval
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
@@ -111,8 +112,14 @@ def test_list_as_json_holds_what_a_program_needs(capsys: pytest.CaptureFixture[s
     shown = json.loads(capsys.readouterr().out)
     (bias,) = [e for e in shown["evals"] if e["name"] == "decoder_bias"]
     assert bias["needs"] == ["sae"] and bias["draws"] is False and bias["package"] == "hedgebench"
+    assert all(e["cost"] for e in shown["evals"])
     assert {"b_dec_norm", "b_dec_span_share"} <= {m["name"] for m in bias["metrics"]}
     assert shown["broken"] == []
+
+
+def test_a_list_can_be_given_to_an_eval_on_the_command_line():
+    given = "e:data=[stand-in:a,b/c],k_values=[1, 2],n=3"
+    assert parse_eval(given) == ("e", {"data": ["stand-in:a", "b/c"], "k_values": [1, 2], "n": 3})
 
 
 def test_the_cache_is_shown_and_cleared(
@@ -123,4 +130,9 @@ def test_the_cache_is_shown_and_cleared(
     (tmp_path / "cache/activations").mkdir(parents=True)
     (tmp_path / "cache/activations/x").write_bytes(b"0" * 2**20)
     assert main(["cache"]) == 0 and "1 MiB" in capsys.readouterr().out
+    (tmp_path / "cache/evals/words").mkdir(parents=True)
+    (tmp_path / "cache/evals/words/x.safetensors").write_bytes(b"0" * 2**20)
+    monkeypatch.setenv("HEDGEBENCH_CACHE_LIMIT", "1M")
+    assert main(["cache"]) == 0 and "kept up to 1 MiB" in capsys.readouterr().out
+    assert not (tmp_path / "cache/evals/words/x.safetensors").exists()
     assert main(["cache", "--clear"]) == 0 and not (tmp_path / "cache/activations").exists()

@@ -65,6 +65,7 @@ class SAEBenchCore(Eval):
     metrics = METRICS
     figures = (Figure("l0_vs_explained_variance", _draw_l0_vs_explained_variance),)
     packages = ("sae-bench",)
+    cost = "shared: two passes of the model per reconstruction batch; each SAE: encode, decode and the layers above the hook point"
 
     Config = CoreConfig
 

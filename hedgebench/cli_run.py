@@ -1,0 +1,133 @@
+"""`hedgebench run`: from the command's options to a suite, through it, and to what is printed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    import argparse
+
+    from hedgebench.runner import Summary
+    from hedgebench.suite import Suite
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command and return its exit code."""
+    from hedgebench.plan import make_plan
+    from hedgebench.runner import execute, pending_runs, run_name, worker_places
+
+    suite = _suite(args)
+    out = Path(args.out or f"out/{suite.name}")
+    plan = make_plan(suite)
+    for mistake in plan.mistakes:
+        print(f"hedgebench: {mistake}{'; the rest goes on' if plan.runs else ''}", file=sys.stderr)
+    if not plan.runs:
+        return 2
+    if args.only:
+        _check_only(args.only, plan.shares)
+        plan.runs = [r for r in plan.runs if r.eval in args.only]
+    readable = [r for r in plan.runs if r.run_id not in plan.unreadable]
+    if not readable:
+        for line in dict.fromkeys(plan.unreadable.values()):
+            print(f"hedgebench: {line}", file=sys.stderr)
+        return 2
+    pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
+    if args.dry_run:
+        for run in pending[: args.limit]:
+            print(f"{run_name(run)}  {run.run_id}")
+        print(f"{len(pending)} of {len(plan.runs)} runs to do", file=sys.stderr)
+        return 2 if plan.mistakes else 0
+    if not pending:
+        print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
+    summary = execute(plan, pending[: args.limit], out, worker_places(args.workers, args.device, out))
+    _report(summary, out, {run.run_id for run in plan.runs})
+    if plan.mistakes:
+        return 2
+    return 1 if summary.failed else 0
+
+
+def _suite(args: argparse.Namespace) -> Suite:
+    from dataclasses import replace
+
+    from hedgebench.suite import EvalEntry, SaeEntry, Suite, read_suite
+
+    if args.suite is not None:
+        for option in ("sae", "eval", "data", "seeds"):
+            if getattr(args, option):
+                raise BadInput(f"--{option} goes without a suite; the suite has its own")
+        suite = read_suite(args.suite)
+        return replace(suite, model=args.model) if args.model else suite
+    if not args.sae or not args.eval:
+        raise BadInput("give a suite, or --sae REF and --eval NAME")
+    if not args.out:
+        raise BadInput("without a suite, --out DIR says where the results go")
+    return Suite(
+        name=Path(args.out).name or "run",
+        saes=tuple(SaeEntry("--sae", (ref,)) for ref in args.sae),
+        evals=tuple(EvalEntry("--eval", *parse_eval(text)) for text in args.eval),
+        model=args.model,
+        data=args.data or "offline",
+        seeds=_parse_seeds(args.seeds),
+    )
+
+
+def _parse_seeds(text: str | None) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in (text or "0").split(","))
+    except ValueError:
+        raise BadInput(f"--seeds is a list such as 0,1,2, not {text!r}") from None
+    if any(seed < 0 for seed in seeds):
+        raise BadInput(f"--seeds are whole numbers from 0, not {text!r}")
+    return seeds
+
+
+def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
+    """`NAME:key=value,...` as a name and settings; values as in YAML."""
+    import yaml
+
+    name, _, rest = text.partition(":")
+    config: dict[str, Any] = {}
+    for part in re.split(r",(?![^\[]*\])", rest) if rest else []:  # commas inside [a, b] are the list's own
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise BadInput(f"--eval {text!r}: write NAME:key=value,key=value")
+        try:
+            config[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadInput(f"--eval {text!r}: {value!r} is no value") from None
+    return name, config
+
+
+def _check_only(only: list[str], known: dict[str, bool]) -> None:
+    from hedgebench.registry import nearest
+
+    for name in only:
+        if name not in known:
+            raise BadInput(f"--only {name}: the suite has no such eval{nearest(name, known)}")
+
+
+def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
+    """Write the tables of the whole folder, print the headline of these runs, and say what failed."""
+    from hedgebench.results import headline, read_results, read_runs, write_table
+
+    scores = read_results(out)
+    files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
+    files.append(write_table(read_runs(out), out / "runs.csv"))
+    mine = scores[scores["run_id"].isin(run_ids)]
+    if len(mine):
+        print(headline(mine))
+        print()
+    print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
+    counts = f"{summary.ok} of {summary.total} runs ok ({summary.done_before} were done before)"
+    left = summary.total - summary.ok - len(summary.skipped) - len(summary.failed)
+    counts += f", {len(summary.skipped)} cannot be measured, {len(summary.failed)} failed"
+    print(counts + (f", {left} still to do" if left else ""), file=sys.stderr)
+    for name, error in summary.failed:
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    if summary.failed:
+        print("--retry-failed runs them again", file=sys.stderr)
