@@ -41,7 +41,7 @@ _PATTERNS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"(?P<who>llm|sae)_top_(?P<k>\d+)_(?P<name>test_\w+)", "{who}_top_k_{name}"),
         (r"(?P<name>llm_test_\w+)", "{name}"),
     ),
-    "autointerp": ((r"(?P<name>.+)", "{name}"),),
+    "autointerp": ((r"(?P<name>autointerp_\w+)", "upstream_{name}"),),
 }
 """Per type: what SAEBench calls a number, and our name for it. The groups `k` and `n` become parameters."""
 _PARAMETERS = ("k", "n")
@@ -146,4 +146,4 @@ def _unstructured(kind: str, data: Any) -> Iterator[UpstreamScore]:
     elif kind == "autointerp":  # latent: its explanation, predictions and score
         for latent, result in data.items():
             if isinstance(result, Mapping) and _is_number(result.get("score")):
-                yield UpstreamScore("autointerp_score", float(result["score"]), {}, "latent", str(latent))
+                yield UpstreamScore("upstream_autointerp_score", float(result["score"]), {}, "latent", str(latent))

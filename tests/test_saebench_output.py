@@ -149,9 +149,9 @@ ROWS = {
         ("sae_top_k_test_accuracy", 0.9, {"k": 16}, "dataset", "5_x"),
     ],
     autointerp: [
-        ("autointerp_score", 0.8, {}, "all", "all"),
-        ("autointerp_std_dev", 0.1, {}, "all", "all"),
-        ("autointerp_score", 0.9, {}, "latent", "7"),
+        ("upstream_autointerp_score", 0.8, {}, "all", "all"),
+        ("upstream_autointerp_std_dev", 0.1, {}, "all", "all"),
+        ("upstream_autointerp_score", 0.9, {}, "latent", "7"),
     ],
 }
 
