@@ -45,6 +45,7 @@ _PATTERNS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Per type: what SAEBench calls a number, and our name for it. The groups `k` and `n` become parameters."""
 _PARAMETERS = ("k", "n")
+_SIGNED = ("scr", "tpp")
 
 
 class UpstreamScore(NamedTuple):
@@ -84,7 +85,7 @@ def our_name(eval_type: str, name: str) -> tuple[str, dict[str, int]] | None:
 def read_scores(data: Mapping[str, Any]) -> Iterator[UpstreamScore]:
     """Every number of an output of SAEBench, aggregates first, then its subsets (data set, class, letter, latent).
 
-    Its −1 for "not a number" gives nothing: no metric that can be −1 there is ever exactly −1 but for that.
+    Its −1 for "not a number" gives nothing, but for TPP and SCR: they have no such mark, and are differences that can be −1.
     """
     kind = str(data["eval_type_id"])
     for category, metrics in data["eval_result_metrics"].items():
@@ -110,12 +111,13 @@ def _subset(kind: str, row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _numbers(kind: str, metrics: Any, *where: str) -> Iterator[UpstreamScore]:
     for name, value in metrics.items() if isinstance(metrics, Mapping) else ():
-        if _is_number(value) and (ours := our_name(kind, str(name))):
+        if _is_number(value, kind) and (ours := our_name(kind, str(name))):
             yield UpstreamScore(ours[0], float(value), ours[1], *where)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value != -1
+def _is_number(value: Any, kind: str = "") -> bool:
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return plain and (value != -1 or kind in _SIGNED)
 
 
 def _named(categories: Mapping[str, Any]) -> set[str]:
