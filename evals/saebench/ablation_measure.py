@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,14 +81,15 @@ def widths(ctx: EvalContext, cfg: ProbeConfig, metrics: Sequence[str]) -> ProbeC
         CannotMeasure: Nothing is left.
     """
     d_sae = ctx.sae.cfg.d_sae
-    possible = cfg.up_to(d_sae)
     why = f"the SAE has {d_sae} latents"
-    for n in sorted(set(cfg.n_values) - set(possible.n_values)):
-        for metric in metrics:
-            ctx.leave_blank(f"{metric} n={n}", why)
-    if not possible.n_values:
+    possible = tuple(n for n in cfg.n_values if n <= d_sae)
+    if not possible:
         raise CannotMeasure(f"{why}, fewer than every n of n_values")
-    return possible
+    for n in cfg.n_values:
+        if n not in possible:
+            for metric in metrics:
+                ctx.leave_blank(f"{metric} n={n}", why)
+    return replace(cfg, n_values=possible)
 
 
 def score(metric: str, estimate: Estimate, slice_by: str, slice_value: str, **params: int) -> Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hedgebench.types import BadInput
 
@@ -52,7 +52,3 @@ class ProbeConfig:
             raise BadInput(f"n_values must be different whole numbers from 1, not {list(self.n_values)}")
         if not self.data:
             raise BadInput("data names no labelled set")
-
-    def up_to(self, d_sae: int) -> ProbeConfig:
-        """The same with those `n_values` alone that an SAE of this width has."""
-        return replace(self, n_values=tuple(n for n in self.n_values if n <= d_sae))
