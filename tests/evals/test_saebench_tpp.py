@@ -363,10 +363,9 @@ def test_two_classes_are_enough() -> None:
     rows = [(f"w{3 + i % 9} w{12 + i // 9 % 9} w{21 + i // 81}", "x") for i in range(200)]
     rows += [(f"w{30 + i % 9} w{12 + i // 9 % 9} w{21 + i // 81}", "y") for i in range(200)]
     got, _ = run(world.sae(), sets=[labels(rows, name="two")])
-    assert (
-        got["tpp_total_metric n=2 two/x"] == pytest.approx(-got["tpp_total_metric n=2 two/y"], abs=1)
-        and "probe_accuracy" in got
-    )
+    assert {key.split()[-1] for key in got if "/" in key} == {"two/x", "two/y"}
+    mean = (got["tpp_intended_diff_only n=2 two/x"] + got["tpp_intended_diff_only n=2 two/y"]) / 2
+    assert got["tpp_intended_diff_only n=2"] == pytest.approx(mean)
 
 
 # --- the record ----------------------------------------------------------------------------------------------------------------
