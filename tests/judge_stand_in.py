@@ -174,7 +174,7 @@ HOOK = "blocks.0.hook_resid_pre"
 
 
 class WordTokens:
-    """A token source of words: w03 in every ninth place, w04 rarer, and so on; the last ones hardly ever. BOS first in every row."""
+    """A token source of words: w03 at about every fourth place, w04 half as often, and so on; w38 hardly ever, w39 never. BOS first."""
 
     special_ids = frozenset({1, 2})
     text = SimpleNamespace(name="words", identity="words")

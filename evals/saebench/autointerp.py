@@ -105,7 +105,8 @@ class SAEBenchAutoInterp(Eval):
       run to run. Here it is drawn latent after latent.
     - An answer that cannot be read drops its latent silently (:267); one cut off at the token limit is read as if it were whole. Both
       are `unparsed_share` here, and listed with the answer in `eval_result_details`; theirs still counts the cut ones that parse.
-    - One error of the server loses the whole SAE (:224); here it loses one latent (`failed_share`), after retries.
+    - One error of the server loses the whole SAE (:224); here it loses one latent (`failed_share`), after retries;
+      the run fails where more than half are lost, so that it is tried again.
     - Dead latents and latents with too few activations vanish (:174, :454); here they are counted. Sparsity is rescaled by total_tokens
       over all tokens though counted over those of text (:172), and written over in place; the rule is kept, on a copy.
     - The judge is fixed there (gpt-4o-mini at temperature 1, :322), and the key lies in a file of the working directory (:790); here they are settings and the environment.
@@ -146,7 +147,7 @@ class SAEBenchAutoInterp(Eval):
                     f"none of the {len(gathered.without)} latents drawn gives examples: {_last(gathered)}"
                 )
             expected, verdicts = _judged(ctx, judge, gathered)
-            _require_one(verdicts)
+            _require_most(verdicts)
             ctx.details.update(saebench_fields(config, cfg, gathered, verdicts, judge, expected))
         rows = scores(gathered, verdicts)
         reported = {row.metric for row in rows}
@@ -173,19 +174,21 @@ def _judged(ctx: EvalContext, judge: Judge, gathered: Gathered) -> tuple[Estimat
     return expected, ask_all(judge, gathered, ctx.progress)
 
 
-def _require_one(verdicts: list[Verdict]) -> None:
-    """Raise where no latent has a score: the run has failed, and may be tried again."""
+def _require_most(verdicts: list[Verdict]) -> None:
+    """Raise where a number would not be one: the run has failed, and may be tried again, which asks only what has no answer yet."""
     from .judge import JudgeError
 
-    if any(v.readable for v in verdicts):
-        return
-    last = verdicts[-1]
-    if last.answer is None:
-        raise JudgeError(f"the judge answered about none of {len(verdicts)} latents, the last because: {last.error}")
-    kind = "cut off" if last.answer.cut else "no list of numbers"
-    raise JudgeError(
-        f"none of the judge's answers about {len(verdicts)} latents can be read, the last is {kind}: {last.answer.text[:100]!r}"
-    )
+    failed = [v for v in verdicts if v.answer is None]
+    if len(failed) > len(verdicts) / 2:
+        raise JudgeError(
+            f"no answer about {len(failed)} of {len(verdicts)} latents, the last because: {failed[-1].error}"
+        )
+    if not any(v.readable for v in verdicts):
+        last = [v.answer for v in verdicts if v.answer is not None][-1]
+        kind = "cut off" if last.cut else "no list of numbers"
+        raise JudgeError(
+            f"none of the judge's answers about {len(verdicts)} latents can be read, the last is {kind}: {last.text[:100]!r}"
+        )
 
 
 def _last(gathered: Gathered) -> str:

@@ -24,7 +24,10 @@ class Verdict:
     """What the judge said about one latent."""
 
     examples: LatentExamples
+    said: str | None = None
+    """Its explanation, in its own words."""
     explanation: str | None = None
+    """What SAEBench takes out of these."""
     answer: Answer | None = None
     """Which examples it takes for active, in its own words."""
     predictions: list[int] | None = None
@@ -92,14 +95,15 @@ def ask_all(judge: Judge, gathered: Gathered, progress: Callable[[float], None])
 
 
 def _ask(judge: Judge, theirs: Any, examples: LatentExamples) -> Verdict:
-    explanation = None
+    said = explanation = None
     try:
-        explanation = theirs.parse_explanation(judge.ask(_explain(theirs, examples)).text)
+        said = judge.ask(_explain(theirs, examples)).text
+        explanation = theirs.parse_explanation(said)
         answer = judge.ask(_predict(theirs, examples, explanation))
     except JudgeError as error:
         logger.warning("latent %d: %s", examples.latent, error)
-        return Verdict(examples, explanation, error=str(error))
-    return Verdict(examples, explanation, answer, theirs.parse_predictions(answer.text))
+        return Verdict(examples, said, explanation, error=str(error))
+    return Verdict(examples, said, explanation, answer, theirs.parse_predictions(answer.text))
 
 
 def _explain(theirs: Any, examples: LatentExamples) -> Question:

@@ -165,20 +165,15 @@ def _result(gathered: Gathered, verdict: Verdict, logs: bool) -> dict[str, Any]:
 
 
 def _log(verdict: Verdict) -> str:
-    examples, explanation = verdict.examples, str(verdict.explanation)
-    answer = verdict.answer.text if verdict.answer else ""
-    explain = [*examples.explain, {"role": "assistant", "content": explanation}]
-    predict = [*filled(examples.predict, explanation), {"role": "assistant", "content": answer}]
-    return "\n".join(
-        [
-            "Generation phase",
-            display_messages(explain),
-            examples.generation.display(),
-            "Scoring phase",
-            display_messages(predict),
-            examples.scoring.display(verdict.predictions),
-        ]
-    )
+    """SAEBench's log of one latent."""
+    examples, answer = verdict.examples, verdict.answer.text if verdict.answer else ""
+    explain = [*examples.explain, {"role": "assistant", "content": verdict.said}]
+    predict = [*filled(examples.predict, str(verdict.explanation)), {"role": "assistant", "content": answer}]
+    parts = [
+        f"Generation phase\n{display_messages(explain)}\n{examples.generation.display()}",
+        f"Scoring phase\n{display_messages(predict)}\n{examples.scoring.display(verdict.predictions)}",
+    ]
+    return "\n".join(parts)
 
 
 def _bill(judge: Judge, expected: Estimate) -> dict[str, Any]:
