@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from hedgebench.eval import EvalContext
 
-RECIPE = 1
+RECIPE = 2
 """Raise when what is stored changes."""
-CHUNK = 2**26
+CHUNK = 2**24
 """Latent values held at once while texts are encoded."""
 
 
@@ -35,19 +35,31 @@ class ClassActs:
     """[texts]: ordinary tokens of each text."""
     padding: torch.Tensor
     """[texts]: the other positions of each text, which SAEBench fills with zero vectors."""
+    position: torch.Tensor | None = None
+    """[tokens]: where each token stands in its text; None: the ordinary tokens come first."""
 
     @torch.no_grad()
     def latent_sums(self, sae: SAE) -> torch.Tensor:
         """The SAE's latents summed over the ordinary tokens of each text: [texts, d_sae], on the SAE's device.
 
-        Every token is encoded once. Costs tokens x d_in x d_sae; holds at most `CHUNK` latent values beside the result.
+        Every ordinary token is encoded once, and no other. They are put back in their places before they are summed, so that the sum is
+        SAEBench's to the last bit. Costs tokens x d_in x d_sae; holds at most `CHUNK` latent values, or one text's, beside the result.
         """
-        device, step = sae.W_dec.device, max(1, CHUNK // sae.cfg.d_sae)
-        text = torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
+        device, length = sae.W_dec.device, int((self.counts + self.padding).max())
+        step = max(1, CHUNK // (length * sae.cfg.d_sae))
+        ends = self.counts.cumsum(0)
+        places = torch.arange(len(self.acts)) - torch.repeat_interleave(ends - self.counts, self.counts)
+        places = places if self.position is None else self.position
         sums = torch.zeros(len(self.counts), sae.cfg.d_sae, dtype=torch.float32, device=device)
-        for start in range(0, len(self.acts), step):
-            latents = sae.encode(self.acts[start : start + step].to(device, sae.dtype))
-            sums.index_add_(0, text[start : start + step].to(device), latents.to(torch.float32))
+        for first in range(0, len(self.counts), step):
+            counts = self.counts[first : first + step]
+            end = int(ends[first + len(counts) - 1])
+            begin = end - int(counts.sum())
+            latents = sae.encode(self.acts[begin:end].to(device, sae.dtype))
+            padded = latents.new_zeros(len(counts), length, sae.cfg.d_sae)
+            text = torch.repeat_interleave(torch.arange(len(counts)), counts)
+            padded[text.to(device), places[begin:end].to(device)] = latents
+            sums[first : first + len(counts)] = padded.sum(1, dtype=torch.float32)
         return sums
 
     def mean_latents(self, sae: SAE) -> torch.Tensor:
@@ -99,7 +111,7 @@ def _collect(ctx: EvalContext, label: str, texts: list[str], context_size: int, 
     tokenizer = ctx.model.tokenizer
     tokens = dataset_utils.tokenize_data_dictionary({label: texts}, tokenizer, context_size, ctx.device)[label]
     rows = tokens["input_ids"]
-    acts, means, counts = [], [], []
+    acts, means, counts, positions = [], [], [], []
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         found = activation_collection.get_llm_activations(
@@ -109,11 +121,18 @@ def _collect(ctx: EvalContext, label: str, texts: list[str], context_size: int, 
         acts.append(found[ordinary].cpu())
         means.append(activation_collection.create_meaned_model_activations({label: found})[label].cpu())
         counts.append(ordinary.sum(1).cpu())
+        positions.append(ordinary.nonzero()[:, 1].cpu())
     count = torch.cat(counts)
     if not bool(count.all()):
         raise BadInput(f"class {label!r}: {int((count == 0).sum())} texts have no ordinary token")
     return Artifact(
-        {"acts": torch.cat(acts), "mean": torch.cat(means), "counts": count, "padding": rows.shape[1] - count}
+        {
+            "acts": torch.cat(acts),
+            "mean": torch.cat(means),
+            "counts": count,
+            "padding": rows.shape[1] - count,
+            "position": torch.cat(positions),
+        }
     )
 
 
