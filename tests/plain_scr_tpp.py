@@ -138,19 +138,51 @@ def _concepts(eval_name: str) -> list[Any]:
     return [concepts(ctx, cfg, task) for task in (_tasks if eval_name == "tpp" else scr_tasks)(ctx, cfg)]
 
 
-def cached(found: Any) -> dict[str, torch.Tensor]:
+def cached(found: Any, context_length: int = SETTINGS["context_length"]) -> dict[str, torch.Tensor]:
     """The activations and probes of a task as SAEBench holds them: padded with zero vectors, which stand at the end here."""
     tensors = {}
     for part_name in ("train", "test"):
         part = getattr(found, part_name)
         texts = [text for acts in part.acts for text in acts.acts.split(acts.counts.tolist())]
-        padded = torch.zeros(len(texts), SETTINGS["context_length"], texts[0].shape[1])
+        padded = torch.zeros(len(texts), context_length, texts[0].shape[1])
         for i, text in enumerate(texts):
             padded[i, : len(text)] = text
         tensors |= {f"{part_name}:{group}": padded[rows] for group, rows in part.rows.items()}
     for concept, probe in found.upstream_probes.items():
         tensors |= {f"{name}:{concept}": value for name, value in probe.state_dict().items()}
     return tensors
+
+
+def place(
+    folder: Path,
+    task: str,
+    tensors: dict[str, torch.Tensor],
+    groups: dict[str, list[str]],
+    accuracies: dict[str, float],
+) -> None:
+    """Write a task's activations and probes, as of `cached`, as the cache that SAEBench reads.
+
+    Args:
+        folder: Its `artifacts_folder`.
+        task: The task's name.
+        tensors: See `cached`.
+        groups: The names of its groups of texts (`train`, `test`), and of the probes (`concepts`), in their order.
+        accuracies: Of the probes, before ablation.
+    """
+    import pickle
+
+    from sae_bench.evals.sparse_probing.probe_training import Probe
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = task.replace("/", "_").replace("_scr_", "_")
+    torch.save({part: {g: tensors[f"{part}:{g}"] for g in groups[part]} for part in ("train", "test")}, folder / f"{name}_activations.pt")  # fmt: skip
+    probes = {}
+    for concept in groups["concepts"]:
+        state = {key: tensors[f"{key}:{concept}"] for key in ("net.weight", "net.bias")}
+        probes[concept] = Probe(state["net.weight"].shape[1], state["net.weight"].dtype)
+        probes[concept].load_state_dict(state)
+    with (folder / f"{name}_probes.pkl").open("wb") as file:
+        pickle.dump({"llm_probes": probes, "llm_test_accuracies": accuracies}, file)
 
 
 def main(folder: Path) -> None:
@@ -164,31 +196,12 @@ def main(folder: Path) -> None:
     from sae_bench.evals.scr_and_tpp import dataset_creation
     from sae_bench.evals.scr_and_tpp import main as upstream
     from sae_bench.evals.scr_and_tpp.eval_config import ScrAndTppEvalConfig
-    from sae_bench.evals.sparse_probing.probe_training import Probe
     from sae_bench.sae_bench_utils import dataset_info, general_utils
     from sae_lens import SAE
     from safetensors.torch import load_file
 
     job = json.loads((folder / "job.json").read_text())
     language_model = load_model(str(folder / "model"))
-
-    def place(task: dict[str, Any], where: Path, file: str) -> None:
-        """Write a task's activations and probes as SAEBench's cache."""
-        where.mkdir(parents=True, exist_ok=True)
-        stored: dict[str, dict[str, torch.Tensor]] = {}
-        for name, tensor in load_file(folder / task["file"]).items():
-            kind, _, of = name.partition(":")
-            stored.setdefault(kind, {})[of] = tensor
-        torch.save(
-            {"train": _in_order(stored["train"], task["train"]), "test": _in_order(stored["test"], task["test"])},
-            where / f"{file}_activations.pt",
-        )
-        probes = {}
-        for concept in task["concepts"]:
-            probes[concept] = Probe(stored["net.weight"][concept].shape[1], torch.float32)
-            probes[concept].load_state_dict({name: stored[name][concept] for name in ("net.weight", "net.bias")})
-        with (where / f"{file}_probes.pkl").open("wb") as out:
-            pickle.dump({"llm_probes": probes, "llm_test_accuracies": task["accuracies"]}, out)
 
     def run(kind: str, eval_name: str, where: Path) -> Any:
         """SAEBench's own entry for one SAE."""
@@ -209,9 +222,8 @@ def main(folder: Path) -> None:
     for task in job["tpp"]:
         dataset_info.chosen_classes_per_dataset[task["name"]] = task["concepts"]
         upstream.COLUMN2_VALS_LOOKUP[task["name"]] = ("up", "down")
-        place(task, folder / "warm", task["name"].replace("/", "_"))
-    for task in job["scr"]:
-        place(task, folder / "warm", task["name"].replace("/", "_").replace("_scr_", "_"))
+    for task in (*job["tpp"], *job["scr"]):
+        place(folder / "warm", task["name"], load_file(folder / task["file"]), task, task["accuracies"])
     results: dict[str, Any] = {
         name: {kind: run(kind, name, folder / "warm") for kind in ("plain", "loud")} for name in ("tpp", "scr")
     }
@@ -221,10 +233,6 @@ def main(folder: Path) -> None:
         probes = pickle.load(own)["llm_probes"]
     results["cold_probes"] = {c: probe.net.weight[0].tolist() for c, probe in probes.items()}
     (folder / "results.json").write_text(json.dumps(results))
-
-
-def _in_order(tensors: dict[str, torch.Tensor], like: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {key: tensors[key] for key in like}
 
 
 def rows(scores: Any) -> dict[str, float]:
