@@ -54,19 +54,23 @@ def find_words(tokenizer: Any, template: str, position: int | None = None) -> Wo
     )
     if not everything:
         raise CannotMeasure("the tokenizer's vocabulary has no word of letters")
-    asked = [template.format(word=word) for word in everything]
-    lines = [f"\n{ask}{answer(word)}\n{ask}" for ask, word in zip(asked, everything, strict=True)]
-    tokens = tokenizer(lines, add_special_tokens=False)["input_ids"]
-    length = Counter(map(len, tokens)).most_common(1)[0][0]
-    words = [word for word, own in zip(everything, tokens, strict=True) if len(own) == length]
-    table = np.array([own for own in tokens if len(own) == length])
+    asked = [f"\n{template.format(word=word)}" for word in everything]
+    answered = [f"{ask}{answer(word)}{ask}" for ask, word in zip(asked, everything, strict=True)]
+    tokens = tokenizer(asked, add_special_tokens=False)["input_ids"]
+    lengths = list(map(len, tokenizer(answered, add_special_tokens=False)["input_ids"]))
+    usual = Counter(zip(map(len, tokens), lengths, strict=True)).most_common(1)[0][0]
+    kept = [i for i in range(len(everything)) if (len(tokens[i]), lengths[i]) == usual]
+    table = np.array([tokens[i] for i in kept])
     if position is None:
         position = _last_that_varies(table, template)
-        common = [np.bincount(column).argmax() for column in table.T[length + position + 1 :]]
-        alike = (table[:, length + position + 1 :] == np.array(common)).all(1)
-        words = [word for word, same in zip(words, alike, strict=True) if same]
-    elif -position > length:
-        raise BadInput(f"prompt_token_pos {position}: the prompts of {template!r} are shorter than that")
+        after = table[:, table.shape[1] + position + 1 :]
+        common = np.array([np.bincount(column).argmax() for column in after.T])
+        kept = [i for i, same in zip(kept, (after == common).all(1), strict=True) if same]
+    elif -position > table.shape[1]:
+        raise BadInput(
+            f"prompt_token_pos {position} is before the word: the line that asks has {table.shape[1]} tokens"
+        )
+    words = [everything[i] for i in kept]
     if len(words) < len(everything):
         logger.warning("%d of %d words are left out: the tokenizer cuts their prompts differently", len(everything) - len(words), len(everything))  # fmt: skip
     return Words(words, position)
@@ -132,7 +136,7 @@ def split_prompts(words: Words, template: str, per_letter: int | None, seed: int
 
 
 def require_one_length(model: Any, prompts: Sequence[str]) -> int:
-    """The number of tokens of each of these prompts.
+    """The number of tokens of each of these prompts, with the one at the beginning of the text.
 
     Raises:
         BadInput: They differ.
@@ -141,6 +145,7 @@ def require_one_length(model: Any, prompts: Sequence[str]) -> int:
     lengths = {len(own) for own in model.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]}
     if len(lengths) > 1:
         raise BadInput(f"the prompts have {min(lengths)} to {max(lengths)} tokens, and SAEBench needs one length: choose another prompt_template")  # fmt: skip
-    if (length := lengths.pop()) >= model.cfg.n_ctx:
+    length = int(model.to_tokens(prompts[0], truncate=False).shape[1])
+    if length > model.cfg.n_ctx:
         raise CannotMeasure(f"the prompts have {length} tokens, and the model reads {model.cfg.n_ctx}")
     return length
