@@ -131,11 +131,11 @@ def _concepts(eval_name: str) -> list[Any]:
     from hedgebench_evals.saebench.concept_probes import concepts
     from hedgebench_evals.saebench.concept_probes_config import ProbeConfig
     from hedgebench_evals.saebench.scr_texts import scr_tasks
-    from hedgebench_evals.saebench.tpp import _tasks
+    from hedgebench_evals.saebench.tpp import tpp_tasks
 
     sets = [topics(), reviews()] if eval_name == "tpp" else [reviews()]
     ctx, cfg = make_context(sae(), model(), seed=SEED, labelled=sets), ProbeConfig(**SETTINGS)
-    return [concepts(ctx, cfg, task) for task in (_tasks if eval_name == "tpp" else scr_tasks)(ctx, cfg)]
+    return [concepts(ctx, cfg, task) for task in (tpp_tasks if eval_name == "tpp" else scr_tasks)(ctx, cfg)]
 
 
 def cached(found: Any, context_length: int = SETTINGS["context_length"]) -> dict[str, torch.Tensor]:

@@ -133,7 +133,7 @@ class SAEBenchTPP(Eval):
 
         metrics = [f"{prefix}tpp_{kind}" for prefix in ("", "upstream_") for kind in _KINDS]
         cfg = widths(ctx, cfg, metrics)
-        results = measure(ctx, cfg, list(_tasks(ctx, cfg)))
+        results = measure(ctx, cfg, list(tpp_tasks(ctx, cfg)))
         yield from _scores(results, cfg.n_values)
         yield from probe_scores(results)
         per_run, per_class = _upstream(results)
@@ -142,7 +142,8 @@ class SAEBenchTPP(Eval):
         yield from upstream_scores(details)
 
 
-def _tasks(ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Task]:
+def tpp_tasks(ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Task]:
+    """One task per set; its concepts are the classes."""
     from hedgebench.isolation import isolated
 
     from .concept_probes import Task

@@ -17,7 +17,7 @@ from hedgebench_evals.saebench.ablation import correct, encode, upstream_accurac
 from hedgebench_evals.saebench.class_acts import ClassActs
 from hedgebench_evals.saebench.concept_probes import Concepts, Part, Task, concepts
 from hedgebench_evals.saebench.concept_probes_config import ProbeConfig
-from hedgebench_evals.saebench.tpp import SAEBenchTPP, _tasks
+from hedgebench_evals.saebench.tpp import SAEBenchTPP, tpp_tasks
 from known_saes import oracle, orthonormal_features, permuted_decoder
 
 from hedgebench.records import build_record
@@ -38,7 +38,7 @@ def prepared(kind: str = "plain", **settings: Any) -> tuple[Any, Concepts]:
     """An SAE and the first task, with its probes."""
     sae = world.sae(kind)
     ctx, cfg = make_context(sae, world.model(), seed=0, labelled=[world.topics()]), ProbeConfig(**{**SMALL, **settings})
-    return sae, concepts(ctx, cfg, next(_tasks(ctx, cfg)))
+    return sae, concepts(ctx, cfg, next(tpp_tasks(ctx, cfg)))
 
 
 # --- equality with SAEBench ----------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_an_n_beyond_the_width_is_left_blank_and_the_others_go_on() -> None:
 def test_our_probes_do_not_know_the_test_texts_and_saebench_s_do() -> None:
     sae, cfg = world.sae(), ProbeConfig(**world.SETTINGS)
     ctx = make_context(sae, world.model(), seed=0, labelled=[world.topics()])
-    task = next(_tasks(ctx, cfg))
+    task = next(tpp_tasks(ctx, cfg))
     turned = replace(task, test=dict(zip(task.test, [*list(task.test.values())[1:], task.test["a"]], strict=True)), source={"other": 1})  # fmt: skip
     one, other = concepts(ctx, cfg, task), concepts(ctx, cfg, turned)
     for c in ("a", "b", "c"):
