@@ -11,9 +11,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,'"
 HOOK = "blocks.1.hook_resid_post"
 D_MODEL, CONTEXT = 24, 64
 TOPICS = {
-    "sea": "ship wave harbour sail salt fish storm anchor".split(),
-    "law": "court judge appeal clause treaty verdict bench oath".split(),
-    "sky": "star comet orbit cloud moon eclipse zenith dawn".split(),
+    "sea": ["ship", "wave", "harbour", "sail", "salt", "fish", "storm", "anchor"],
+    "law": ["court", "judge", "appeal", "clause", "treaty", "verdict", "bench", "oath"],
+    "sky": ["star", "comet", "orbit", "cloud", "moon", "eclipse", "zenith", "dawn"],
 }
 """Words of three classes of made-up texts."""
 

@@ -37,17 +37,20 @@ def sparse_probing(folder: Path, job: dict[str, Any], sae: Any, model: Any) -> d
 
 
 def sae_probes(folder: Path, job: dict[str, Any], sae: Any, model: Any) -> dict[str, Any]:
-    """SAEBench's output for one SAE, for each seed with folders of its own."""
+    """SAEBench's output for one SAE by seed, and for the last seed once more where the first one's results lie."""
     from sae_bench.evals.sparse_probing_sae_probes import main
     from sae_bench.evals.sparse_probing_sae_probes.eval_config import SparseProbingSaeProbesEvalConfig
 
-    answers = {}
+    def run(seed: int, results: str, out: str) -> Any:
+        own = {"results_path": results, "model_cache_path": "acts", "random_seed": seed}
+        config = SparseProbingSaeProbesEvalConfig(**job["config"], **own)
+        (answer,) = main.run_eval(config, [("plain", sae)], "cpu", out).values()
+        return answer
+
+    seeds = job["seeds"]
     with mock.patch("transformer_lens.HookedTransformer.from_pretrained_no_processing", lambda *_, **__: model):
-        for seed in job["seeds"]:
-            own = {"results_path": f"results-{seed}", "model_cache_path": "acts", "random_seed": seed}
-            config = SparseProbingSaeProbesEvalConfig(**job["config"], **own)
-            (answers[str(seed)],) = main.run_eval(config, [("plain", sae)], "cpu", f"out-{seed}").values()
-    return answers
+        answers = {str(seed): run(seed, f"results-{seed}", f"out-{seed}") for seed in seeds}
+        return {**answers, "stale": run(seeds[-1], f"results-{seeds[0]}", "out-stale")}
 
 
 def main() -> None:

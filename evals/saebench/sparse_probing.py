@@ -25,6 +25,19 @@ _FULL = "test accuracy of a linear probe on {}, the epoch chosen on held-out tra
 _THEIRS = "SAEBench's: the largest test accuracy that the probe on {} has after any epoch"
 _TOP = "test accuracy of a logistic regression on the k {} whose class means differ most"
 _LATENTS, _DIMENSIONS = "all latents", "all of the model's dimensions"
+_SETS = {
+    "offline": tuple(f"stand-in:{name}" for name in ("ag_news", "code", "amazon_stars", "yelp_stars", "persons")),
+    "hub": (
+        "LabHC/bias_in_bios_class_set1",
+        "LabHC/bias_in_bios_class_set2",
+        "LabHC/bias_in_bios_class_set3",
+        "canrager/amazon_reviews_mcauley_1and5",
+        "canrager/amazon_reviews_mcauley_1and5_sentiment",
+        "fancyzhx/ag_news",
+        "Helsinki-NLP/europarl",
+    ),
+}
+"""SAEBench's own sets without codeparrot/github-code, which runs code from the hub when it is read."""
 
 
 @dataclass(frozen=True)
@@ -91,24 +104,7 @@ class SAEBenchSparseProbing(Eval):
         _accuracy("upstream_sae_test_accuracy", _THEIRS.format(_LATENTS), True, _PAPER),
         _accuracy("upstream_llm_test_accuracy", _THEIRS.format(_DIMENSIONS), None, _PAPER),
     )
-    labelled_sets: Mapping[str, tuple[str, ...]] = {
-        "offline": (
-            "stand-in:ag_news",
-            "stand-in:code",
-            "stand-in:amazon_stars",
-            "stand-in:yelp_stars",
-            "stand-in:persons",
-        ),
-        "hub": (
-            "LabHC/bias_in_bios_class_set1",
-            "LabHC/bias_in_bios_class_set2",
-            "LabHC/bias_in_bios_class_set3",
-            "canrager/amazon_reviews_mcauley_1and5",
-            "canrager/amazon_reviews_mcauley_1and5_sentiment",
-            "fancyzhx/ag_news",
-            "Helsinki-NLP/europarl",
-        ),
-    }
+    labelled_sets = _SETS
     cost = (
         "the model's activations and its probes are made once for all SAEs of a hook point and seed; each SAE adds encoding every token "
         "once and its probes; grows with texts, k_values, classes and width"

@@ -13,6 +13,7 @@ from hedgebench.isolation import upstream
 from hedgebench.types import BadInput
 
 from .class_acts import ClassActs, check_hook, class_acts
+from .probe_warnings import known_warnings_silent
 
 if TYPE_CHECKING:
     from hedgebench.eval import EvalContext
@@ -73,11 +74,13 @@ def fitting(k_values: tuple[int, ...], width: int) -> tuple[int, ...]:
 
 
 def _measure_one(ctx: EvalContext, cfg: SparseProbingConfig, data: LabelledData) -> Measured:
-    sizes = {"train": cfg.train_size, "test": cfg.test_size}
-    texts = dict(zip(sizes, data.train_test(*sizes.values(), ctx.seed or 0), strict=True))
-    source = {"data": data.identity, **sizes}
+    if ctx.artifacts is None:
+        raise ValueError("sparse probing needs a context with artifacts")
+    train_texts, test_texts = data.train_test(cfg.train_size, cfg.test_size, ctx.seed or 0)
+    texts = {"train": train_texts, "test": test_texts}
+    source = {"data": data.identity, "train": cfg.train_size, "test": cfg.test_size}
     acts = {part: _acts(ctx, cfg, own, {**source, "part": part}) for part, own in texts.items()}
-    llm = ctx.artifacts.get(  # type: ignore[union-attr] - class_acts has seen that there are artifacts
+    llm = ctx.artifacts.get(
         "sparse_probing_llm",
         {**source, "context": cfg.context_size, "batch": cfg.llm_batch_size, "k": cfg.k_values, "recipe": RECIPE},
         lambda: _llm_probes(ctx, cfg, acts),
@@ -124,7 +127,8 @@ def _upstream_probes(who: str, train: ByClass, test: ByClass, ks: tuple[int, ...
 
     settings: dict[str, Mapping[str, Any]] = {f"{who}_test_accuracy": FULL_PROBE} if full else {}
     settings |= {f"{who}_top_{k}_test_accuracy": {"select_top_k": k} for k in ks}
-    return {name: train_probe_on_activations(dict(train), dict(test), **how)[1] for name, how in settings.items()}
+    with known_warnings_silent():
+        return {name: train_probe_on_activations(dict(train), dict(test), **how)[1] for name, how in settings.items()}
 
 
 def held_out_probe(train: ByClass, test: ByClass, seed: int) -> dict[str, float]:

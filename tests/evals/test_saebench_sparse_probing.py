@@ -38,7 +38,7 @@ def model() -> Any:
 
 
 def sets() -> list[Any]:
-    return [labels(topic_rows(), "topics"), labels(topic_rows(90, seed=1, topics=("sky", "sea")), "two")]
+    return [labels(topic_rows(), "topics"), labels(topic_rows(120, seed=1, topics=("sky", "sea")), "two")]
 
 
 def context(sae: Any, model: Any, seed: int = 7, folder: Path | None = None, data: Any = None, name: str = "sae") -> EvalContext:  # fmt: skip
@@ -74,7 +74,9 @@ def test_numbers_are_those_of_saebench_when_its_cache_is_warm(model: Any, plain:
     assert ours.keys() == theirs.keys()
     for dataset, metrics in theirs.items():
         for name, by_class in metrics.items():
-            if name.startswith("sae_") or dataset == "topics_results":  # later sets' LLM probes follow those of other SAE parts
+            if (
+                name.startswith("sae_") or dataset == "topics_results"
+            ):  # later sets' LLM probes follow those of other SAE parts
                 assert ours[dataset][name] == by_class, (dataset, name)
     assert ctx.details["eval_result_metrics"]["sae"] == {
         name: value for name, value in plain["warm"]["means"].items() if name.startswith("sae_")
@@ -101,7 +103,7 @@ def test_the_record_is_one_that_saebench_reads_and_gives_the_same_numbers(model:
     assert output.eval_config.dataset_names == ["topics", "two"]
     assert output.eval_config.k_values == [1, 2, 3]
     assert output.eval_result_metrics.sae.sae_top_2_test_accuracy == ours["sae_top_k_test_accuracy", "k=2", "all", "all"]  # fmt: skip
-    assert [row.dataset_name for row in output.eval_result_details] == ["topics", "two"]
+    assert [row.dataset_name for row in output.eval_result_details] == ["topics_results", "two_results"]
 
     read = {(s.metric, f"k={s.params['k']}" if s.params else "", s.slice_by, s.slice_value): s.value for s in read_scores(record)}  # fmt: skip
     assert len(read) == 2 * 4 * (1 + 2 + 5)
@@ -170,7 +172,7 @@ def test_stopping_on_the_test_texts_finds_signal_in_noise_and_holding_out_traini
     from sae_bench.evals.sparse_probing.probe_training import train_probe_on_activations
 
     theirs, ours = [], []
-    for seed in range(20):
+    for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
         train, test = ({c: torch.randn(n, 12, generator=generator) for c in "ab"} for n in (60, 25))
         with upstream(seed):
@@ -179,7 +181,7 @@ def test_stopping_on_the_test_texts_finds_signal_in_noise_and_holding_out_traini
         ours += held_out_probe(train, test, seed).values()
     error = 0.5 / (len(ours) * 50) ** 0.5
     assert abs(np.mean(ours) - 0.5) < 4 * error
-    assert np.mean(theirs) - 0.5 > 8 * error
+    assert np.mean(theirs) - 0.5 > 6 * error
 
 
 def test_a_full_probe_finds_a_direction_that_is_there() -> None:
@@ -202,7 +204,7 @@ def test_without_the_full_probe_its_numbers_are_absent_and_no_sentinel(model: An
 
 def test_one_latent_that_is_the_class_gives_all_of_it_and_noise_gives_none(model: Any) -> None:
     """Texts of one letter repeated: each class has an embedding of its own, so that some latent tells it from the others."""
-    rows = [(letter * (20 + i), letter) for letter in "xyz" for i in range(26)]
+    rows = [(letter * (1 + i % 20) + " " + letter * (1 + i // 20), letter) for letter in "xyz" for i in range(100)]
     clear = measure(context(make_topic_sae(), model, data=[labels(rows, "clear")]), test_size=16)
     assert clear["sae_top_k_test_accuracy", "k=5", "all", "all"] > 0.95
     noise = [(text, str(i % 2)) for i, (text, _) in enumerate(topic_rows(200, mix=1.0))]
