@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 
 TEST_SHARE = 0.2
 """Of the words of a letter, as in SAEBench."""
-ICL_EXAMPLES = 10
-"""SAEBench shows so many answered words before the one it asks about."""
 
 
 class Words(NamedTuple):
