@@ -94,21 +94,27 @@ class StoredLabels(LabelledData):
         if self.second_values is not None:
             part = part[part["second"].isin(self.second_values)]
         counts = part.groupby(by, sort=True).size()
-        per_group = min(size // 2 // len(by), int(counts.min()) if len(counts) else 0)
+        wanted = size // 2 // len(by)
+        if wanted < MIN_TEXTS:
+            raise BadInput(
+                f"data {self.name!r}: a {what} size of {size} gives {wanted} texts per {' and '.join(by)}; ask for at least "
+                f"{MIN_TEXTS * 2 * len(by)}"
+            )
+        per_group = min(wanted, int(counts.min()) if len(counts) else 0)
         classes = sorted(self.rows["label"].unique())
         if per_group < MIN_TEXTS or len(counts) < len(classes) * len(by):
             worst = f"{counts.idxmin()} has {counts.min()}" if len(counts) else "there are none"
             raise BadInput(
                 f"data {self.name!r}: too few {what} texts, {worst} (at least {MIN_TEXTS} are needed, {size} asked for)"
             )
-        if per_group < size // 2 // len(by):
+        if per_group < wanted:
             logger.warning(
                 "data %r: %d %s texts per %s, not %d",
                 self.name,
                 per_group,
                 what,
                 " and ".join(by),
-                size // 2 // len(by),
+                wanted,
             )
         chosen = part.groupby(by, sort=True).head(per_group)
         return {label: chosen.loc[chosen["label"] == label, "text"].tolist() for label in classes}

@@ -72,6 +72,11 @@ def test_a_class_with_too_few_texts_is_named_with_its_count():
         labels(rows(300, "a") + rows(6, "b")).train_test(100, 40, seed=0)
 
 
+def test_a_size_too_small_to_probe_with_is_told_with_the_least():
+    with pytest.raises(BadInput, match="a test size of 20 gives 5 texts per label and second; ask for at least 32"):
+        labels(rows(90, "a", "x") + rows(90, "b", "y"), second_values=("x", "y")).train_test(64, 20, 0)
+
+
 # --- stand-ins -----------------------------------------------------------------------------------------------------------------
 
 
