@@ -9,7 +9,7 @@ import torch
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,'"
 HOOK = "blocks.1.hook_resid_post"
-D_MODEL, CONTEXT = 24, 64
+D_MODEL, CONTEXT = 24, 128
 TOPICS = {
     "sea": ["ship", "wave", "harbour", "sail", "salt", "fish", "storm", "anchor"],
     "law": ["court", "judge", "appeal", "clause", "treaty", "verdict", "bench", "oath"],

@@ -40,6 +40,7 @@ def sae_probes(folder: Path, job: dict[str, Any], sae: Any, model: Any) -> dict[
     """SAEBench's output for one SAE by seed, and for the last seed once more where the first one's results lie."""
     from sae_bench.evals.sparse_probing_sae_probes import main
     from sae_bench.evals.sparse_probing_sae_probes.eval_config import SparseProbingSaeProbesEvalConfig
+    from transformer_lens import HookedTransformer
 
     def run(seed: int, results: str, out: str) -> Any:
         own = {"results_path": results, "model_cache_path": "acts", "random_seed": seed}
@@ -48,7 +49,7 @@ def sae_probes(folder: Path, job: dict[str, Any], sae: Any, model: Any) -> dict[
         return answer
 
     seeds = job["seeds"]
-    with mock.patch("transformer_lens.HookedTransformer.from_pretrained_no_processing", lambda *_, **__: model):
+    with mock.patch.object(HookedTransformer, "from_pretrained_no_processing", lambda *_, **__: model):
         answers = {str(seed): run(seed, f"results-{seed}", f"out-{seed}") for seed in seeds}
         return {**answers, "stale": run(seeds[-1], f"results-{seeds[0]}", "out-stale")}
 

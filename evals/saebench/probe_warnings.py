@@ -17,5 +17,6 @@ def known_warnings_silent() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'penalty' was deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "Inconsistent values: penalty=l1", UserWarning)  # l1 is what is done
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield

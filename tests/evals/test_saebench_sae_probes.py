@@ -29,7 +29,7 @@ from hedgebench.types import BadInput, Run
 
 PLAIN = Path(__file__).parent.parent / "plain_probing.py"
 SETS = ("119_us_state_TX", "132_temp_cat_Event Ordering")
-KS = (1, 2, 16)
+KS = (2, 3)
 SMALL = {"ks": (1,)}
 Key = tuple[str, str, str, str]
 
@@ -101,8 +101,8 @@ def test_the_record_is_one_that_saebench_reads_and_gives_the_same_numbers(model:
     output = TypeAdapter(SparseProbingSaeProbesEvalOutput).validate_json(json.dumps(record, allow_nan=False))
     assert output.eval_config.ks == list(KS)
     assert output.eval_result_metrics.sae.sae_top_2_test_auc == ours["sae_top_k_test_auc", "k=2", "all", "all"]
-    assert [row.sae_metrics_by_k[16]["test_f1"] for row in output.eval_result_details] == [
-        ours["sae_top_k_test_f1", "k=16", "dataset", name] for name in SETS
+    assert [row.sae_metrics_by_k[3]["test_f1"] for row in output.eval_result_details] == [
+        ours["sae_top_k_test_f1", "k=3", "dataset", name] for name in SETS
     ]
     read = {(s.metric, f"k={s.params['k']}" if s.params else "", s.slice_by, s.slice_value): s.value for s in read_scores(record)}  # fmt: skip
     assert len(read) == 3 * (len(KS) + 1) * (1 + len(SETS))
@@ -219,6 +219,13 @@ def test_the_tokenizer_the_random_state_and_the_sae_stay_as_they_were(model: Any
     assert not list(tmp_path.iterdir())
 
 
+def test_the_end_of_a_long_text_decides_when_texts_are_cut(model: Any) -> None:
+    whole, cut = (measure(context(make_topic_sae(), model, None), max_seq_len=n) for n in (1024, 6))
+    key = ("llm_test_auc", "", "all", "all")
+    assert whole[key] != cut[key]
+    assert measure(context(make_topic_sae(), model, None), max_seq_len=model.cfg.n_ctx) == whole
+
+
 def test_a_k_beyond_the_width_is_left_blank_with_the_reason(model: Any, cache: Path) -> None:
     ctx = context(make_topic_sae(d_sae=4), model, cache)
     found = measure(ctx, ks=(1, 5))
@@ -262,6 +269,6 @@ def test_the_error_of_an_auc_is_that_of_resampled_texts() -> None:
 
     generator = np.random.default_rng(0)
     labels_ = np.repeat([0, 1], 60)
-    areas = [roc_auc_score(labels_, generator.normal(labels_ * 1.2)) for _ in range(800)]
-    assert _auc_error(float(np.mean(areas)), 60, 60) == pytest.approx(np.std(areas), rel=0.15)
+    areas = [roc_auc_score(labels_, generator.normal(labels_ * 1.2)) for _ in range(400)]
+    assert _auc_error(float(np.mean(areas)), 60, 60) == pytest.approx(np.std(areas), rel=0.2)
     assert math.isclose(_auc_error(1.0, 10, 10), 0.0)
