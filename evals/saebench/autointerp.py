@@ -105,11 +105,12 @@ class SAEBenchAutoInterp(Eval):
       run to run. Here it is drawn latent after latent.
     - An answer that cannot be read drops its latent silently (:267); one cut off at the token limit is read as if it were whole. Both
       are `unparsed_share` here, and listed with the answer in `eval_result_details`; theirs still counts the cut ones that parse.
-    - One error of the server loses the whole SAE (:224); here it loses one latent (`failed_share`), after retries;
-      the run fails where more than half are lost, so that it is tried again.
+    - One error of the server loses the whole SAE (:224); here it loses one latent (`failed_share`), after retries. The run fails where
+      more than half are lost, and `--retry-failed` asks about those alone.
     - Dead latents and latents with too few activations vanish (:174, :454); here they are counted. Sparsity is rescaled by total_tokens
-      over all tokens though counted over those of text (:172), and written over in place; the rule is kept, on a copy.
-    - The judge is fixed there (gpt-4o-mini at temperature 1, :322), and the key lies in a file of the working directory (:790); here they are settings and the environment.
+      over all tokens though counted over those of text (:172), and the caller's tensor is written over; the rule is kept, on our own.
+    - The judge is fixed there (gpt-4o-mini at temperature 1, :322) and its key lies in a file of the working directory (:790); here the
+      judge is a setting, and the key comes from the environment.
 
     The model runs once for all SAEs of a hook point and seed. Answers are kept on disk by address, judge, question and settings, so
     that a run that is taken up again asks nothing twice; deleting them (`hedgebench cache --clear`) asks anew. The key is read from

@@ -84,7 +84,7 @@ def gather(ctx: EvalContext, cfg: AutoInterpConfig, config: Any) -> Gathered:
         if config.latents is None and n_alive == 0:
             raise CannotMeasure(f"no latent fires at more than {config.dead_latent_threshold:g} of {n_ordinary} tokens")
         with upstream(ctx.seed or 0):
-            theirs = AutoInterp(config, ctx.model, ctx.sae, tokens, share.clone(), ctx.device, api_key="")
+            theirs = AutoInterp(config, ctx.model, ctx.sae, tokens, share, ctx.device, api_key="")
             found, without = {}, {}
             for latent, result in _examples(ctx, cfg, theirs):
                 if isinstance(result, str):
