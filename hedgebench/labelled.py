@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -90,34 +90,27 @@ class StoredLabels(LabelledData):
         return shuffled[~test].reset_index(drop=True), shuffled[test].reset_index(drop=True)
 
     def _balanced(self, part: DataFrame, size: int, what: str) -> Texts:
-        by = ["label"] if self.second_values is None else ["label", "second"]
-        if self.second_values is not None:
-            part = part[part["second"].isin(self.second_values)]
-        counts = part.groupby(by, sort=True).size()
-        wanted = size // 2 // len(by)
-        if wanted < MIN_TEXTS:
-            raise BadInput(
-                f"data {self.name!r}: a {what} size of {size} gives {wanted} texts per {' and '.join(by)}; ask for at least "
-                f"{MIN_TEXTS * 2 * len(by)}"
-            )
-        per_group = min(wanted, int(counts.min()) if len(counts) else 0)
         classes = sorted(self.rows["label"].unique())
-        if per_group < MIN_TEXTS or len(counts) < len(classes) * len(by):
-            worst = f"{counts.idxmin()} has {counts.min()}" if len(counts) else "there are none"
+        values: Sequence[str | None] = self.second_values or (None,)
+        groups = {
+            (label, value): part.loc[(part["label"] == label) & (value is None or part["second"] == value), "text"]
+            for label in classes
+            for value in values
+        }
+        wanted = size // 2 // len(values)
+        smallest = min(groups, key=lambda group: len(groups[group]))
+        each = min(wanted, len(groups[smallest]))
+        if wanted < MIN_TEXTS:
+            least = MIN_TEXTS * 2 * len(values)
+            raise BadInput(f"data {self.name!r}: a {what} size of {size} is too small; ask for at least {least}")
+        if each < MIN_TEXTS:
+            name = " ".join(filter(None, smallest))
             raise BadInput(
-                f"data {self.name!r}: too few {what} texts, {worst} (at least {MIN_TEXTS} are needed, {size} asked for)"
+                f"data {self.name!r}: class {name} has {each} {what} texts, of at least {MIN_TEXTS} needed ({wanted} asked for)"
             )
-        if per_group < wanted:
-            logger.warning(
-                "data %r: %d %s texts per %s, not %d",
-                self.name,
-                per_group,
-                what,
-                " and ".join(by),
-                wanted,
-            )
-        chosen = part.groupby(by, sort=True).head(per_group)
-        return {label: chosen.loc[chosen["label"] == label, "text"].tolist() for label in classes}
+        if each < wanted:
+            logger.warning("data %r: %d %s texts of each class and second label, not %d", self.name, each, what, wanted)
+        return {label: [text for value in values for text in groups[label, value][:each]] for label in classes}
 
 
 MIN_TEXTS = 8

@@ -55,7 +55,7 @@ def test_the_seed_decides_which_texts_and_the_same_seed_gives_the_same():
 def test_a_size_beyond_the_smallest_class_is_cut_down_for_all_with_a_warning(caplog: pytest.LogCaptureFixture):
     train, _ = labels(rows(300, "a") + rows(60, "b")).train_test(400, 20, seed=0)
     assert len(train["a"]) == len(train["b"]) < 60
-    assert f"{len(train['b'])} training texts per label, not 200" in caplog.text
+    assert f"{len(train['b'])} training texts of each class and second label, not 200" in caplog.text
 
 
 def test_a_second_label_is_balanced_within_every_class():
@@ -66,15 +66,22 @@ def test_a_second_label_is_balanced_within_every_class():
 
 
 def test_a_class_with_too_few_texts_is_named_with_its_count():
-    with pytest.raises(
-        BadInput, match=rf"too few training texts, b has \d \(at least {MIN_TEXTS} are needed, 100 asked"
-    ):
+    with pytest.raises(BadInput, match=rf"class b has \d training texts, of at least {MIN_TEXTS} needed .50 asked for"):
         labels(rows(300, "a") + rows(6, "b")).train_test(100, 40, seed=0)
 
 
 def test_a_size_too_small_to_probe_with_is_told_with_the_least():
-    with pytest.raises(BadInput, match="a test size of 20 gives 5 texts per label and second; ask for at least 32"):
-        labels(rows(90, "a", "x") + rows(90, "b", "y"), second_values=("x", "y")).train_test(64, 20, 0)
+    with pytest.raises(BadInput, match="a test size of 20 is too small; ask for at least 32"):
+        labels([row for c in "ab" for s in "xy" for row in rows(90, c, s)], second_values=("x", "y")).train_test(
+            64, 20, 0
+        )
+
+
+def test_a_class_without_one_value_of_the_second_label_is_named():
+    with pytest.raises(BadInput, match="class b x has 0 training texts"):
+        labels(rows(90, "a", "x") + rows(90, "a", "y") + rows(90, "b", "y"), second_values=("x", "y")).train_test(
+            64, 64, 0
+        )
 
 
 # --- stand-ins -----------------------------------------------------------------------------------------------------------------
