@@ -134,6 +134,7 @@ def _require_good_probes(f1: Mapping[str, float], cfg: AbsorptionConfig) -> None
     good = sum(value > cfg.min_GT_probe_f1 for value in f1.values())
     if good < cfg.min_feats_for_eval:
         each = ", ".join(f"{letter} {value:.2f}" for letter, value in f1.items())
+        hint = "" if cfg.words_per_letter is None else " (more words_per_letter make better probes)"
         raise CannotMeasure(
-            f"the model's own probes have an F1 above {cfg.min_GT_probe_f1} for {good} letters only, of at least {cfg.min_feats_for_eval}: {each}"
+            f"the model's own probes have an F1 above {cfg.min_GT_probe_f1} for {good} of 26 letters, and {cfg.min_feats_for_eval} are needed{hint}: {each}"
         )

@@ -426,7 +426,7 @@ def test_a_position_that_is_given_is_honoured(model: Any, shared: Path, tmp_path
     assert measure(ctx, prompt_token_pos=-5) == found
     assert ctx.details["eval_config"]["prompt_token_pos"] == -5
     # Four from the end is "has", which knows nothing of the word; six from the end, as SAEBench says, is the answer before it.
-    with pytest.raises(CannotMeasure, match="for 0 letters only"):
+    with pytest.raises(CannotMeasure, match="for 0 of 26 letters"):
         measure(make_context(letter_sae(), model, folder=tmp_path), words_per_letter=10, prompt_token_pos=-4)
     with pytest.raises(BadInput, match="the line that asks has 5 tokens"):
         measure(make_context(letter_sae(), model), prompt_token_pos=-6)
@@ -518,7 +518,8 @@ def test_a_model_whose_probes_are_poor_is_skipped_with_their_f1(tmp_path: Path) 
     blind = letter_model(knows=False)
     for seed in (0, 1):  # the second SAE is told so too: SAEBench's loop ends at the first
         with pytest.raises(
-            CannotMeasure, match=r"F1 above 0.5 for \d letters only, of at least 5: a \d\.\d\d, b .*, z \d\.\d\d$"
+            CannotMeasure,
+            match=r"F1 above 0.5 for \d of 26 letters, and 5 are needed .*: a \d\.\d\d, b .*, z \d\.\d\d$",
         ):
             measure(make_context(letter_sae(seed), blind, folder=tmp_path), words_per_letter=6)
 
