@@ -16,66 +16,46 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from core_sharing import CHECKPOINTS, HOOK, MODEL
+from hedgebench_evals.saebench.ablation_measure import measure
 from hedgebench_evals.saebench.concept_probes_config import ProbeConfig
+from hedgebench_evals.saebench.scr import scr_scores
+from hedgebench_evals.saebench.tpp import tpp_scores
 from scipy.stats import chi2, f
-from tpp_scr_sharing import EVALS, context
+from tpp_scr_sharing import TASKS, context
 
 from hedgebench.artifacts import Artifacts
-from hedgebench.labelled import LabelledData
 from hedgebench.labelled_sets import open_labelled
 from hedgebench.loaders import load_sae
 from hedgebench.models import load_model
 
 SETS = {"tpp": ("stand-in:ag_news",), "scr": ("stand-in:reviews",)}
+SCORES = {"tpp": tpp_scores, "scr": scr_scores}
 SHOWN = {"tpp": "tpp_total_metric", "scr": "scr_metric"}
 
 Key = tuple[str, int, str]
 """Metric, n, SAE."""
 
 
-@dataclass(frozen=True)
-class OfSeedZero:
-    """A labelled set that draws the same texts whatever the seed."""
-
-    data: LabelledData
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
-
-    def train_test(self, train_size: int, test_size: int, _seed: int) -> Any:
-        """Those of seed 0."""
-        return self.data.train_test(train_size, test_size, 0)
-
-    def frames(self, _seed: int) -> Any:
-        """Those of seed 0."""
-        return self.data.frames(0)
-
-
 def spread(name: str, model: Any, saes: dict[str, Any], cfg: ProbeConfig, seeds: int, *, shared: bool) -> dict[Key, list[float]]:  # fmt: skip
     """Every total of an eval, one value per seed."""
     found: dict[Key, list[float]] = defaultdict(list)
-    sets: list[Any] = [open_labelled(ref) for ref in SETS[name]]
+    sets = [open_labelled(ref) for ref in SETS[name]]
     kept = Artifacts({"benchmark": name})
     for seed in range(seeds):
         artifacts = kept if shared else Artifacts({"benchmark": name, "seed": seed})
         for label, sae in saes.items():
-            ctx = context(sae, model, [OfSeedZero(data) for data in sets] if shared else sets, artifacts, seed)
-            for key, value in _totals(name, label, ctx, cfg):
-                found[key].append(value)
+            ctx = context(sae, model, sets, artifacts, seed)
+            texts = context(sae, model, sets, artifacts, 0) if shared else ctx
+            results = measure(ctx, cfg, list(TASKS[name](texts, cfg)))
+            for score in SCORES[name](ctx, cfg, results):
+                if score.slice_by == "all" and score.metric.removeprefix("upstream_") == SHOWN[name]:
+                    found[score.metric, score.params["n"], label].append(score.value)
         print(f"  {name}, {'one cache' if shared else 'no cache shared'}, seed {seed}", flush=True)
     return found
-
-
-def _totals(name: str, label: str, ctx: Any, cfg: ProbeConfig) -> Iterator[tuple[Key, float]]:
-    for score in EVALS[name]().run(ctx, cfg):
-        if score.slice_by == "all" and score.metric.removeprefix("upstream_") == SHOWN[name]:
-            yield (score.metric, score.params["n"], label), score.value
 
 
 def row(one: list[float], own: list[float]) -> str:
@@ -105,7 +85,7 @@ def main() -> None:
     cfg = ProbeConfig(**sizes, n_values=(5, 20, 50))
     model, saes = load_model(MODEL), {label: load_sae(CHECKPOINTS / label) for label in args.saes}
     print(f"{MODEL}, {HOOK}, {args.train} training and {args.test} test texts per probe, {args.context} tokens each, {args.seeds} seeds, {torch.get_num_threads()} threads")  # fmt: skip
-    tables = {name: [spread(name, model, saes, cfg, args.seeds, shared=shared) for shared in (True, False)] for name in EVALS}  # fmt: skip
+    tables = {name: [spread(name, model, saes, cfg, args.seeds, shared=shared) for shared in (True, False)] for name in TASKS}  # fmt: skip
     titles = [f"{title:>8} {'SD':>7} {'95 % interval':>16}" for title in ("one cache", "none shared")]
     print(f"\n{'metric':26} {'n':>3}  {'SAE':18} {titles[0]:>34} {titles[1]:>34}")
     for one, own in tables.values():

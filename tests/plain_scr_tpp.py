@@ -139,14 +139,14 @@ def _concepts(eval_name: str) -> list[Any]:
 
 
 def cached(found: Any, context_length: int = SETTINGS["context_length"]) -> dict[str, torch.Tensor]:
-    """The activations and probes of a task as SAEBench holds them: padded with zero vectors, which stand at the end here."""
+    """The activations and probes of a task as SAEBench holds them: zero vectors where there is no ordinary token."""
     tensors = {}
     for part_name in ("train", "test"):
         part = getattr(found, part_name)
-        texts = [text for acts in part.acts for text in acts.acts.split(acts.counts.tolist())]
-        padded = torch.zeros(len(texts), context_length, texts[0].shape[1])
-        for i, text in enumerate(texts):
-            padded[i, : len(text)] = text
+        padded = torch.zeros(len(part.texts), context_length, part.means.shape[1])
+        counts = torch.cat([acts.counts for acts in part.acts])
+        text = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        padded[text, torch.cat([acts.position for acts in part.acts])] = torch.cat([acts.acts for acts in part.acts])
         tensors |= {f"{part_name}:{group}": padded[rows] for group, rows in part.rows.items()}
     for concept, probe in found.upstream_probes.items():
         tensors |= {f"{name}:{concept}": value for name, value in probe.state_dict().items()}

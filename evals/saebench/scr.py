@@ -89,9 +89,9 @@ class SAEBenchSCR(Eval):
     - Where the biased probe is equally bad in both directions, `scr_metric` is missing (main.py:395). Here it is the mean of the two.
     - A probe's epoch is chosen by its accuracy on the test texts (probe_training.py:285), and here on a part of the training texts
       (`validation_share`).
-    - Padded positions are ablated, too, where an SAE says something of the zero vector (main.py:216-236). Here they are not.
+    - Padded positions are ablated, too, where an SAE says something of the zero vector (main.py:222-229). Here they are not.
     - Some n above the number of latents makes the whole run fail (main.py:163). Here such n are left blank.
-    - Whatever the seed, the texts are the first of the file (dataset_creation.py:47-61). Here the seed decides, for both kinds of numbers.
+    - Whatever the seed, the texts are the first of the file (dataset_creation.py:70-75). Here the seed decides, for both kinds of numbers.
     - Its cached activations and probes are named without seed or settings (main.py:560) and pickled; gradients are switched off for the
       whole process (main.py:651). Not here.
 
@@ -119,19 +119,25 @@ class SAEBenchSCR(Eval):
 
     def run(self, ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Score]:
         """Measure one SAE."""
-        from .ablation_measure import measure, probe_scores, saebench_fields, upstream_scores, widths
+        from .ablation_measure import measure, widths
         from .scr_texts import scr_tasks
 
         cfg = widths(ctx, cfg, [f"{prefix}scr_{kind}" for prefix in ("", "upstream_") for kind in _KINDS])
-        results = measure(ctx, cfg, list(scr_tasks(ctx, cfg)))
-        yield from _scores(ctx, results, cfg.n_values)
-        yield from probe_scores(results)
-        details = saebench_fields(ctx, cfg, _upstream(results), scr=True)
-        ctx.details.update(details)
-        for m, row in zip(results, details["eval_result_details"], strict=True):
-            if f"scr_metric_threshold_{cfg.n_values[0]}" not in row:
-                ctx.leave_blank(f"upstream_scr_metric dataset={m.task.name}", "SAEBench gives none for a tie")
-        yield from upstream_scores(details)
+        yield from scr_scores(ctx, cfg, measure(ctx, cfg, list(scr_tasks(ctx, cfg))))
+
+
+def scr_scores(ctx: EvalContext, cfg: ProbeConfig, results: Sequence[Measured]) -> Iterator[Score]:
+    """Every number of what was measured; fills `ctx.details` with SAEBench's own fields."""
+    from .ablation_measure import probe_scores, saebench_fields, upstream_scores
+
+    yield from _scores(ctx, results, cfg.n_values)
+    yield from probe_scores(results)
+    details = saebench_fields(ctx, cfg, _upstream(results), scr=True)
+    ctx.details.update(details)
+    for m, row in zip(results, details["eval_result_details"], strict=True):
+        if f"scr_metric_threshold_{cfg.n_values[0]}" not in row:
+            ctx.leave_blank(f"upstream_scr_metric dataset={m.task.name}", "SAEBench gives none for a tie")
+    yield from upstream_scores(details)
 
 
 class _Direction:

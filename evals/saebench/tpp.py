@@ -98,20 +98,20 @@ class SAEBenchTPP(Eval):
     them where SAEBench is wrong:
 
     - The accuracy before ablation is measured on other texts than that after it, for the texts of the other classes are drawn anew each time
-      (evals/scr_and_tpp/main.py:249, probe_training.py:65-79): an SAE that changes nothing gets a TPP other than 0. Here the texts are
+      (evals/scr_and_tpp/main.py:246, probe_training.py:61-71): an SAE that changes nothing gets a TPP other than 0. Here the texts are
       the same.
     - A probe's epoch is chosen by its accuracy on the test texts (probe_training.py:285), and here on a part of the training texts
       (`validation_share`).
-    - Padded positions are ablated, too, where an SAE says something of the zero vector (main.py:216-236). Here they are not.
+    - Padded positions are ablated, too, where an SAE says something of the zero vector (main.py:222-229). Here they are not.
     - Some n above the number of latents makes the whole run fail (main.py:163). Here such n are left blank.
-    - Its cached activations and probes are named without seed or settings (main.py:554) and pickled; gradients are switched off for the
+    - Its cached activations and probes are named without seed or settings (main.py:556) and pickled; gradients are switched off for the
       whole process (main.py:651). Not here.
 
     `stderr` is over test texts, with probes and latents as they are; what the seed adds (texts, probes) is seen in the spread over seeds.
     `n` of a row counts the texts.
 
     Limits: with n near the number of latents that fire at all, random SAEs score well. Where fewer than n latents have an effect, SAEBench
-    takes those that have one in number, but ranks latents without effect before those that speak for the other classes (main.py:168-190);
+    takes those that have one in number, but ranks latents without effect before those that speak for the other classes (main.py:166-190);
     so does this. Probes must be good: see `probe_accuracy`.
 
     Source: Karvonen et al. 2025, "SAEBench" (arXiv 2503.09532); sae_bench.evals.scr_and_tpp.
@@ -129,17 +129,11 @@ class SAEBenchTPP(Eval):
 
     def run(self, ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Score]:
         """Measure one SAE."""
-        from .ablation_measure import measure, probe_scores, saebench_fields, upstream_scores, widths
+        from .ablation_measure import measure, widths
 
         metrics = [f"{prefix}tpp_{kind}" for prefix in ("", "upstream_") for kind in _KINDS]
         cfg = widths(ctx, cfg, metrics)
-        results = measure(ctx, cfg, list(tpp_tasks(ctx, cfg)))
-        yield from _scores(results, cfg.n_values)
-        yield from probe_scores(results)
-        per_run, per_class = _upstream(results)
-        details = {**saebench_fields(ctx, cfg, per_run, scr=False), "eval_result_unstructured": per_class}
-        ctx.details.update(details)
-        yield from upstream_scores(details)
+        yield from tpp_scores(ctx, cfg, measure(ctx, cfg, list(tpp_tasks(ctx, cfg))))
 
 
 def tpp_tasks(ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Task]:
@@ -153,6 +147,18 @@ def tpp_tasks(ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Task]:
             train, test = data.train_test(cfg.train_set_size, cfg.test_set_size, ctx.seed or 0)
         source = {"data": data.identity, "train_size": cfg.train_set_size, "test_size": cfg.test_set_size}
         yield Task(data.name, {label: label for label in train}, train, test, source, scr=False)
+
+
+def tpp_scores(ctx: EvalContext, cfg: ProbeConfig, results: Sequence[Measured]) -> Iterator[Score]:
+    """Every number of what was measured; fills `ctx.details` with SAEBench's own fields."""
+    from .ablation_measure import probe_scores, saebench_fields, upstream_scores
+
+    yield from _scores(results, cfg.n_values)
+    yield from probe_scores(results)
+    per_run, per_class = _upstream(results)
+    details = {**saebench_fields(ctx, cfg, per_run, scr=False), "eval_result_unstructured": per_class}
+    ctx.details.update(details)
+    yield from upstream_scores(details)
 
 
 def _scores(results: Sequence[Measured], n_values: Sequence[int]) -> Iterator[Score]:
