@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +13,9 @@ from char_model import D_MODEL, HOOK
 
 from hedgebench.eval import Eval, EvalContext
 from hedgebench.records import score_row
+
+CHECKPOINT = Path(__file__).parent.parent / "evals" / "checkpoints" / "batchtopk-mse-s0"
+"""An SAE of the offline model."""
 
 
 def make_topic_sae(seed: int = 0, d_sae: int = 48, hook: str = HOOK) -> Any:
@@ -34,3 +41,13 @@ def rows_by_key(eval_class: type[Eval], ctx: EvalContext, cfg: Any) -> dict[tupl
         assert key not in found, key
         found[key] = row
     return found
+
+
+def run_plain(kind: str, folder: Path, sae: Any, **job: Any) -> dict[str, Any]:
+    """What SAEBench answers in a process of its own; see `plain_probing`."""
+    sae.save_model(folder / "sae")
+    (folder / "job.json").write_text(json.dumps(job))
+    script = Path(__file__).parent / "plain_probing.py"
+    subprocess.run([sys.executable, script, kind, folder], check=True, capture_output=True, timeout=600)
+    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
+    return answer

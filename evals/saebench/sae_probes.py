@@ -73,28 +73,32 @@ class SAEProbesConfig:
 
 
 class SAEBenchSAEProbes(Eval):
-    """Logistic regressions on the k latents (parameter `k`) whose means over the two classes differ most, at the last token of a text.
+    """Logistic regressions on the k latents (parameter `k`) whose means over two classes differ most, at the last token of a text.
 
-    Up to 1,024 training rows, balanced; the regularisation is chosen on the last 100 of them; the rest of the set, balanced, is the test part,
-    so that chance is 0.5. Beside it the same on the model's own activations (`llm_*`), once for all SAEs. Every number is that
-    of sae-probes' own functions in their setting `normal`, for each set and as mean over sets.
+    Up to 1,024 training rows, balanced; the regularisation is chosen on the last 100 of them; the rest of the set's first
+    5,000 rows, balanced, is the test part, so that chance is 0.5. Beside it the same on the model's own activations
+    (`llm_*`), once for all SAEs. Every number is that of sae-probes' own functions in their setting `normal`, for each
+    set and as mean over sets.
 
-    Eight sets stand for the 113 by default: people, headlines, grammar, places near and far, works of art, the logic of sentences and feelings.
-    Their texts are short (5 to 25 tokens, against up to 1,800), they have 1,250 to 5,000 rows, and at most a fifth of their test rows
-    is known from training. `data: [all]` takes all 113.
+    Eight sets stand for the 113 by default: people, headlines, grammar, places near and far, works of art, the logic of
+    sentences and feelings. Half of their texts have at most 5 to 22 tokens (in all 113: up to 1,789), they have 1,250 to
+    5,000 rows, and less than a fifth of their test rows is known from training. `data: [all]` takes all 113.
 
-    What is wrong with the sets: most hold texts several times, and rows are drawn, not texts (sae_probes/utils_data.py:83-112), so that a
-    part of the test rows stands among the training rows, too: `seen_in_training`, 0 to 89 % by set, over 20 % in 36 of the 113. A probe on all of the
-    model's dimensions can learn those by heart. `sae_top_k_unseen_accuracy`, `llm_unseen_accuracy` and the same with `auc` are the same
-    probes on the test texts that are not among the training texts, each once; chance of that accuracy is the larger class's share.
-    sae-probes' own numbers keep their plain names.
+    What is wrong with the sets: most hold texts several times, and rows are drawn, not texts
+    (sae_probes/utils_data.py:97-129), so that a part of the test rows stands among the training rows, too:
+    `seen_in_training`, 0 to 89 % by set, over 20 % in 36 of the 113. A probe on all of the model's dimensions can learn
+    those by heart. `sae_top_k_unseen_accuracy`, `llm_unseen_accuracy` and the same with `auc` are the same probes on the
+    test texts that are not among the training texts, each once; chance of that accuracy is the larger class's share, and
+    sets with fewer than 8 such texts of a class have none. sae-probes' own numbers keep their plain names.
 
-    Where SAEBench's wrapper goes astray and this does not: results on disk are taken up again whatever seed and k they were made with
-    (run_sae_evals.py:284, run_baselines.py:133), activations whatever the model's context and numeric type were (generate_model_activations.py:196-203); the tokenizer's sides stay changed
-    (generate_model_activations.py:17-18); a k beyond the SAE's width is reported as if there were so many latents.
+    Where SAEBench's wrapper goes astray and this does not: results on disk are taken up again whatever seed and k they
+    were made with (sae_probes/run_sae_evals.py:274, run_baselines.py:119), activations whatever model, context and
+    numeric type (generate_model_activations.py:212-219); the tokenizer's sides stay changed
+    (generate_model_activations.py:18-19); a k beyond the SAE's width is reported as if there were so many latents
+    (run_sae_evals.py:174).
 
-    Errors: accuracies binomial, AUC after Hanley and McNeil 1982, over the different texts of the test part; the mean over sets takes sets as
-    independent.
+    Errors: accuracies binomial, AUC after Hanley and McNeil 1982, over the different texts of the test part; the mean
+    over sets takes sets as independent.
 
     Source: Kantamneni et al. 2025 (arXiv 2502.16681), the package sae-probes; sae_bench.evals.sparse_probing_sae_probes.
     """
@@ -125,10 +129,10 @@ class SAEBenchSAEProbes(Eval):
             if any(probe.unseen_auc is None for probe in one.sae.values()):
                 why = f"too few test texts of a class that are not among the training texts: {one.test.unseen_positive} and {one.test.unseen_negative}"
                 ctx.leave_blank(f"unseen {one.dataset}", why)
-        yield from _rows("seen_in_training", {}, [_seen(one) for one in found])
         for k in fitting(cfg.ks, width):
             yield from _probe_rows("sae_top_k", {"k": k}, [(one, one.sae[k]) for one in found])
         yield from _probe_rows("llm", {}, [(one, one.llm) for one in found if one.llm is not None])
+        yield from _rows("seen_in_training", {}, [_seen(one) for one in found])
 
 
 def _seen(one: Measured) -> Score:

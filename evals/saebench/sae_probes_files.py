@@ -91,7 +91,7 @@ def split_rows(name: str, folder: Path, seed: int) -> Split:
     data = module("utils_data")
     num_train = min(
         data.get_dataset_sizes()[name] - 100, 1024
-    )  # as in run_baselines.py:137, generate_sae_activations.py:59
+    )  # as in run_baselines.py:123, generate_sae_activations.py:57
     train, _, test, labels = train_test(name, _ROWS, folder, seed, num_train)
     texts = data.read_numbered_dataset_df(name)["prompt"]
     tested = texts.iloc[test.numpy()]

@@ -141,7 +141,7 @@ def _llm_probe(
 
 
 def _sae_probes(ctx: EvalContext, cfg: SAEProbesConfig, name: str, folder: Path, split: Split) -> dict[int, Probe]:
-    """A probe for each k that is not beyond the SAE's width: the steps of sae-probes' `run_sae_eval` (run_sae_evals.py:108).
+    """A probe for each k that is not beyond the SAE's width: the steps of sae-probes' `run_sae_eval` (run_sae_evals.py:114).
 
     That function writes the scores and throws the probes away, and what a probe says of new texts is wanted, too.
     """

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _PAPER = "SAEBench (arXiv 2503.09532)"
 
 
-def _accuracy(name: str, summary: str, higher: bool | None, paper: str = "") -> Metric:
-    return Metric(name, summary, "share of test texts", higher, chance=0.5, low=0.0, high=1.0, paper=paper)
+def _accuracy(name: str, summary: str, higher: bool | None, paper: str = "", chance: float | None = 0.5) -> Metric:
+    return Metric(name, summary, "share of test texts", higher, chance, low=0.0, high=1.0, paper=paper)
 
 
 _FULL = "test accuracy of a linear probe on {}, the epoch chosen on held-out training texts; mean over classes and data sets"
@@ -71,24 +71,29 @@ class SparseProbingConfig:
 class SAEBenchSparseProbing(Eval):
     """Linear probes on the mean latents of texts, one class against the others: on the best k latents, and on all of them.
 
-    For each class as many texts of the others are drawn, so that chance is 0.5. The mean over a text's tokens leaves out beginning- and
-    end-of-text and padding. `sae_top_k_test_accuracy` is the eval's main number: the k latents (parameter `k`) whose means over the class and
-    over the others differ most in the training texts, and a logistic regression on them; `llm_top_k_test_accuracy` is the same on the
-    model's own dimensions. Numbers stand for each class ("<data set>/<class>"), each data set (mean of its classes) and all of them.
+    For each class as many texts of the others are drawn, so that chance is 0.5. The mean over a text's tokens leaves out
+    beginning- and end-of-text and padding. `sae_top_k_test_accuracy` is the eval's main number: the k latents (parameter
+    `k`) whose means over the class and over the others differ most in the training texts, and a logistic regression on
+    them; `llm_top_k_test_accuracy` is the same on the model's own dimensions. Numbers stand for each class
+    ("<data set>/<class>"), each data set (mean of its classes) and all of them.
 
-    Where SAEBench is wrong: its probe on all latents stops by its accuracy *on the test texts*, and reports the best accuracy over up to
-    100 epochs (sae_bench/evals/sparse_probing/probe_training.py:282-288). That is `upstream_sae_test_accuracy` and
-    `upstream_llm_test_accuracy`. Ours, `sae_test_accuracy` and `llm_test_accuracy`, hold out every fifth training text, choose the epoch
-    there, and look at the test texts once. The sparse probes choose nothing on the test texts and are SAEBench's own.
+    Where SAEBench is wrong: its probe on all latents stops by its accuracy *on the test texts*, and reports the best
+    accuracy over up to 100 epochs (sae_bench/evals/sparse_probing/probe_training.py:282-288): better than chance on pure
+    noise. That is `upstream_sae_test_accuracy` and `upstream_llm_test_accuracy`. Ours, `sae_test_accuracy` and
+    `llm_test_accuracy`, hold out every fifth training text, choose the epoch there, and look at the test texts once. The
+    sparse probes choose nothing on the test texts and are SAEBench's own.
 
-    SAEBench's scores depend on the state of its cache, since training the model's probes uses up the seeded random numbers before the
-    SAE's turn (main.py:113, 167, 246). Here each SAE's part begins with the seed: the numbers are those of SAEBench when its cache is warm, whichever
-    SAE comes first. A class with too few texts, which SAEBench leaves out and then fails on, is refused by name.
+    SAEBench's scores depend on the state of its cache, since training the model's probes uses up the seeded random
+    numbers before the SAE's turn (main.py:113, 171, 246). Here each SAE's part begins with the seed: the numbers are
+    those of SAEBench when its cache is warm, whichever SAE comes first. The model's probes begin with the seed on each
+    data set, as SAEBench's do on its first one. A class with too few texts, which SAEBench leaves out and then fails on,
+    is refused by name; a k beyond the width is left blank.
 
-    Errors: binomial, over the test texts of a class's probe. The classes of a data set share their texts, so a data set's error is the
-    mean of its classes' errors, an upper bound; data sets are taken as independent. The upstream accuracies, being maxima, have none.
+    Errors: binomial, over the test texts of a class's probe. The classes of a data set share their texts, so a data set's
+    error is the mean of its classes' errors, an upper bound; data sets are taken as independent. The upstream accuracies,
+    being maxima, have none, and no fixed chance level.
 
-    Limits: the mean over tokens is the only pooling. Text that the tokenizer cuts at `context_size` tokens is lost.
+    Limits: the mean over tokens is the only pooling. Text beyond `context_size` tokens is cut off.
 
     Source: Karvonen et al. 2025, "SAEBench" (arXiv 2503.09532); sae_bench.evals.sparse_probing.
     """
@@ -101,8 +106,8 @@ class SAEBenchSparseProbing(Eval):
         _accuracy("sae_test_accuracy", _FULL.format(_LATENTS), True),
         _accuracy("llm_top_k_test_accuracy", _TOP.format("of the model's dimensions"), None, _PAPER),
         _accuracy("llm_test_accuracy", _FULL.format(_DIMENSIONS), None),
-        _accuracy("upstream_sae_test_accuracy", _THEIRS.format(_LATENTS), True, _PAPER),
-        _accuracy("upstream_llm_test_accuracy", _THEIRS.format(_DIMENSIONS), None, _PAPER),
+        _accuracy("upstream_sae_test_accuracy", _THEIRS.format(_LATENTS), True, _PAPER, None),
+        _accuracy("upstream_llm_test_accuracy", _THEIRS.format(_DIMENSIONS), None, _PAPER, None),
     )
     labelled_sets = _SETS
     cost = (

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RECIPE = 1
 """Raise when what is stored of the model's probes changes."""
 FULL_PROBE: Mapping[str, Any] = {"use_sklearn": False, "batch_size": 250, "epochs": 100, "lr": 1e-2}
-"""SAEBench's settings of the probe on all dimensions (main.py:134, 199)."""
+"""SAEBench's settings of the probe on all dimensions (main.py:137, 190)."""
 HELD_OUT = 5
 """Every fifth training text is held out to choose the epoch."""
 
@@ -88,14 +88,8 @@ def _measure_one(ctx: EvalContext, cfg: SparseProbingConfig, data: LabelledData)
     train, test = (_latents(ctx, own) for own in acts.values())
     found = _upstream_probes("sae", train, test, fitting(cfg.k_values, ctx.sae.cfg.d_sae), cfg.full_probe)
     held_out = {"sae_test_accuracy": held_out_probe(train, test, ctx.seed or 0)} if cfg.full_probe else {}
-    n_test = len(next(iter(texts["test"].values())))
-    return Measured(
-        data.name,
-        {**found, **llm["upstream"]},
-        {**held_out, **llm["held_out"]},
-        2 * n_test,
-        n_test * len(texts["test"]),
-    )
+    per_class, n_texts = len(next(iter(test_texts.values()))), sum(map(len, test_texts.values()))
+    return Measured(data.name, {**found, **llm["upstream"]}, {**held_out, **llm["held_out"]}, 2 * per_class, n_texts)
 
 
 def _acts(ctx: EvalContext, cfg: SparseProbingConfig, texts: Texts, source: Mapping[str, Any]) -> dict[str, ClassActs]:
@@ -121,7 +115,7 @@ def _llm_probes(ctx: EvalContext, cfg: SparseProbingConfig, acts: Mapping[str, M
 
 
 def _upstream_probes(who: str, train: ByClass, test: ByClass, ks: tuple[int, ...], full: bool) -> Accuracies:
-    """SAEBench's probes in SAEBench's order, which decides what each draws (main.py:131-151 and 195-223)."""
+    """SAEBench's probes in SAEBench's order, which decides what each draws (main.py:137-158 and 190-222)."""
     prepare()
     from sae_bench.evals.sparse_probing.probe_training import train_probe_on_activations
 

@@ -6,8 +6,6 @@ import copy
 import json
 import math
 import random
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from char_model import HOOK, char_model
 from contexts import labels, make_context
 from hedgebench_evals.saebench.sae_probes import SAEBenchSAEProbes, SAEProbesConfig
 from hedgebench_evals.saebench.sae_probes_files import module
-from known_probing import make_topic_sae, rows_by_key
+from known_probing import CHECKPOINT, make_topic_sae, rows_by_key, run_plain
 
 from hedgebench.eval import EvalContext
 from hedgebench.labelled_sets import open_labelled, resolve
@@ -27,7 +25,6 @@ from hedgebench.records import Outcome, build_record
 from hedgebench.saebench_output import read_scores
 from hedgebench.types import BadInput, Run
 
-PLAIN = Path(__file__).parent.parent / "plain_probing.py"
 SETS = ("119_us_state_TX", "132_temp_cat_Event Ordering")
 KS = (2, 3)
 SMALL = {"ks": (1,)}
@@ -61,13 +58,8 @@ def measure(ctx: EvalContext, **config: Any) -> dict[Key, float]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """SAEBench run on its own, with two seeds."""
-    folder = tmp_path_factory.mktemp("plain")
-    make_topic_sae().save_model(folder / "sae")
     config = {"model_name": "char", "dataset_names": list(SETS), "ks": list(KS)}
-    (folder / "job.json").write_text(json.dumps({"config": config, "seeds": [0, 1]}))
-    subprocess.run([sys.executable, PLAIN, "sae_probes", folder], check=True, capture_output=True, timeout=300)
-    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
-    return answer
+    return run_plain("sae_probes", tmp_path_factory.mktemp("plain"), make_topic_sae(), config=config, seeds=[0, 1])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -82,6 +74,21 @@ def test_every_number_is_that_of_a_plain_run_of_saebench(model: Any, plain: dict
     for ours, other in zip(ctx.details["eval_result_details"], theirs["eval_result_details"], strict=True):
         assert ours["sae_metrics_by_k"] == other["sae_metrics_by_k"]
         assert {name: value for name, value in other.items() if value is not None}.items() <= ours.items()
+
+
+@pytest.mark.slow
+def test_on_a_real_model_every_number_is_that_of_a_plain_run_of_saebench(tmp_path: Path) -> None:
+    from hedgebench.loaders import load_sae
+    from hedgebench.models import load_model
+
+    sae = load_sae(CHECKPOINT)
+    ctx = context(sae, load_model("smollm2-135m"), None, 3)
+    measure(ctx, ks=(1, 5))
+    config = {"model_name": "smollm2-135m", "dataset_names": list(SETS[:1]), "ks": [1, 5]}
+    theirs = run_plain("sae_probes", tmp_path, sae, config=config, seeds=[3], model="smollm2-135m")["3"]
+    for group in ("sae", "llm"):
+        found = {name: value for name, value in theirs["eval_result_metrics"][group].items() if value is not None}
+        assert ctx.details["eval_result_metrics"][group] == found
 
 
 def test_saebench_itself_takes_up_old_results_whatever_their_seed(plain: dict[str, Any]) -> None:

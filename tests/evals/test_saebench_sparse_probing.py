@@ -6,9 +6,7 @@ import copy
 import json
 import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from char_model import HOOK, char_model, topic_rows
 from contexts import labels, make_context
 from hedgebench_evals.saebench.sparse_probing import SAEBenchSparseProbing, SparseProbingConfig
 from hedgebench_evals.saebench.sparse_probing_probes import held_out_probe
-from known_probing import make_topic_sae, rows_by_key
+from known_probing import CHECKPOINT, make_topic_sae, rows_by_key, run_plain
 
 from hedgebench.eval import EvalContext
 from hedgebench.isolation import upstream
@@ -27,7 +25,6 @@ from hedgebench.records import Outcome, build_record
 from hedgebench.saebench_output import read_scores
 from hedgebench.types import BadInput, Run
 
-PLAIN = Path(__file__).parent.parent / "plain_probing.py"
 SIZES = {"train_size": 120, "test_size": 40, "context_size": 48}
 Key = tuple[str, str, str, str]
 
@@ -56,14 +53,14 @@ def measure(ctx: EvalContext, **config: Any) -> dict[Key, float]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """SAEBench run on its own: seed 7, both sets, the SAE of seed 0."""
-    folder = tmp_path_factory.mktemp("plain")
-    make_topic_sae().save_model(folder / "sae")
-    config = {"random_seed": 7, "dataset_names": ["topics", "two"], "model_name": "char", "llm_batch_size": 32, "context_length": 48, "probe_train_set_size": 120, "probe_test_set_size": 40}  # fmt: skip
-    texts = {data.name: data.train_test(120, 40, 7) for data in sets()}
-    (folder / "job.json").write_text(json.dumps({"config": config, "texts": texts}))
-    subprocess.run([sys.executable, PLAIN, "sparse_probing", folder], check=True, capture_output=True, timeout=300)
-    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
-    return answer
+    return plain_run(tmp_path_factory.mktemp("plain"), make_topic_sae(), sets())
+
+
+def plain_run(folder: Path, sae: Any, data: Sequence[Any], **job: Any) -> dict[str, Any]:
+    texts = {one.name: one.train_test(SIZES["train_size"], SIZES["test_size"], 7) for one in data}
+    sizes = {"context_length": SIZES["context_size"], "probe_train_set_size": SIZES["train_size"], "probe_test_set_size": SIZES["test_size"]}  # fmt: skip
+    config = {"random_seed": 7, "dataset_names": list(texts), "model_name": "char", "llm_batch_size": 32, **sizes}
+    return run_plain("sparse_probing", folder, sae, config=config, texts=texts, **job)
 
 
 def test_numbers_are_those_of_saebench_when_its_cache_is_warm(model: Any, plain: dict[str, Any]) -> None:
@@ -81,6 +78,19 @@ def test_numbers_are_those_of_saebench_when_its_cache_is_warm(model: Any, plain:
     assert ctx.details["eval_result_metrics"]["sae"] == {
         name: value for name, value in plain["warm"]["means"].items() if name.startswith("sae_")
     }
+
+
+@pytest.mark.slow
+def test_on_a_real_model_numbers_are_those_of_saebench_when_its_cache_is_warm(tmp_path: Path) -> None:
+    from hedgebench.labelled_sets import open_labelled
+    from hedgebench.loaders import load_sae
+    from hedgebench.models import load_model
+
+    sae, data = load_sae(CHECKPOINT), [open_labelled("stand-in:ag_news")]
+    ctx = context(sae, load_model("smollm2-135m"), data=data)
+    measure(ctx)
+    theirs = plain_run(tmp_path, sae, data, model="smollm2-135m")
+    assert ctx.details["eval_result_unstructured"] == theirs["warm"]["classes"]
 
 
 def test_saebench_itself_gives_other_numbers_when_its_cache_is_cold(plain: dict[str, Any]) -> None:
@@ -291,5 +301,5 @@ def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], why: s
         SparseProbingConfig(**setting)
 
 
-def test_lists_from_yaml_are_taken(make_sae: Callable[..., Any]) -> None:
+def test_lists_from_yaml_are_taken() -> None:
     assert SparseProbingConfig(k_values=[1, 4]).k_values == (1, 4)  # type: ignore[arg-type]
