@@ -12,7 +12,6 @@ import sys
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +163,7 @@ from sae_bench.evals.absorption.vocab import get_alpha_tokens
 
 # The only changes: no model hub, no files in its own package, and a vocabulary whose order is not another at every call.
 main.HookedTransformer.from_pretrained_no_processing = lambda *args, **kwargs: model
-in_order = sorted(words or get_alpha_tokens(model.tokenizer), key=lambda word: order.get(word, 0)) if words is None else words
-common.get_alpha_tokens = feature_absorption.get_alpha_tokens = lambda tokenizer: list(in_order)
+common.get_alpha_tokens = feature_absorption.get_alpha_tokens = lambda tokenizer: list(words)
 folders = dict(probes_dir=Path("probes").resolve())
 main.run_k_sparse_probing_experiment = partial(main.run_k_sparse_probing_experiment, experiment_dir=Path("ks").resolve(), **folders)
 main.run_feature_absortion_experiment = partial(main.run_feature_absortion_experiment, experiment_dir=Path("fa").resolve(), sparse_probing_experiment_dir=Path("ks").resolve(), **folders)
@@ -197,8 +195,8 @@ def run_plain(folder: Path, make: str, turns: list[tuple[str, str]], seed: int, 
 
 TINY = """
 from test_saebench_absorption import letter_model, letter_sae
-model, words, order = letter_model(), None, None
-order = model.tokenizer.get_vocab()
+model = letter_model()
+words = sorted(get_alpha_tokens(model.tokenizer), key=model.tokenizer.get_vocab().get)
 saes = {"a": letter_sae(0)}
 """
 
@@ -656,7 +654,7 @@ for sae in saes.values():
 # our artifacts, placed as SAEBench's cache
 cfg = SAEBenchAbsorption.Config(words_per_letter=20)
 probe = find_probe(make_context(saes["batchtopk-mse-s0"], model, seed=5, folder=Path(ARTIFACTS)), cfg, "blocks.8.hook_resid_post")
-words, order = probe.vocabulary, None
+words = probe.vocabulary
 folder = Path("probes") / model.cfg.model_name / "layer_8"
 save_probe_and_data(probe.module("cpu"), {"X_train": probe.train, "X_test": probe.test, "y_train": probe.train_labels, "y_test": probe.test_labels}, folder)
 pd.DataFrame({"token": probe.train_words}).to_csv(folder / "train_df.csv")
@@ -682,10 +680,3 @@ def test_on_a_real_model_every_number_equals_a_plain_run_of_saebench(tmp_path: P
     theirs = run_plain(tmp_path / "plain", make, [(name, name) for name in names], seed=5, **config)
     for name in names:
         same(ours[name], theirs[name])
-
-
-@pytest.fixture(autouse=True)
-def _gradients() -> Iterator[None]:
-    before = torch.is_grad_enabled()
-    yield
-    torch.set_grad_enabled(before)
