@@ -152,6 +152,14 @@ def test_two_seeds_give_two_numbers(model: Any, tmp_path: Path) -> None:
         assert one[metric, params, "all", "all"] != other[metric, params, "all", "all"], metric
 
 
+def test_other_settings_never_take_up_the_models_probes_of_these(model: Any, tmp_path: Path) -> None:
+    narrow = measure(context(make_topic_sae(), model, folder=tmp_path), k_values=(1,))
+    wide = measure(context(make_topic_sae(), model, folder=tmp_path), k_values=(1, 3), context_size=20)
+    assert ("llm_top_k_test_accuracy", "k=3", "all", "all") in wide
+    key = ("llm_test_accuracy", "", "all", "all")
+    assert narrow[key] != wide[key]
+
+
 def test_the_model_and_its_probes_run_once_for_all_saes(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     from sae_bench.evals.sparse_probing import probe_training
 
