@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=80, help="test texts per probe")
     parser.add_argument("--context", type=int, default=48, help="tokens per text")
     args = parser.parse_args()
-    sizes = {"train_set_size": args.train, "test_set_size": args.test, "context_length": args.context}
+    sizes = {"train_size": args.train, "test_size": args.test, "context_size": args.context}
     cfg = ProbeConfig(**sizes, n_values=(5, 20, 50))
     model, saes = load_model(MODEL), {label: load_sae(CHECKPOINTS / label) for label in args.saes}
     print(f"{MODEL}, {HOOK}, {args.train} training and {args.test} test texts per probe, {args.context} tokens each, {args.seeds} seeds, {torch.get_num_threads()} threads")  # fmt: skip

@@ -80,7 +80,7 @@ def fill_cache(found: list[Concepts], cfg: ProbeConfig, folder: Path) -> None:
         dataset_info.chosen_classes_per_dataset[name] = list(task.concepts)
         theirs.COLUMN2_VALS_LOOKUP[name] = ("", "")
         groups = {"train": list(task.train), "test": list(task.test), "concepts": list(task.concepts)}
-        place(folder, task.name, cached(one, cfg.context_length), groups, dict(one.upstream_accuracies))
+        place(folder, task.name, cached(one, cfg.context_size), groups, dict(one.upstream_accuracies))
 
 
 def saebench(name: str, sae: Any, ctx: EvalContext, folder: Path) -> dict[str, float]:
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=100, help="test texts per probe")
     parser.add_argument("--context", type=int, default=64, help="tokens per text")
     args = parser.parse_args()
-    cfg = ProbeConfig(train_set_size=args.train, test_set_size=args.test, context_length=args.context)
+    cfg = ProbeConfig(train_size=args.train, test_size=args.test, context_size=args.context)
     model = load_model(MODEL)
     print(f"{MODEL}, {HOOK}, {args.train} training and {args.test} test texts per probe, {args.context} tokens each, n = {', '.join(map(str, cfg.n_values))}, {torch.get_num_threads()} threads")  # fmt: skip
     for name in EVALS:

@@ -22,7 +22,9 @@ from typing import Any
 
 import torch
 
-SETTINGS: dict[str, Any] = {"train_set_size": 96, "test_set_size": 64, "context_length": 10, "llm_batch_size": 16}
+SETTINGS: dict[str, Any] = {"train_size": 96, "test_size": 64, "context_size": 10, "llm_batch_size": 16}
+THEIRS = {"train_size": "train_set_size", "test_size": "test_set_size", "context_size": "context_length"}
+"""SAEBench's names for some of them."""
 SETTINGS |= {"probe_epochs": 6, "probe_lr": 0.02, "n_values": (2, 5, 10, 20)}
 SEED = 3
 _FOLDER = tempfile.TemporaryDirectory(prefix="hedgebench-test-")
@@ -106,7 +108,11 @@ def plain() -> SimpleNamespace:
     from safetensors.torch import save_file
 
     folder = Path(_FOLDER.name)
-    job: dict[str, Any] = {"settings": {**SETTINGS, "random_seed": SEED}, "tpp": [], "scr": []}
+    job: dict[str, Any] = {
+        "settings": {**{THEIRS.get(name, name): value for name, value in SETTINGS.items()}, "random_seed": SEED},
+        "tpp": [],
+        "scr": [],
+    }
     model()
     for kind in ("plain", "loud"):
         sae(kind).save_model(folder / kind)
@@ -138,12 +144,12 @@ def _concepts(eval_name: str) -> list[Any]:
     return [concepts(ctx, cfg, task) for task in (tpp_tasks if eval_name == "tpp" else scr_tasks)(ctx, cfg)]
 
 
-def cached(found: Any, context_length: int = SETTINGS["context_length"]) -> dict[str, torch.Tensor]:
+def cached(found: Any, context_size: int = SETTINGS["context_size"]) -> dict[str, torch.Tensor]:
     """The activations and probes of a task as SAEBench holds them: zero vectors where there is no ordinary token."""
     tensors = {}
     for part_name in ("train", "test"):
         part = getattr(found, part_name)
-        padded = torch.zeros(len(part.texts), context_length, part.means.shape[1])
+        padded = torch.zeros(len(part.texts), context_size, part.means.shape[1])
         counts = torch.cat([acts.counts for acts in part.acts])
         text = torch.repeat_interleave(torch.arange(len(counts)), counts)
         padded[text, torch.cat([acts.position for acts in part.acts])] = torch.cat([acts.acts for acts in part.acts])

@@ -131,7 +131,7 @@ def saebench_fields(
 
     kind = "scr" if scr else "tpp"
     by_run = {f"{run}_results": dict(metrics) for run, metrics in per_run.items()}
-    same = ["train_set_size", "test_set_size", "context_length", "llm_batch_size", "early_stopping_patience"]
+    same = ["llm_batch_size", "early_stopping_patience"]
     same += ["probe_train_batch_size", "probe_epochs", "probe_lr", "probe_l1_penalty"]
     config = ScrAndTppEvalConfig(
         random_seed=ctx.seed or 0,
@@ -139,6 +139,9 @@ def saebench_fields(
         perform_scr=scr,
         llm_dtype=str(ctx.model.cfg.dtype).removeprefix("torch."),
         model_name=str(ctx.checkpoint.model or ""),
+        train_set_size=cfg.train_size,
+        test_set_size=cfg.test_size,
+        context_length=cfg.context_size,
         n_values=list(cfg.n_values),
         column1_vals_lookup={data.name: list(data.pairs) for data in ctx.labelled} if scr else {},
         **{name: getattr(cfg, name) for name in same},

@@ -94,15 +94,15 @@ def concepts(ctx: EvalContext, cfg: ProbeConfig, task: Task) -> Concepts:
         BadInput: The texts are longer than the model's context, or its activations do not fit the SAE.
     """
     prepare()
-    if cfg.context_length > ctx.model.cfg.n_ctx:
-        raise BadInput(f"context_length is {cfg.context_length}, but the model reads {ctx.model.cfg.n_ctx} tokens")
+    if cfg.context_size > ctx.model.cfg.n_ctx:
+        raise BadInput(f"context_size is {cfg.context_size}, but the model reads {ctx.model.cfg.n_ctx} tokens")
     if ctx.artifacts is None or ctx.seed is None:
         raise ValueError("probes need a context with artifacts and a seed")
     train, test = (_part(ctx, cfg, task, part) for part in ("train", "test"))
     names = ("train_batch_size", "epochs", "lr", "l1_penalty")
     settings: dict[str, Any] = {f"probe_{n}": getattr(cfg, f"probe_{n}") for n in names}
     settings |= {"patience": cfg.early_stopping_patience, "validation": cfg.validation_share}
-    settings |= {"context": cfg.context_length, "batch": cfg.llm_batch_size, "recipe": RECIPE}
+    settings |= {"context": cfg.context_size, "batch": cfg.llm_batch_size, "recipe": RECIPE}
     settings |= {"source": dict(task.source), "concepts": list(task.concepts)}
     stored = ctx.artifacts.get("concept_probes", settings, lambda: _train(ctx, cfg, task, train, test))
     return Concepts(
@@ -124,7 +124,7 @@ def _part(ctx: EvalContext, cfg: ProbeConfig, task: Task, part: str) -> Part:
         new = [text for text in dict.fromkeys(texts) if text not in place]
         place |= {text: len(place) + i for i, text in enumerate(new)}
         fresh |= {group: new} if new else {}
-    acts = class_acts(ctx, fresh, {**task.source, "part": part}, cfg.context_length, cfg.llm_batch_size)
+    acts = class_acts(ctx, fresh, {**task.source, "part": part}, cfg.context_size, cfg.llm_batch_size)
     rows = {group: torch.tensor([place[text] for text in texts]) for group, texts in groups.items()}
     return Part(tuple(acts.values()), tuple(place), rows)
 

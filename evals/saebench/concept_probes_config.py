@@ -13,11 +13,11 @@ class ProbeConfig:
 
     data: tuple[str, ...] = ("offline",)
     """Labelled sets: `offline`, `hub`, or sets by name."""
-    train_set_size: int = 4000
+    train_size: int = 4000
     """Texts in the training set of one probe, of which half have its class; fewer where a set has fewer."""
-    test_set_size: int = 1000
+    test_size: int = 1000
     """The same of its test set."""
-    context_length: int = 128
+    context_size: int = 128
     """Tokens per text at most."""
     llm_batch_size: int = 32
     """Texts per pass of the model."""
@@ -39,7 +39,7 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", (self.data,) if isinstance(self.data, str) else tuple(self.data))
         object.__setattr__(self, "n_values", tuple(self.n_values))
-        least = {"train_set_size": 16, "test_set_size": 16, "context_length": 2, "llm_batch_size": 1}
+        least = {"train_size": 16, "test_size": 16, "context_size": 2, "llm_batch_size": 1}
         least |= dict.fromkeys(("probe_train_batch_size", "probe_epochs", "early_stopping_patience"), 1)
         for name, low in least.items():
             if getattr(self, name) < low:

@@ -54,7 +54,7 @@ def _task(
 
     name = f"{data.name}_scr_{pair[0]}_{pair[1]}"
     parts, sizes = [], []
-    for frame, size, what in zip(frames, (cfg.train_set_size, cfg.test_set_size), ("training", "test"), strict=True):
+    for frame, size, what in zip(frames, (cfg.train_size, cfg.test_size), ("training", "test"), strict=True):
         quadrant = quadrant_size(frame, pair, second, size)
         if quadrant < MIN_QUADRANT:
             raise BadInput(

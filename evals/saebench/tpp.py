@@ -125,6 +125,10 @@ class SAEBenchTPP(Eval):
         "offline": ("stand-in:ag_news", "stand-in:code", "stand-in:reviews"),
         "hub": ("LabHC/bias_in_bios_class_set1", "canrager/amazon_reviews_mcauley_1and5"),
     }
+    cost = (
+        "shared: one pass of the model up to the hook point over all texts, and the probes; each SAE: one encoding of the texts (1,050 texts of "
+        "64 tokens, width 512, one thread: 1.2 s, against 21 s for SAEBench's own loop); grows with texts x tokens x width"
+    )
     Config = ProbeConfig
 
     def run(self, ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Score]:
@@ -144,8 +148,8 @@ def tpp_tasks(ctx: EvalContext, cfg: ProbeConfig) -> Iterator[Task]:
 
     for data in ctx.labelled:
         with isolated():
-            train, test = data.train_test(cfg.train_set_size, cfg.test_set_size, ctx.seed or 0)
-        source = {"data": data.identity, "train_size": cfg.train_set_size, "test_size": cfg.test_set_size}
+            train, test = data.train_test(cfg.train_size, cfg.test_size, ctx.seed or 0)
+        source = {"data": data.identity, "train_size": cfg.train_size, "test_size": cfg.test_size}
         yield Task(data.name, {label: label for label in train}, train, test, source, scr=False)
 
 

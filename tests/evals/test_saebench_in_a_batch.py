@@ -23,8 +23,8 @@ model: {model}
 saes: [{{path: a/sae, name: first}}, {{path: b/sae, name: second}}]
 evals:
   - saebench_sparse_probing: {{data: [topics.yaml], train_size: 60, test_size: 40, context_size: 12, k_values: [1, 2]}}
-  - saebench_tpp: {{data: [topics.yaml], train_set_size: 60, test_set_size: 40, context_length: 12, n_values: [1, 3], probe_epochs: 2}}
-  - saebench_scr: {{data: [topics.yaml], train_set_size: 32, test_set_size: 16, context_length: 12, n_values: [1, 3], probe_epochs: 2}}
+  - saebench_tpp: {{data: [topics.yaml], train_size: 60, test_size: 40, context_size: 12, n_values: [1, 3], probe_epochs: 2}}
+  - saebench_scr: {{data: [topics.yaml], train_size: 32, test_size: 16, context_size: 12, n_values: [1, 3], probe_epochs: 2}}
   - saebench_absorption
 seeds: [0, 1]
 """

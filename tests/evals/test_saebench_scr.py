@@ -71,10 +71,10 @@ def test_the_texts_are_those_that_saebench_puts_together_from_the_same_rows(monk
     monkeypatch.setitem(dataset_metadata, data.name, {**columns, **labels_})
     monkeypatch.setattr(dataset_creation, "load_dataset", lambda name: {"train": train, "test": test})
     theirs = dataset_creation.get_train_test_data(
-        data.name, True, cfg.train_set_size, cfg.test_set_size, world.SEED, ("a", "b"), ("up", "down")
+        data.name, True, cfg.train_size, cfg.test_size, world.SEED, ("a", "b"), ("up", "down")
     )
     assert (task.train, task.test) == theirs
-    assert {len(texts) for texts in task.test.values()} == {cfg.test_set_size // 2}
+    assert {len(texts) for texts in task.test.values()} == {cfg.test_size // 2}
 
 
 def test_every_distinct_text_goes_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_every_distinct_text_goes_through_the_model_once(monkeypatch: pytest.Mon
     from hedgebench_evals.saebench.class_acts import class_acts
 
     for group, texts in task.test.items():
-        direct = class_acts(alone, {group: texts}, {"direct": group}, cfg.context_length, cfg.llm_batch_size)[group]
+        direct = class_acts(alone, {group: texts}, {"direct": group}, cfg.context_size, cfg.llm_batch_size)[group]
         torch.testing.assert_close(found.test.means[found.test.rows[group]], direct.mean, rtol=1e-4, atol=1e-5)
 
 
@@ -278,7 +278,7 @@ def test_a_set_without_a_second_label_or_with_too_few_texts_is_refused_in_one_li
     few = labels(rows, name="few", pairs=(("a", "b"),), second_values=("up", "down"))
     with pytest.raises(BadInput, match="0 training texts per pair of labels"):
         run(context(sets=[few]))
-    run(context(), test_set_size=400)
+    run(context(), test_size=400)
     assert "test texts per pair of labels, not 100" in caplog.text
 
 

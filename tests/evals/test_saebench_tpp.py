@@ -125,6 +125,27 @@ def test_padding_is_not_ablated_in_ours() -> None:
     assert (latents.test_padded - latents.test).abs().max() > 0.1  # the trap is there
 
 
+def test_what_our_probes_tell_after_ablation_is_that_of_every_text_alone_without_padding() -> None:
+    from hedgebench_evals.saebench.ablation import _effects
+    from sae_bench.evals.scr_and_tpp.main import ablated_precomputed_activations, select_top_n_features
+
+    sae, found = prepared("loud", probe_epochs=6)
+    latents = encode(sae, found)
+    got = correct(sae, found, latents, (10,), seed=7)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        effects = _effects(sae, latents, found.probes, scr=False)
+    texts = [text for acts in found.test.acts for text in acts.acts.split(acts.counts.tolist())]
+    for concept in found.probes:
+        chosen = select_top_n_features(effects[concept], 10, concept)
+        acts = torch.cat([ablated_precomputed_activations(text[None], sae, chosen, 1) for text in texts])
+        for i, (rows, labels_) in enumerate(found.samples.values()):
+            for j, probe in enumerate(found.probes.values()):
+                assert torch.equal(got.ablated[concept, 10][i, :, j], (probe(acts[rows]) > 0) == (labels_ == 1))
+    padded = correct(sae, found, latents._replace(test=latents.test_padded), (10,), seed=7)
+    assert any(not torch.equal(padded.ablated[key], got.ablated[key]) for key in got.ablated)  # it makes a difference
+
+
 def test_effects_equal_saebench_s_on_every_token_and_a_text_without_a_firing_latent_does_no_harm() -> None:
     from hedgebench_evals.saebench.ablation import _effects
     from sae_bench.evals.scr_and_tpp.main import get_all_node_effects_for_one_sae
@@ -337,7 +358,7 @@ def test_other_hook_points_and_too_long_texts_and_twin_names_are_refused() -> No
     with pytest.raises(BadInput, match="one vector per token"):
         run(sae)
     with pytest.raises(BadInput, match="the model reads 16 tokens"):
-        run(world.sae(), context_length=17)
+        run(world.sae(), context_size=17)
     with pytest.raises(BadInput, match="same name"):
         run(world.sae(), sets=[world.topics(), replace(world.reviews(), name="topics")])
 
@@ -349,7 +370,7 @@ def test_other_hook_points_and_too_long_texts_and_twin_names_are_refused() -> No
         ({"n_values": (0,)}, "n_values"),
         ({"n_values": (2, 2)}, "n_values"),
         ({"validation_share": 0.0}, "validation_share"),
-        ({"test_set_size": 4}, "test_set_size"),
+        ({"test_size": 4}, "test_size"),
         ({"probe_lr": 0.0}, "probe_lr"),
         ({"data": ()}, "data"),
     ],
@@ -410,3 +431,22 @@ def test_nothing_but_the_draws_decides_saebench_s_accuracies() -> None:
 
     with torch.random.fork_rng():
         assert again(0) == again(0) != again(1)
+
+
+@pytest.mark.slow
+def test_a_trained_sae_on_the_real_model_beats_itself_with_its_decoder_permuted() -> None:
+    from hedgebench.labelled_sets import open_labelled
+    from hedgebench.loaders import load_sae
+    from hedgebench.models import load_model
+
+    model, news = load_model("smollm2-135m"), [open_labelled("stand-in:ag_news")]
+    trained = load_sae(Path(__file__).parents[2] / "evals" / "checkpoints" / "batchtopk-mse-s0")
+    permuted = load_sae(Path(__file__).parents[2] / "evals" / "checkpoints" / "batchtopk-mse-s0")
+    permuted.W_dec.data = permuted.W_dec.data.roll(7, dims=0)
+    cfg = ProbeConfig(train_set_size=120, test_set_size=80, context_length=48, n_values=(20,))
+    first = make_context(trained, model, labelled=news)
+    second = replace(make_context(permuted, model, labelled=news), artifacts=first.artifacts)
+    scores = [{s.metric: s for s in SAEBenchTPP().run(ctx, cfg) if s.slice_by == "all"} for ctx in (first, second)]
+    assert scores[0]["probe_accuracy"].value > 0.85
+    one, other = (s["tpp_total_metric"] for s in scores)
+    assert one.value > other.value + 2 * (one.stderr**2 + other.stderr**2) ** 0.5
