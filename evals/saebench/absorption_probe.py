@@ -30,6 +30,8 @@ RECIPE = 1
 """Raise when what is stored changes."""
 BATCH, EPOCHS, RATE = 64, 50, 1e-2
 """Of the ground-truth probe's training, and words per pass of the model: the defaults of SAEBench's `train_and_save_probes`."""
+SET_UP = 0.8
+"""Share of a first run's time, for the progress bar, that the probe's prompts take."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,10 @@ def _make_probe(ctx: EvalContext, cfg: AbsorptionConfig, hook: str) -> Artifact:
         words = find_words(ctx.model.tokenizer, cfg.prompt_template, cfg.prompt_token_pos)
         prompts = split_prompts(words, cfg.prompt_template, cfg.words_per_letter, seed)
         require_one_length(ctx.model, [prompt.base for part in prompts for prompt, _ in part])
-        model = RecordedModel(ctx.model, hook, words.position, ctx.model.tokenizer)
+        total = sum(map(len, prompts))
+        model = RecordedModel(
+            ctx.model, hook, words.position, ctx.model.tokenizer, seen=lambda n: ctx.progress(n / total * SET_UP)
+        )
         frames_and_acts = gen_and_save_df_acts_probing(
             model, *prompts, path=scratch, hook_point=hook, batch_size=BATCH, position_idx=words.position
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +22,7 @@ class RecordedModel:
         tokenizer: What upstream sees as the model's tokenizer.
         record: Activation [d] by prompt, on the CPU; passes add to it. None: nothing is kept.
         length: Tokens of each recorded prompt, where that is known.
+        seen: Told after each pass how many prompts have been read.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class RecordedModel:
         tokenizer: Any,
         record: dict[str, torch.Tensor] | None = None,
         length: int | None = None,
+        seen: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._model, self._hook, self._position, self._length = model, hook, position, length
         self._layers = int(hook.split(".")[1]) + 1
+        self._seen, self._n_seen = seen, 0
         self.record = record
         self.tokenizer = tokenizer
         self.cfg = SimpleNamespace(model_name="model", d_model=model.cfg.d_model)
@@ -62,6 +65,8 @@ class RecordedModel:
     def _pass(self, prompts: Sequence[str]) -> torch.Tensor:
         _, cache = self._model.run_with_cache(list(prompts), names_filter=[self._hook], stop_at_layer=self._layers)
         acts: torch.Tensor = cache[self._hook][:, self._position, :].contiguous()
+        self._n_seen += len(prompts)
+        self._seen(self._n_seen)
         return acts
 
 
