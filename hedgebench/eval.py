@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -34,6 +35,10 @@ class ActivationBatch(NamedTuple):
     """[batch, context, d_in]."""
     mask: torch.Tensor
     """[batch, context], True at ordinary tokens: beginning-, end-of-text and padding are False."""
+
+
+notice = logging.getLogger("hedgebench.notice")
+"""For the few words that a user should see before a run goes on, such as what it will cost: they reach the terminal out of a worker, too."""
 
 
 def _no_progress(_fraction: float) -> None:

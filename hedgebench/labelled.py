@@ -129,7 +129,7 @@ class HubLabels(LabelledData):
         from sae_bench.sae_bench_utils import dataset_info, dataset_utils
 
         with reading_hub(self.name), _pinned(dataset_utils, self.commit):
-            found = dataset_utils.get_multi_label_train_test_data(self.name, train_size, test_size, seed)
+            found = dataset_utils.get_multi_label_train_test_data(self.name, train_size, test_size, seed % 2**32)
         chosen = dataset_info.chosen_classes_per_dataset[self.name]
         for part, what in zip(found, ("training", "test"), strict=True):
             if lost := [c for c in chosen if c not in part]:

@@ -111,11 +111,23 @@ def read_own(path: Path) -> StoredLabels:
     for key in data:
         if key not in _OWN:
             raise wrong(key, f"a labelled set has no key {key!r}{nearest(key, _OWN)}")
-    for key in ("text", "label"):
-        if not isinstance(data.get(key), str):
+    for key in ("text", "label", "second"):
+        if not isinstance(data.get(key), str) and (key in data or key != "second"):
             raise wrong(key, f"{key!r} must name a column")
+    for key in ("classes", "pairs", "second_values"):
+        if not isinstance(data.get(key, []), list):
+            raise wrong(key, f"{key!r} must be a list, not {data[key]!r}")
+    name = data.get("name", path.stem)
+    if not isinstance(name, str) or not name or ":" in name or name in hub_sets():
+        raise wrong(
+            "name", f"{name!r} cannot be the name of a set of one's own: a text without ':', and no hub set's name"
+        )
+    if data["label"] == data["text"]:
+        raise wrong("label", f"'label' must name another column than {data['label']!r}")
     if ("file" in data) == ("hub" in data):
         raise wrong("file", "give either 'file' or 'hub'")
+    if "second" not in data and ("pairs" in data or "second_values" in data):
+        raise wrong("pairs", "pairs and second_values need 'second', the column of the second label")
     if data.get("second") in (data["text"], data["label"]):
         raise wrong("second", f"'second' must name another column than {data['second']!r}")
     table = _own_table(path, data, wrong)
@@ -131,7 +143,6 @@ def read_own(path: Path) -> StoredLabels:
         raise wrong("classes", f"no text has the class {lost[0]!r}{nearest(lost[0], sorted(rows['label'].unique()))}")
     rows = rows[rows["label"].isin(classes)]
     pairs, values = _own_pairs(data, rows, wrong)
-    name = str(data.get("name") or path.stem)
     digest = hashlib.sha256(f"{pairs} {values}".encode())
     for row in rows.itertuples(index=False):
         digest.update("\0".join(map(str, (row.text, row.label, row.second))).encode() + b"\1")
@@ -174,7 +185,8 @@ def _own_pairs(
         raise wrong("second_values", f"SCR needs two values of the second label, found {', '.join(values[:5])}")
     given = data.get("pairs") or []
     for pair in given:
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not {_label(c) for c in pair} <= set(rows["label"]):
+        two = {_label(c) for c in pair} if isinstance(pair, list) else set()
+        if len(two) != 2 or not two <= set(rows["label"]):
             raise wrong("pairs", f"{pair!r} is no pair of classes")
     return tuple((_label(a), _label(b)) for a, b in given), (values[0], values[1])
 

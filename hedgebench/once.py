@@ -29,11 +29,13 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(target.name + ".lock")):
+        lock = target.with_name(target.name + ".lock")
+        with FileLock(lock):
             if not target.exists():
                 _remove(part)
                 make(part)
                 part.rename(target)
+        lock.unlink(missing_ok=True)  # whoever still waits on it finds the target
     except OSError as error:
         raise BadInput(f"cannot write {target}: {error}; set HEDGEBENCH_CACHE to a folder with room") from error
     return target

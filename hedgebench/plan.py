@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -94,18 +95,17 @@ def _evals(
         yield eval_class, config
 
 
-def resolve_labelled(eval_class: type[Eval], names: object, base: Path) -> list[str]:
+def resolve_labelled(eval_class: type[Eval], names: Sequence[str], base: Path) -> list[str]:
     """The labelled sets that an eval's setting `data` names, short names spelled out.
 
     Raises:
-        BadInput: It is neither a name nor a list of names, or names none.
+        BadInput: It names none.
     """
     from hedgebench.labelled_sets import resolve
 
-    given = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple)) else []
-    if not given or not all(isinstance(name, str) and name for name in given):
-        raise BadInput(f"eval {eval_class.name!r}: setting 'data' must be a list of data sets, not {names!r}")
-    return resolve(given, eval_class.labelled_sets, base)
+    if not names:
+        raise BadInput(f"eval {eval_class.name!r}: setting 'data' names no labelled set")
+    return resolve(names, eval_class.labelled_sets, base)
 
 
 def _checkpoints(
@@ -278,7 +278,10 @@ class _Identities:
 
         if refs not in self._labelled:
             try:
-                self._labelled[refs] = [open_labelled(ref) for ref in refs]
+                opened = [open_labelled(ref) for ref in refs]
+                if twins := [name for name, times in Counter(data.name for data in opened).items() if times > 1]:
+                    raise BadInput(f"two labelled sets are called {twins[0]!r}: give one of them another name")
+                self._labelled[refs] = opened
             except BadInput as error:
                 self._labelled[refs] = error
         return self._labelled[refs]

@@ -255,13 +255,17 @@ def write_table(frame: DataFrame, file: str | Path) -> Path:
 
 
 def headline(scores: DataFrame, n_metrics: int = 6) -> str:
-    """The first metrics of each eval, one line per SAE: mean over seeds, ± their standard deviation where there are several."""
+    """The first metrics of each eval, one line per SAE: mean over seeds, ± their standard deviation where there are several.
+
+    An eval that ran on several data or with several settings has a block for each: numbers on different data are never averaged.
+    """
     import pandas as pd
 
     blocks = []
     whole = scores[scores["slice_by"] == "all"]
     whole = whole.assign(metric=(whole["metric"] + " " + whole["params"]).str.strip())
-    for name, rows in whole.groupby("eval", sort=True):
+    n_data, n_configs = (whole.groupby("eval")[column].nunique(dropna=False).to_dict() for column in ("data", "config"))
+    for (name, data, config), rows in whole.groupby(["eval", "data", "config"], sort=True, dropna=False):
         metrics = list(dict.fromkeys(rows["metric"]))[:n_metrics]
         n_seeds = rows["seed"].nunique()
         cells = rows[rows["metric"].isin(metrics)].groupby(["sae", "metric"], sort=True)["value"].agg(["mean", "std"])
@@ -273,5 +277,6 @@ def headline(scores: DataFrame, n_metrics: int = 6) -> str:
             if n_seeds > 1
             else ("1 evaluation seed" if n_seeds else "nothing drawn")
         )
-        blocks.append(f"{name} ({seeds})\n{table.to_string()}")
+        where = (f" on {data}" if n_data[name] > 1 else "") + (f" with {config}" if n_configs[name] > 1 else "")
+        blocks.append(f"{name}{where} ({seeds})\n{table.to_string()}")
     return "\n\n".join(blocks)

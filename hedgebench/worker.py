@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from hedgebench.eval import notice
 from hedgebench.records import Outcome
 from hedgebench.session import Job, Session
 
@@ -67,6 +68,8 @@ class Worker:
             message = json.loads(line)
             if "progress" in message:
                 progress(message["progress"])
+            elif "notice" in message:
+                notice.warning("%s", message["notice"])
             elif "run_id" in message:
                 yield message["run_id"], Outcome.from_dict(message["outcome"])
             else:
@@ -142,11 +145,25 @@ def main() -> None:
     def answer(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message, allow_nan=False) + "\n")
 
+    notice.addHandler(_Forward(answer))
+    notice.propagate = False
     while True:
         job = Job.from_dict(json.loads(jobs.get()))
         for run_id, outcome in session.carry_out(job, lambda fraction: answer({"progress": fraction})):
             answer({"run_id": run_id, "outcome": outcome.to_dict()})
         answer({"done": True})
+
+
+class _Forward(logging.Handler):
+    """Hands notices on to the parent, for the user's eyes."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        self.answer({"notice": record.getMessage()})
 
 
 def _read_jobs(jobs: queue.Queue[str]) -> None:

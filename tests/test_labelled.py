@@ -19,9 +19,11 @@ from hub_stand_in import COMMIT, serve
 from hedgebench.cli import main
 from hedgebench.labelled import MIN_TEXTS
 from hedgebench.labelled_sets import hub_sets, open_labelled, resolve
+from hedgebench.plan import _Identities
 from hedgebench.records import read_records
 from hedgebench.results import read_results
 from hedgebench.standins import STAND_INS, sae_probes_names
+from hedgebench.suite import SaeEntry, Suite
 from hedgebench.texts import part_of
 from hedgebench.types import BadInput
 
@@ -195,6 +197,17 @@ def test_its_identity_is_its_content_not_its_place(own: Callable[..., Path], tmp
         ("file: topics.csv\ntext: body\nlabel: topic\nsecond: topic", "'second' must name another column than 'topic'"),
         ("file: topics.csv\ntext: body\nlabel: topic\nsecond: body", "'second' must name another column"),
         ("file: topics.csv\ntext: body\nlabel: topic\nsecond: gender\npairs: [[a, b]]", "is no pair of classes"),
+        ("file: topics.csv\ntext: body\nlabel: topic\nsecond: stars\npairs: [[sport, sport]]", "is no pair of classes"),
+        ("file: topics.csv\ntext: body\nlabel: topic\nsecond: stars\npairs: 5", "'pairs' must be a list, not 5"),
+        ("file: topics.csv\ntext: body\nlabel: topic\nclasses: sport", "'classes' must be a list, not 'sport'"),
+        ("file: topics.csv\ntext: body\nlabel: topic\npairs: [[sport, news]]", "need 'second'"),
+        ("file: topics.csv\ntext: body\nlabel: topic\nsecond: [gender]", "'second' must name a column"),
+        ("file: topics.csv\ntext: body\nlabel: body", "'label' must name another column than 'body'"),
+        (
+            "file: topics.csv\ntext: body\nlabel: topic\nname: stand-in:ag_news",
+            "cannot be the name of a set of one's own",
+        ),
+        ("file: topics.csv\ntext: body\nlabel: topic\nname: [a]", "cannot be the name of a set of one's own"),
     ],
 )
 def test_every_mistake_in_it_is_one_line_with_its_place(own: Callable[..., Path], text: str, message: str):
@@ -242,6 +255,14 @@ def test_hub_sets_are_read_by_name_as_saebench_draws_them(tmp_path: Path):
     assert found["bios"] == dict.fromkeys(("0", "1", "2", "6", "9"), 20)
     assert found["columns"] == ["label", "second", "text"]
     assert {"professor", "nurse"} <= set(found["label"]) and found["second"] == ["female", "male"]
+
+
+def test_two_sets_of_one_name_are_refused(own: Callable[..., Path], tmp_path: Path):
+    own("file: topics.csv\ntext: body\nlabel: topic")
+    (tmp_path / "other.yaml").write_text("file: topics.jsonl\ntext: body\nlabel: topic\nname: topics")
+    suite = Suite("s", (SaeEntry("s:1", ("memory:a",)),), ())
+    found = _Identities(suite).labelled((str(tmp_path / "topics.yaml"), str(tmp_path / "other.yaml")))
+    assert "two labelled sets are called 'topics'" in str(found)
 
 
 # --- in a batch ----------------------------------------------------------------------------------------------------------------
@@ -305,4 +326,6 @@ def test_data_that_is_no_list_of_names_is_told_with_its_line(
     save_sae(tmp_path / "sae")
     plugin(PROBE, count="Count")
     assert run(tmp_path, "count: {data: [3]}")[0] == 2
-    assert "suite.yaml:2: eval 'count': setting 'data' must be a list of data sets" in capfd.readouterr().err
+    assert "suite.yaml:2: eval 'count': setting 'data' must be a list of str, not [3]" in capfd.readouterr().err
+    assert run(tmp_path, "count: {data: []}")[0] == 2
+    assert "setting 'data' names no labelled set" in capfd.readouterr().err

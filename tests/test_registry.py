@@ -115,6 +115,26 @@ def test_settings_are_checked_by_name_and_type():
         make_config(core, {"n_batches": "three"})
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"n_values": [2.5]}, r"'n_values' must be a list of int, not \[2.5\]"),
+        ({"n_values": [True]}, "must be a list of int"),
+        ({"n_values": 5}, "must be a list of int, not 5"),
+        ({"probe_lr": float("nan")}, "'probe_lr' must be float, not nan"),
+        ({"probe_lr": "1e-3"}, "'probe_lr' must be float"),
+        ({"data": [1]}, "'data' must be a list of str"),
+    ],
+)
+def test_lists_and_numbers_of_a_setting_are_checked_one_by_one(setting: dict[str, object], message: str):
+    with pytest.raises(BadInput, match=message):
+        make_config(get_eval("saebench_tpp"), dict(setting))
+
+
+def test_one_labelled_set_need_not_be_a_list():
+    assert make_config(get_eval("saebench_tpp"), {"data": "hub"}).data == ("hub",)
+
+
 def test_listing_needs_neither_torch_nor_pandas():
     code = (
         "import sys\n"

@@ -17,6 +17,19 @@ from hedgebench.cli import main
 from hedgebench.records import read_records
 from hedgebench.results import read_results, read_runs
 
+NOTICE = """
+    from hedgebench.eval import notice
+    from hedgebench import Eval, Metric, Score
+
+    class Dear(Eval):
+        "Says what it will cost."
+        name, version, draws = "dear", 1, False
+        metrics = (Metric("drawn", "a number"),)
+        def run(self, ctx, cfg):
+            notice.warning("this will cost %d dollars", 3)
+            yield Score("drawn", 1.0)
+"""
+
 EVALS = """
     import os, signal, time
     from pathlib import Path
@@ -93,6 +106,14 @@ def test_a_suite_becomes_one_record_per_run_and_a_second_run_does_nothing_and_sa
     assert len(computed(site)) == 6
     pd.testing.assert_frame_equal(pd.read_parquet(out / "scores.parquet"), scores)
     assert len(pd.read_csv(out / "scores.csv")) == len(scores)
+
+
+def test_a_notice_reaches_the_user_out_of_the_worker(
+    three_saes: Path, plugin: Callable[..., Path], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    plugin(NOTICE, dear="Dear")
+    assert main(["run", str(suite(three_saes, "dear")), "--out", str(three_saes / "out")]) == 0
+    assert "this will cost 3 dollars" in caplog.text
 
 
 def test_one_failing_sae_fails_its_own_run_only_and_is_tried_again_only_when_asked(

@@ -61,6 +61,9 @@ def encode(sae: SAE, found: Concepts) -> Latents:
     """Encode every ordinary token of a task's texts, once.
 
     Costs tokens x d_in x d_sae. Holds the mean latents of all texts, in float32.
+
+    Raises:
+        FloatingPointError: A latent is NaN or infinite.
     """
     train = _mean_latents(found.train, sae)
     marked = torch.cat([train, torch.ones_like(train[:, :1])], dim=1)[:, None]
@@ -69,6 +72,8 @@ def encode(sae: SAE, found: Concepts) -> Latents:
     padded = test
     if bool((of_zero != 0).any()):
         padded = test + found.test.padding.to(test)[:, None] * of_zero
+    if not all(bool(torch.isfinite(latents).all()) for latents in (train, padded)):
+        raise FloatingPointError("some latent is NaN or infinite")
     groups = {group: marked[rows.to(marked.device)] for group, rows in found.train.rows.items()}
     return Latents(groups, test, padded)
 

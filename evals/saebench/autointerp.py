@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hedgebench.eval import Eval, EvalContext
+from hedgebench.eval import Eval, EvalContext, notice
 from hedgebench.types import BadInput, CannotMeasure, Metric, Score
 
 from .autointerp_config import AutoInterpConfig
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from .autointerp_judging import Estimate, Verdict
     from .judge import Judge
 
-logger = logging.getLogger(__name__)
 
 _PAPER = "SAEBench (arXiv 2503.09532), after Paulo et al. 2024 (arXiv 2410.13928)"
 
@@ -114,7 +112,7 @@ class SAEBenchAutoInterp(Eval):
 
     The model runs once for all SAEs of a hook point and seed. Answers are kept on disk by address, judge, question and settings, so
     that a run that is taken up again asks nothing twice; deleting them (`hedgebench cache --clear`) asks anew. The key is read from
-    HEDGEBENCH_JUDGE_API_KEY, else OPENAI_API_KEY, and written nowhere.
+    HEDGEBENCH_JUDGE_API_KEY, or OPENAI_API_KEY for OpenAI and for OPENAI_BASE_URL alone, and written nowhere.
 
     Limits: a score is as good as its judge; compare only rows of one judge. Judges are rarely deterministic at temperature 0: it is the
     kept answers that make a repeated run equal. The standard error takes latents as independent, and says nothing of the judge's own.
@@ -168,7 +166,7 @@ def _judged(ctx: EvalContext, judge: Judge, gathered: Gathered) -> tuple[Estimat
 
     expected = estimate(judge, gathered)
     words = f"{expected.requests} questions to {judge.cfg.judge} at {judge.cfg.address}: at most {judge.bill.in_words(expected.tokens)}"
-    logger.info("autointerp, %s: %d latents, %s", ctx.checkpoint.name, len(gathered.latents), words)
+    notice.warning("autointerp, %s: %d latents, %s", ctx.checkpoint.name, len(gathered.latents), words)
     cost, budget = judge.bill.cost(expected.tokens), judge.cfg.budget
     if cost is not None and budget is not None and cost > budget:
         raise BadInput(f"{words}, above the budget of ${budget:g}: raise budget, or lower n_latents")

@@ -103,7 +103,11 @@ def _ask(judge: Judge, theirs: Any, examples: LatentExamples) -> Verdict:
     except JudgeError as error:
         logger.warning("latent %d: %s", examples.latent, error)
         return Verdict(examples, said, explanation, error=str(error))
-    return Verdict(examples, said, explanation, answer, theirs.parse_predictions(answer.text))
+    try:
+        predictions = theirs.parse_predictions(answer.text)
+    except ValueError:  # "②" is a digit to SAEBench, and no number to Python
+        predictions = None
+    return Verdict(examples, said, explanation, answer, predictions)
 
 
 def _explain(theirs: Any, examples: LatentExamples) -> Question:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from hedgebench.eval import EvalContext
 
-RECIPE = 2
+RECIPE = 3
 """Raise when what is stored changes."""
 CHUNK = 2**24
 """Latent values held at once while texts are encoded."""
@@ -68,31 +70,29 @@ class ClassActs:
 
 
 def class_acts(
-    ctx: EvalContext, texts: Mapping[str, list[str]], source: Mapping[str, Any], context_size: int, batch_size: int
+    ctx: EvalContext, texts: Mapping[str, list[str]], context_size: int, batch_size: int
 ) -> dict[str, ClassActs]:
-    """The activations on texts by class, at the SAE's hook point; made once and kept by `ctx.artifacts`, class by class.
+    """The activations on texts by class, at the SAE's hook point; made once for all evals and SAEs that read the same texts, class by class.
 
     The texts are cut and padded by the model's tokenizer on the right to `context_size` tokens, as SAEBench does.
 
     Args:
         ctx: The run's context: model, artifacts, hook point.
         texts: Texts by class.
-        source: What decides the texts, as plain JSON: the data's identity, the part and sizes. The seed is in the artifacts' own name.
         context_size: Tokens per text at most.
         batch_size: Texts per pass of the model.
 
     Raises:
         BadInput: The hook point has a vector per head, or another width than the SAE, or a text has no ordinary token.
     """
-    return {label: _one_class(ctx, label, own, source, context_size, batch_size) for label, own in texts.items()}
+    return {label: _one_class(ctx, label, own, context_size, batch_size) for label, own in texts.items()}
 
 
-def _one_class(
-    ctx: EvalContext, label: str, texts: list[str], source: Mapping[str, Any], context_size: int, batch_size: int
-) -> ClassActs:
+def _one_class(ctx: EvalContext, label: str, texts: list[str], context_size: int, batch_size: int) -> ClassActs:
     if ctx.artifacts is None:
         raise ValueError("class_acts needs a context with artifacts")
-    settings = {"source": dict(source), "class": label, "context": context_size, "batch": batch_size, "recipe": RECIPE}
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    settings = {"texts": digest, "context": context_size, "batch": batch_size, "recipe": RECIPE}
     made = ctx.artifacts.get("class_acts", settings, lambda: _collect(ctx, label, texts, context_size, batch_size))
     found = ClassActs(**made.tensors)
     if found.acts.shape[-1] != ctx.sae.cfg.d_in:

@@ -124,7 +124,7 @@ def _part(ctx: EvalContext, cfg: ProbeConfig, task: Task, part: str) -> Part:
         new = [text for text in dict.fromkeys(texts) if text not in place]
         place |= {text: len(place) + i for i, text in enumerate(new)}
         fresh |= {group: new} if new else {}
-    acts = class_acts(ctx, fresh, {**task.source, "part": part}, cfg.context_size, cfg.llm_batch_size)
+    acts = class_acts(ctx, fresh, cfg.context_size, cfg.llm_batch_size)
     rows = {group: torch.tensor([place[text] for text in texts]) for group, texts in groups.items()}
     return Part(tuple(acts.values()), tuple(place), rows)
 

@@ -79,7 +79,9 @@ class JudgeConfig:
         Raises:
             BadInput: There is none, and the server is OpenAI's own.
         """
-        for name in KEY_NAMES:
+        own, openai = KEY_NAMES
+        theirs = self.is_openai or self.address == _address(os.environ.get("OPENAI_BASE_URL") or OPENAI)
+        for name in (own, openai) if theirs else (own,):  # OpenAI's key goes nowhere else
             if key := os.environ.get(name, "").strip():
                 return key
         if self.is_openai:

@@ -84,8 +84,8 @@ def _measure_one(ctx: EvalContext, cfg: SAEProbesConfig, name: str, identity: st
     if acts.shape[1] != ctx.sae.cfg.d_in:
         raise BadInput(f"the SAE expects vectors of width {ctx.sae.cfg.d_in}, but the model's have {acts.shape[1]}")
     llm = _llm_probe(ctx, name, acts, ctx.artifacts, settings) if cfg.llm_baseline else None
-    with placed(name, str(ctx.checkpoint.hook), acts.to(ctx.sae.dtype), ctx.seed or 0) as folder:
-        split = split_rows(name, folder, ctx.seed or 0)
+    with placed(name, str(ctx.checkpoint.hook), acts.to(ctx.sae.dtype), _seed(ctx)) as folder:
+        split = split_rows(name, folder, _seed(ctx))
         sae = _sae_probes(ctx, cfg, name, folder, split)
     return Measured(name, split.test, sae, llm)
 
@@ -103,7 +103,7 @@ def _collect(ctx: EvalContext, cfg: SAEProbesConfig, name: str) -> Artifact:
     constants = module("constants")
     hook, tokenizer = str(ctx.checkpoint.hook), ctx.model.tokenizer
     sides = tokenizer.truncation_side, tokenizer.padding_side
-    with upstream(ctx.seed or 0) as scratch:
+    with upstream(_seed(ctx)) as scratch:
         try:
             generate.generate_single_dataset_activations(
                 model=ctx.model,
@@ -127,11 +127,11 @@ def _llm_probe(
 
     def make() -> Artifact:
         with placed(
-            name, str(ctx.checkpoint.hook), acts.float(), ctx.seed or 0
+            name, str(ctx.checkpoint.hook), acts.float(), _seed(ctx)
         ) as folder:  # scikit-learn knows no bfloat16
-            split = split_rows(name, folder, ctx.seed or 0)
-            parts = train_test(name, str(ctx.checkpoint.hook), folder, ctx.seed or 0, split.num_train)
-            fitted = module("run_baselines").METHODS["logreg"](*parts, seed=ctx.seed or 0)
+            split = split_rows(name, folder, _seed(ctx))
+            parts = train_test(name, str(ctx.checkpoint.hook), folder, _seed(ctx), split.num_train)
+            fitted = module("run_baselines").METHODS["logreg"](*parts, seed=_seed(ctx))
             return Artifact({}, vars(_probe(fitted, parts[2], parts[3], split)))
 
     return Probe(**artifacts.get("sae_probes_llm", settings, make).facts)
@@ -156,7 +156,7 @@ def _sae_probes(ctx: EvalContext, cfg: SAEProbesConfig, name: str, folder: Path,
         num_train=None,
         frac=None,
         model_cache_path=folder,
-        seed=ctx.seed or 0,
+        seed=_seed(ctx),
     )
     if not bool(torch.isfinite(acts.X_train).all() and torch.isfinite(acts.X_test).all()):
         raise FloatingPointError("some latent is NaN or infinite")
@@ -166,7 +166,7 @@ def _sae_probes(ctx: EvalContext, cfg: SAEProbesConfig, name: str, folder: Path,
         train, test = acts.X_train[:, order[:k]], acts.X_test[:, order[:k]]
         if cfg.binarize:
             train, test = train != 0, test != 0
-        fitted = evals.find_best_reg(train, acts.y_train, test, acts.y_test, penalty=cfg.reg_type, seed=ctx.seed or 0)
+        fitted = evals.find_best_reg(train, acts.y_train, test, acts.y_test, penalty=cfg.reg_type, seed=_seed(ctx))
         probes[k] = _probe(fitted, test, acts.y_test, split)
     return probes
 
@@ -189,3 +189,8 @@ def _probe(fitted: Any, test: Any, labels: Any, split: Split) -> Probe:
     if not all(map(math.isfinite, (own.test_acc, own.test_auc, own.test_f1))):
         raise FloatingPointError("a probe's score is NaN")
     return Probe(own.test_acc, own.test_auc, own.test_f1, unseen_accuracy, unseen_auc)
+
+
+def _seed(ctx: EvalContext) -> int:
+    """The run's seed, as scikit-learn takes it."""
+    return (ctx.seed or 0) % 2**32

@@ -17,7 +17,7 @@ from .probe_warnings import known_warnings_silent
 
 if TYPE_CHECKING:
     from hedgebench.eval import EvalContext
-    from hedgebench.labelled import LabelledData, Texts
+    from hedgebench.labelled import LabelledData
 
     from .sparse_probing import SparseProbingConfig
 
@@ -79,7 +79,7 @@ def _measure_one(ctx: EvalContext, cfg: SparseProbingConfig, data: LabelledData)
     train_texts, test_texts = data.train_test(cfg.train_size, cfg.test_size, ctx.seed or 0)
     texts = {"train": train_texts, "test": test_texts}
     source = {"data": data.identity, "train": cfg.train_size, "test": cfg.test_size}
-    acts = {part: _acts(ctx, cfg, own, {**source, "part": part}) for part, own in texts.items()}
+    acts = {part: class_acts(ctx, own, cfg.context_size, cfg.llm_batch_size) for part, own in texts.items()}
     llm = ctx.artifacts.get(
         "sparse_probing_llm",
         {**source, "context": cfg.context_size, "batch": cfg.llm_batch_size, "k": cfg.k_values, "recipe": RECIPE},
@@ -90,10 +90,6 @@ def _measure_one(ctx: EvalContext, cfg: SparseProbingConfig, data: LabelledData)
     held_out = {"sae_test_accuracy": held_out_probe(train, test, ctx.seed or 0)} if cfg.full_probe else {}
     per_class, n_texts = len(next(iter(test_texts.values()))), sum(map(len, test_texts.values()))
     return Measured(data.name, {**found, **llm["upstream"]}, {**held_out, **llm["held_out"]}, 2 * per_class, n_texts)
-
-
-def _acts(ctx: EvalContext, cfg: SparseProbingConfig, texts: Texts, source: Mapping[str, Any]) -> dict[str, ClassActs]:
-    return class_acts(ctx, texts, source, cfg.context_size, cfg.llm_batch_size)
 
 
 def _latents(ctx: EvalContext, acts: Mapping[str, ClassActs]) -> dict[str, torch.Tensor]:

@@ -309,9 +309,18 @@ def test_a_server_that_cannot_say_what_it_is_now_is_not_taken_for_another_kind(t
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, keys: dict[str, str], sent: str) -> None:
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
+    with StandIn(echo) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        with Judge(config(server), None) as judge:
+            judge.ask(question())
+        assert server.keys == {f"Bearer {sent}"}
+
+
+def test_openais_key_goes_to_no_server_that_a_setting_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with StandIn(echo) as server, Judge(config(server), None) as judge:
         judge.ask(question())
-        assert server.keys == {f"Bearer {sent}"}
+        assert server.keys == {"Bearer none"}
 
 
 @pytest.mark.parametrize("url", [OPENAI, "https://eu.api.openai.com/v1/"])
@@ -333,7 +342,7 @@ def test_openai_without_a_key_is_one_clear_line(url: str) -> None:
 def test_a_key_that_the_server_echoes_is_in_no_error_and_no_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HEDGEBENCH_JUDGE_API_KEY", KEY)
     caplog.set_level(logging.DEBUG, "hedgebench_evals")
     with StandIn(echo, lambda n, body: fault) as server, Judge(config(server, retries=1), None) as judge:
         with pytest.raises((JudgeError, JudgeStopped), match=r"\[key\]") as caught:
@@ -343,7 +352,7 @@ def test_a_key_that_the_server_echoes_is_in_no_error_and_no_log(
 
 
 def test_a_key_that_the_server_echoes_in_an_answer_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HEDGEBENCH_JUDGE_API_KEY", KEY)
     with StandIn(lambda body: f"your key is {KEY}") as server, Judge(config(server), tmp_path) as judge:
         assert judge.ask(question()).text == "your key is [key]"
     files = [f for f in tmp_path.rglob("*") if f.is_file()]

@@ -345,6 +345,7 @@ def test_the_prompts_about_other_latents_are_the_same_when_one_fails(model: Any)
     [
         (says("I think it is the third one!"), "unparsed"),
         (says("1, 2, 3 are active"), "unparsed"),
+        (says("①, ②"), "unparsed"),  # digits to SAEBench, numbers to nobody
         (says("1, 2, 3, 1", "length"), "cut off"),
     ],
 )
@@ -425,7 +426,6 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(model: Any, tmp_path: Pa
 def test_the_estimate_is_told_before_the_first_question_and_stands_in_the_record(
     model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "hedgebench_evals")
     told: list[bool] = []
     ctx = context(model, cache=tmp_path)
     with StandIn(by_keyword, lambda n, body: told.append("14 questions to" in caplog.text)) as server:

@@ -90,7 +90,7 @@ def test_every_distinct_text_goes_through_the_model_once(monkeypatch: pytest.Mon
     from hedgebench_evals.saebench.class_acts import class_acts
 
     for group, texts in task.test.items():
-        direct = class_acts(alone, {group: texts}, {"direct": group}, cfg.context_size, cfg.llm_batch_size)[group]
+        direct = class_acts(alone, {group: texts}, cfg.context_size, cfg.llm_batch_size)[group]
         torch.testing.assert_close(found.test.means[found.test.rows[group]], direct.mean, rtol=1e-4, atol=1e-5)
 
 

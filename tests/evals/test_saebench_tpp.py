@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from dataclasses import replace
@@ -327,6 +328,13 @@ def test_random_state_grad_mode_the_sae_and_the_model_stay_as_they_were() -> Non
     assert (np.random.get_state()[1] == states[2]).all()  # noqa: NPY002
     assert all(torch.equal(value, weights[name]) for name, value in sae.state_dict().items())
     assert not model.hook_dict["blocks.0.hook_resid_post"].fwd_hooks
+
+
+def test_an_sae_whose_latents_overflow_fails_and_gets_no_score() -> None:
+    sae = copy.deepcopy(world.sae())
+    sae.W_enc.data *= 1e38  # every weight is finite
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        run(sae)
 
 
 def test_building_probes_again_draws_nothing() -> None:
