@@ -14,7 +14,7 @@ demo: .venv/.ready
 	.venv/bin/hedgebench run evals/suites/quickstart.yaml --out out/quickstart
 
 test: .venv/.ready
-	.venv/bin/pytest
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile
 
 test-slow: .venv/.ready
 	.venv/bin/pytest -m slow
