@@ -1,10 +1,10 @@
 # Each target makes .venv on first use (about two minutes) and finds it ready later. Settings:
 #   PYTHON=python3.12                     the interpreter .venv is made from (3.11 or newer)
 #   TORCH="torch==2.12.0 --index-url ..." another torch, a CUDA build for example: what pip is told to install
-#   ONLY=name                             of the benchmarks, benchmarks/name.py alone
+#   ONLY=name                             of the benchmarks, benchmarks/name.py alone (seed_spread, a study of twelve minutes, runs only so)
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
-ONLY ?= *
+ONLY ?= *_sharing
 
 .PHONY: venv demo test test-slow check bench
 

@@ -60,7 +60,7 @@ def find_saes(count: int, found: Concepts) -> list[Any]:
     """The repository's checkpoints at this hook point, topped up with random SAEs."""
     folders = sorted(f.parent for f in CHECKPOINTS.glob("*/cfg.json"))[:count]
     print(f"{len(folders)} checkpoints, {count - len(folders)} random SAEs of their shape")
-    acts = found.train.acts[0].acts
+    acts = next(iter(found.train.acts)).acts
     return [load_sae(folder) for folder in folders] + [random_sae(i, acts) for i in range(count - len(folders))]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,9 +71,10 @@ class ClassActs:
 
 def class_acts(
     ctx: EvalContext, texts: Mapping[str, list[str]], context_size: int, batch_size: int
-) -> dict[str, ClassActs]:
+) -> Mapping[str, ClassActs]:
     """The activations on texts by class, at the SAE's hook point; made once for all evals and SAEs that read the same texts, class by class.
 
+    A class is read when it is asked for, and not held here: `ctx.artifacts` keeps what fits into its memory, and the disk the rest.
     The texts are cut and padded by the model's tokenizer on the right to `context_size` tokens, as SAEBench does.
 
     Args:
@@ -85,7 +86,25 @@ def class_acts(
     Raises:
         BadInput: The hook point has a vector per head, or another width than the SAE, or a text has no ordinary token.
     """
-    return {label: _one_class(ctx, label, own, context_size, batch_size) for label, own in texts.items()}
+    return _ByClass(texts, lambda label: _one_class(ctx, label, texts[label], context_size, batch_size))
+
+
+class _ByClass(Mapping[str, ClassActs]):
+    """Loads a class whenever it is asked for."""
+
+    def __init__(self, labels: Iterable[str], load: Callable[[str], ClassActs]) -> None:
+        self._labels, self._load = tuple(labels), load
+
+    def __getitem__(self, label: str) -> ClassActs:
+        if label not in self._labels:
+            raise KeyError(label)
+        return self._load(label)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
 
 def _one_class(ctx: EvalContext, label: str, texts: list[str], context_size: int, batch_size: int) -> ClassActs:

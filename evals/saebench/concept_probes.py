@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,8 @@ class Task:
 class Part:
     """The training or the test part of a task's texts: every distinct text once, and the groups they form."""
 
-    acts: tuple[ClassActs, ...]
+    acts: ValuesView[ClassActs]
+    """Group by group, each read when its turn comes."""
     texts: tuple[str, ...]
     """The distinct texts, in the order of `acts`."""
     rows: Mapping[str, torch.Tensor]
@@ -126,7 +127,7 @@ def _part(ctx: EvalContext, cfg: ProbeConfig, task: Task, part: str) -> Part:
         fresh |= {group: new} if new else {}
     acts = class_acts(ctx, fresh, cfg.context_size, cfg.llm_batch_size)
     rows = {group: torch.tensor([place[text] for text in texts]) for group, texts in groups.items()}
-    return Part(tuple(acts.values()), tuple(place), rows)
+    return Part(acts.values(), tuple(place), rows)
 
 
 def _train(ctx: EvalContext, cfg: ProbeConfig, task: Task, train: Part, test: Part) -> Artifact:
