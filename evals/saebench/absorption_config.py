@@ -61,3 +61,10 @@ class AbsorptionConfig:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise BadInput(f"{name} must be at least {low}, not {value}")
+        for name in ("k_sparse_probe_l1_decay", "f1_jump_threshold"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not 0 <= self.min_GT_probe_f1 < 1:
+            raise BadInput(f"min_GT_probe_f1 must be from 0 to below 1, not {self.min_GT_probe_f1}")
+        if self.min_feats_for_eval > 26:
+            raise BadInput(f"min_feats_for_eval is at most the 26 letters, not {self.min_feats_for_eval}")

@@ -572,10 +572,15 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         "max_k_value": 0,
         "min_feats_for_eval": 1,
         "llm_batch_size": 0,
+        "k_sparse_probe_l1_decay": -1.0,
+        "f1_jump_threshold": -0.1,
+        "min_GT_probe_f1": 7.0,
     }
     for name, value in wrong.items():
         with pytest.raises(BadInput, match=name):
             SAEBenchAbsorption.Config(**{name: value})
+    with pytest.raises(BadInput, match="at most the 26 letters"):
+        SAEBenchAbsorption.Config(min_feats_for_eval=27)
     with pytest.raises(BadInput, match="no other braces"):
         SAEBenchAbsorption.Config(prompt_template="{word} {letter}:")
 
