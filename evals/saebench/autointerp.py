@@ -166,7 +166,8 @@ def _judged(ctx: EvalContext, judge: Judge, gathered: Gathered) -> tuple[Estimat
 
     expected = estimate(judge, gathered)
     words = f"{expected.requests} questions to {judge.cfg.judge} at {judge.cfg.address}: at most {judge.bill.in_words(expected.tokens)}"
-    notice.warning("autointerp, %s: %d latents, %s", ctx.checkpoint.name, len(gathered.latents), words)
+    if expected.requests:
+        notice.warning("autointerp, %s: %d latents, %s", ctx.checkpoint.name, len(gathered.latents), words)
     cost, budget = judge.bill.cost(expected.tokens), judge.cfg.budget
     if cost is not None and budget is not None and cost > budget:
         raise BadInput(f"{words}, above the budget of ${budget:g}: raise budget, or lower n_latents")
