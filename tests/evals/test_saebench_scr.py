@@ -32,7 +32,9 @@ PAIR = "made_up/amazon_reviews_scr_a_b"
 
 
 def context(sae: Any = None, seed: int = world.SEED, sets: Any = None, folder: Path | None = None) -> EvalContext:
-    return make_context(sae or world.sae(), world.model(), seed=seed, labelled=sets or [world.reviews()], folder=folder)
+    return make_context(
+        world.sae() if sae is None else sae, world.model(), seed=seed, labelled=sets or [world.reviews()], folder=folder
+    )
 
 
 def run(ctx: EvalContext, **settings: Any) -> dict[str, float]:
