@@ -451,7 +451,7 @@ def test_a_trained_sae_on_the_real_model_beats_itself_with_its_decoder_permuted(
     trained = load_sae(Path(__file__).parents[2] / "evals" / "checkpoints" / "batchtopk-mse-s0")
     permuted = load_sae(Path(__file__).parents[2] / "evals" / "checkpoints" / "batchtopk-mse-s0")
     permuted.W_dec.data = permuted.W_dec.data.roll(7, dims=0)
-    cfg = ProbeConfig(train_set_size=120, test_set_size=80, context_length=48, n_values=(20,))
+    cfg = ProbeConfig(train_size=120, test_size=80, context_size=48, n_values=(20,))
     first = make_context(trained, model, labelled=news)
     second = replace(make_context(permuted, model, labelled=news), artifacts=first.artifacts)
     scores = [{s.metric: s for s in SAEBenchTPP().run(ctx, cfg) if s.slice_by == "all"} for ctx in (first, second)]
