@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.cache import touch, trim
 from hedgebench.eval import ActivationBatch
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
@@ -137,6 +138,7 @@ def _read(file: Path, tokens: torch.Tensor) -> torch.Tensor | None:
     except (SafetensorError, OSError):
         logger.warning("cached activations %s cannot be read; computing them again", file)
         return None
+    touch(file)
     return stored["acts"] if torch.equal(stored["tokens"], tokens) else None
 
 
@@ -152,5 +154,6 @@ def _write(file: Path, tokens: torch.Tensor, acts: torch.Tensor) -> None:
         temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
         save_file({"tokens": tokens.contiguous(), "acts": acts.contiguous()}, temporary)
         temporary.replace(file)
+        trim(spare=file)
     except OSError as error:
         logger.warning("cannot cache activations in %s: %s", file.parent, error)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from hedgebench import activations
 from hedgebench.artifacts import Artifact, Artifacts, Memory
 from hedgebench.cache import cache_limit, rooms, trim
 from hedgebench.types import BadInput
@@ -174,6 +175,18 @@ def test_over_the_limit_the_least_recently_used_go(fill: Callable[..., Path], mo
     assert not older.exists() and old.exists() and new.exists() and model.exists()
     assert trim() == 0
     assert {room.name: size for room, size in rooms()} == {"activations": 0, "evals": 1200, "models": 10_000}
+
+
+def test_activations_that_are_written_make_room_too(
+    fill: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    old = fill("evals/words/old.safetensors", 600, 30)
+    monkeypatch.setenv("HEDGEBENCH_CACHE_LIMIT", "700")
+    tokens, acts = torch.arange(6).view(2, 3), torch.rand(2, 3, 4)
+    file = tmp_path / "activations" / "k" / "000000.safetensors"
+    activations._write(file, tokens, acts)
+    assert not old.exists()
+    assert torch.equal(activations._read(file, tokens), acts)
 
 
 def test_what_is_wanted_now_stays_however_old(fill: Callable[..., Path], monkeypatch: pytest.MonkeyPatch):

@@ -68,7 +68,8 @@ class SAEBenchAbsorption(Eval):
     packages = ("sae-bench",)
     cost = (
         "shared: the model up to the hook point on about 80 tokens per word, 1.2 times; each SAE adds 26 x max_k_value small regressions; grows "
-        "with words_per_letter (SmolLM2, layer 8 of 30, 80 words per letter, one core: 215 s once, 3 s per SAE; SAEBench itself 128 s per SAE)"
+        "with words_per_letter (SmolLM2, layer 8 of 30, 80 words per letter, one core: 188 s once, 3 s per SAE; SAEBench itself 128 s per SAE: "
+        "benchmarks/absorption_sharing.py --counts 1 2 --words-per-letter 80)"
     )
 
     Config = AbsorptionConfig

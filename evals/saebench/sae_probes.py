@@ -117,7 +117,8 @@ class SAEBenchSAEProbes(Eval):
 
     def run(self, ctx: EvalContext, cfg: SAEProbesConfig) -> Iterator[Score]:
         """Measure one SAE."""
-        from .sae_probes_measure import fitting, measure
+        from .k_values import fitting
+        from .sae_probes_measure import measure
         from .sae_probes_output import saebench_fields
 
         found = measure(ctx, cfg)

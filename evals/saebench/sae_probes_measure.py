@@ -14,6 +14,7 @@ from hedgebench.isolation import upstream
 from hedgebench.types import BadInput
 
 from .class_acts import check_hook
+from .k_values import fitting
 from .sae_probes_files import MODEL, Split, TestPart, acts_file, module, placed, split_rows, train_test
 
 if TYPE_CHECKING:
@@ -169,11 +170,6 @@ def _sae_probes(ctx: EvalContext, cfg: SAEProbesConfig, name: str, folder: Path,
         fitted = evals.find_best_reg(train, acts.y_train, test, acts.y_test, penalty=cfg.reg_type, seed=_seed(ctx))
         probes[k] = _probe(fitted, test, acts.y_test, split)
     return probes
-
-
-def fitting(ks: tuple[int, ...], width: int) -> tuple[int, ...]:
-    """The values of k for which there are so many latents to choose from."""
-    return tuple(k for k in ks if k <= width)
 
 
 def _probe(fitted: Any, test: Any, labels: Any, split: Split) -> Probe:

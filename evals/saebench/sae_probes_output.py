@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.compat import prepare
 
-from .sae_probes_measure import fitting
+from .k_values import fitting
 
 if TYPE_CHECKING:
     from hedgebench.eval import EvalContext

@@ -119,8 +119,9 @@ class SAEBenchSparseProbing(Eval):
 
     def run(self, ctx: EvalContext, cfg: SparseProbingConfig) -> Iterator[Score]:
         """Measure one SAE."""
+        from .k_values import fitting
         from .sparse_probing_output import saebench_fields
-        from .sparse_probing_probes import fitting, measure
+        from .sparse_probing_probes import measure
 
         found = measure(ctx, cfg)
         ctx.details.update(saebench_fields(ctx, cfg, found))

@@ -13,6 +13,7 @@ from hedgebench.isolation import upstream
 from hedgebench.types import BadInput
 
 from .class_acts import ClassActs, check_hook, class_acts
+from .k_values import fitting
 from .probe_warnings import known_warnings_silent
 
 if TYPE_CHECKING:
@@ -66,11 +67,6 @@ def measure(ctx: EvalContext, cfg: SparseProbingConfig) -> list[Measured]:
             found.append(_measure_one(ctx, cfg, data))
             ctx.progress((i + 1) / len(ctx.labelled))
     return found
-
-
-def fitting(k_values: tuple[int, ...], width: int) -> tuple[int, ...]:
-    """The values of k for which there are so many dimensions to choose from."""
-    return tuple(k for k in k_values if k <= width)
 
 
 def _measure_one(ctx: EvalContext, cfg: SparseProbingConfig, data: LabelledData) -> Measured:

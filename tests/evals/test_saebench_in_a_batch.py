@@ -108,6 +108,8 @@ def test_every_eval_leaves_a_record_that_says_what_it_read(batch: Path, done: su
         "saebench_sparse_probing": ["ok"],
         "saebench_tpp": ["ok"],
     }, runs[["eval", "error"]].to_string()
+    # SAEBench's absorption would end at the first SAE and say nothing of the second
+    assert runs.groupby("eval").size().to_dict() == dict.fromkeys(status, 4)
     assert "no word of letters" in runs.loc[runs["eval"] == "saebench_absorption", "error"].iloc[0]
     table = read_results(batch / "out")
     assert len(table) and set(table["data"].str.split("@").str[0]) == {"topics"}
