@@ -1,0 +1,131 @@
+"""Where a toy SAE starts, and the samples it is trained on: both depend on the world, the training seed and the shape, never on what is trained beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hedgebench.toy.equations import Batch, Weights
+from hedgebench.toy.recipes import ToyRun
+from hedgebench.toy.worlds import Patterns
+
+CHUNK = 4096
+"""Samples drawn by one call of `World.sample`. Another number would give other samples from the same seed."""
+_CHUNK_STEPS = 256
+"""Steps whose counts of patterns are drawn at once."""
+_START, _TRAIN, _TEST = range(3)
+"""What a random stream is for."""
+
+
+class Stream(NamedTuple):
+    """What a run's samples depend on, besides the batch size."""
+
+    world: str
+    """The world's identity."""
+    seed: int
+
+
+def stream_of(run: ToyRun) -> Stream:
+    """Runs of equal streams and batch sizes see the same samples."""
+    return Stream(run.world.identity, run.train_seed)
+
+
+def seed_for(train_seed: int, purpose: int) -> int:
+    """Seeds of one training seed's random streams, which have nothing in common."""
+    return int(np.random.SeedSequence([train_seed, purpose]).generate_state(1, np.uint64)[0]) >> 1
+
+
+def start(run: ToyRun) -> Weights:
+    """The weights before the first step, [1, ...] each, float32 on the CPU.
+
+    As SAELens does it: decoder rows of norm 0.1 in random directions, encoder the transpose, biases 0; then, for a start at the truth, as many columns as there are
+    features are replaced (`sae_lens.synthetic.init_sae_to_match_feature_dict`).
+    """
+    recipe, d_in = run.recipe, run.world.d_in
+    generator = torch.Generator().manual_seed(seed_for(run.train_seed, _START))
+    rows = torch.empty(recipe.width, d_in)
+    torch.nn.init.kaiming_uniform_(rows, generator=generator)
+    rows *= 0.1 / rows.norm(dim=1, keepdim=True)
+    if recipe.init == "truth":
+        features = run.world.features[: recipe.width]
+        noise = torch.randn(features.shape, generator=generator)
+        rows[: len(features)] = features + recipe.init_noise * noise
+    if recipe.architecture == "tied":
+        rows /= rows.norm(dim=1, keepdim=True)
+    biases = torch.zeros(1, 1, recipe.width), torch.zeros(1, 1, d_in)
+    return Weights(rows.T[None].clone(), rows[None].clone(), *biases)
+
+
+def patterns_of(run: ToyRun) -> Patterns | None:
+    """The world's whole distribution where it has few points and the architecture treats every sample by itself."""
+    return None if "batchtopk" in run.recipe.architecture else run.world.patterns()
+
+
+def batches(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) -> Iterator[Batch]:
+    """The batches of runs of one batch size, all of worlds with few patterns or all of others; one per step, without end."""
+    if patterns_of(runs[0]) is not None:
+        return _weighted_patterns(runs, device, dtype)
+    return _samples(runs, device, dtype)
+
+
+def _weighted_patterns(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) -> Iterator[Batch]:
+    """Every pattern once, weighted by how often it occurs in a batch: the loss and the gradient are those of the batch."""
+    found = [patterns for run in runs if (patterns := patterns_of(run)) is not None]
+    rows = max(len(p.probabilities) for p in found)
+    x = torch.zeros(len(runs), rows, runs[0].world.d_in, dtype=dtype)  # a world of fewer has rows that never occur
+    for i, patterns in enumerate(found):
+        x[i, : len(patterns.activations)] = patterns.activations
+    x = x.to(device)
+    size = runs[0].recipe.batch_size
+    drawn: dict[Stream, Iterator[Tensor]] = {}
+    for run, patterns in zip(runs, found, strict=True):
+        drawn.setdefault(stream_of(run), _counts(patterns.probabilities, size, run.train_seed))
+    while True:
+        chunk = {stream: next(counts) for stream, counts in drawn.items()}
+        shares = torch.zeros(_CHUNK_STEPS, len(runs), rows, 1, dtype=dtype)
+        for i, run in enumerate(runs):
+            counts = chunk[stream_of(run)]
+            shares[:, i, : counts.shape[1], 0] = counts / size
+        for share in shares.to(device):
+            yield Batch(x, share)
+
+
+def _counts(probabilities: Tensor, batch_size: int, train_seed: int) -> Iterator[Tensor]:
+    generator = np.random.default_rng(seed_for(train_seed, _TRAIN))
+    p = probabilities.double().numpy()
+    while True:
+        yield torch.from_numpy(generator.multinomial(batch_size, p / p.sum(), size=_CHUNK_STEPS))
+
+
+def _samples(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) -> Iterator[Batch]:
+    size = runs[0].recipe.batch_size
+    drawn: dict[Stream, Iterator[Tensor]] = {}
+    for run in runs:
+        drawn.setdefault(stream_of(run), _chunks(run))
+    places = {stream: i for i, stream in enumerate(drawn)}
+    index = torch.tensor([places[stream_of(run)] for run in runs], device=device)
+    while True:
+        chunk = torch.stack([next(samples) for samples in drawn.values()]).to(device, dtype)
+        for start_at in range(0, chunk.shape[1], size):
+            yield Batch(chunk[:, start_at : start_at + size].index_select(0, index), 1 / size)
+
+
+def _chunks(run: ToyRun) -> Iterator[Tensor]:
+    """Whole batches of samples, [n, d_in]."""
+    generator = torch.Generator().manual_seed(seed_for(run.train_seed, _TRAIN))
+    size = run.recipe.batch_size
+    n = size * max(1, CHUNK // size)
+    while True:
+        yield run.world.sample(n, generator).activations
+
+
+def test_batch(run: ToyRun, n: int) -> Batch:
+    """Samples that training does not see, [1, n, d_in]; all patterns with their probabilities where the world has few."""
+    if (patterns := run.world.patterns()) is not None:
+        return Batch(patterns.activations[None], patterns.probabilities[None, :, None].float())
+    generator = torch.Generator().manual_seed(seed_for(run.train_seed, _TEST))
+    return Batch(run.world.sample(n, generator).activations[None], 1 / n)
