@@ -55,10 +55,11 @@ class Trained:
         pre = torch.addmm(self.b_enc, x - self.b_dec, self.W_enc)
         strength = pre * self.W_dec.norm(dim=1)
         if self.threshold is not None:
-            return pre * (strength > self.threshold)
-        if recipe.architecture == "topk":
-            return pre.relu() * largest(strength, torch.tensor([int(recipe.k)]))
-        return pre.relu()
+            pre = pre * (strength > self.threshold)
+        elif recipe.architecture == "topk":
+            pre = pre * largest(strength, torch.tensor([int(recipe.k)]))
+        acts: Tensor = pre.relu()
+        return acts
 
     def decode(self, acts: Tensor) -> Tensor:
         """Reconstructions [n, d_in] from activations [n, width]."""

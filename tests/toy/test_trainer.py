@@ -14,7 +14,6 @@ from hedgebench.toy.trainer import Trained, train
 from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
 from hedgebench.toy.worlds import make_world
 
-
 STEPS, BATCH = 250, 64
 WORLD = make_world(
     WorldConfig("ten", 12, (0.3, 0.25, 0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05), correlation=RandomCorrelation(0.6), magnitude_std=0.3, bias=0.5)

@@ -1,0 +1,3 @@
+from hedgebench.compat import prepare
+
+prepare()  # the tests import sae_lens themselves
