@@ -12,6 +12,7 @@ from torch import Tensor
 from hedgebench.toy.equations import Batch, Weights
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.toy.worlds import Patterns
+from hedgebench.types import BadInput
 
 CHUNK = 4096
 """Samples drawn by one call of `World.sample`. Another number would give other samples from the same seed."""
@@ -51,13 +52,29 @@ def start(run: ToyRun) -> Weights:
     torch.nn.init.kaiming_uniform_(rows, generator=generator)
     rows *= 0.1 / rows.norm(dim=1, keepdim=True)
     if recipe.init == "truth":
-        features = run.world.features[: recipe.width]
+        features = _first_features(run)
         noise = torch.randn(features.shape, generator=generator)
         rows[: len(features)] = features + recipe.init_noise * noise
     if recipe.architecture == "tied":
         rows /= rows.norm(dim=1, keepdim=True)
     biases = torch.zeros(1, 1, recipe.width), torch.zeros(1, 1, d_in)
     return Weights(rows.T[None].clone(), rows[None].clone(), *biases)
+
+
+def _first_features(run: ToyRun) -> Tensor:
+    """[at most width, d_in]: the feature that each latent starts at.
+
+    Raises:
+        BadInput: The recipe names a feature that the world does not have.
+    """
+    order, n = run.recipe.init_features, run.world.n_features
+    if not order:
+        return run.world.features[: run.recipe.width]
+    if max(order) >= n:
+        raise BadInput(
+            f"toy recipe: 'init_features' names feature {max(order)} of {run.world.name!r}, which has {n}, counted from 0"
+        )
+    return run.world.features[list(order)]
 
 
 def patterns_of(run: ToyRun) -> Patterns | None:

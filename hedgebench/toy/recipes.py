@@ -57,6 +57,8 @@ class Recipe:
     `random`: SAELens's own start, decoder rows of norm 0.1, encoder the transpose; latents beyond the features start so in either case."""
     init_noise: float = 0.0
     """Standard deviation of the noise on every coordinate of a start at the truth."""
+    init_features: tuple[int, ...] = ()
+    """The feature that each latent starts at (`feature_ordering` there), in place of its own index; so Matryoshka's inner latents can start at the parents."""
     decoder_bias: bool = True
     """False: b_dec stays 0."""
     rescale_with_loss: bool = True
@@ -91,7 +93,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON data."""
-        return {**asdict(self), "levels": list(self.levels)}
+        return {**asdict(self), "levels": list(self.levels), "init_features": list(self.init_features)}
 
 
 class ToyRun(NamedTuple):
@@ -122,6 +124,13 @@ def _problems(r: Recipe) -> Iterator[tuple[str, str]]:
             yield field, f"is a fraction of training from 0 to 1, not {value!r}"
     if r.lr_warm_up + r.lr_decay > 1:
         yield "lr_decay", f"and 'lr_warm_up' are {r.lr_warm_up + r.lr_decay:g} of training together: at most 1"
+    if r.init_features and not (
+        len(r.init_features) <= r.width and all(_is_whole(f) and f >= 0 for f in r.init_features)
+    ):
+        yield (
+            "init_features",
+            f"must be whole numbers, at most one for each of the {r.width} latents, not {r.init_features!r}",
+        )
     yield from _wrong_for_architecture(r)
 
 
