@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval
+from hedgebench.identities import IN_MEMORY
 from hedgebench.plan import make_plan
 from hedgebench.registry import InvalidPlugin, check_eval, nearest
 from hedgebench.results import read_results
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from sae_lens import SAE
 
+    from hedgebench.toy.worlds import World
+
 
 def evaluate(
     saes: Any,
@@ -31,6 +35,7 @@ def evaluate(
     out: str | Path | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    world: World | str | Path | None = None,
 ) -> DataFrame:
     """Evaluate SAEs in this process and return the scores table.
 
@@ -43,6 +48,7 @@ def evaluate(
         out: Results folder. With it, finished runs are not computed again; without it, nothing is kept.
         device: Torch device.
         dtype: Numeric type of the model and the SAEs.
+        world: The true features, where they do not lie beside the checkpoints: a `hedgebench.toy.worlds.World`, or its folder.
 
     Returns:
         One row per number (see `hedgebench.results.SCORES`). A run that fails has no row; its error is logged, and stands in
@@ -56,6 +62,8 @@ def evaluate(
     if dtype not in DTYPES:
         raise BadInput(f"dtype is {dtype!r}{nearest(str(dtype), DTYPES)}")
     objects, entries = _saes(saes)
+    worlds, place = _world(world)
+    entries = tuple(replace(entry, world=place) for entry in entries)
     classes, wanted = _evals(evals)
     suite = Suite("evaluate", entries, wanted, model, data, tuple(seeds), dtype)
     if not entries or not wanted:
@@ -66,7 +74,7 @@ def evaluate(
     by_digest = {r.checkpoint.digest: objects[r.checkpoint.name] for r in plan.runs if r.checkpoint.ref is None}
     with tempfile.TemporaryDirectory(prefix="hedgebench-") as scratch:
         folder = Path(out) if out is not None else Path(scratch)
-        summary = execute(plan, pending_runs(plan, folder), folder, [Here(Session(device, by_digest, classes))])
+        summary = execute(plan, pending_runs(plan, folder), folder, [Here(Session(device, by_digest, classes, worlds))])
         problems = summary.failed + summary.skipped
         if problems and not summary.ok:
             raise BadInput(f"{problems[0][0]}: {problems[0][1]}")
@@ -95,6 +103,17 @@ def _saes(given: Any) -> tuple[dict[str, SAE], tuple[SaeEntry, ...]]:
         check_weights(objects[name], name)
         entries.append(SaeEntry(name, (f"memory:{name}",), name))
     return objects, tuple(entries)
+
+
+def _world(given: Any) -> tuple[dict[str, World], str | None]:
+    """A world in memory by its identity, and where runs find it."""
+    if given is None or isinstance(given, (str, Path)):
+        return {}, None if given is None else str(given)
+    from hedgebench.toy.worlds import World
+
+    if not isinstance(given, World):
+        raise BadInput(f"a world is a hedgebench.toy.worlds.World or its folder, not {given!r}")
+    return {given.identity: given}, IN_MEMORY + given.identity
 
 
 def _evals(given: Any) -> tuple[dict[str, type[Eval]], tuple[EvalEntry, ...]]:

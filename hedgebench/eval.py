@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hedgebench.artifacts import Artifacts
     from hedgebench.labelled import LabelledData
+    from hedgebench.toy.worlds import World
 
 __all__ = ["NEEDS", "ActivationBatch", "CannotMeasure", "Eval", "EvalContext", "Figure", "Metric", "Score"]
 
@@ -62,7 +63,8 @@ class EvalContext:
     """A token source, see `tokens`."""
     control: SAE | None = None
     siblings: Sequence[SAE] = ()
-    features: Any = None
+    features: World | None = None
+    """The true features, and samples of what they make; on the CPU."""
     labelled: Sequence[LabelledData] = ()
     """The labelled texts that the eval's setting `data` names, for evals with `labelled_sets`."""
     artifacts: Artifacts | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, public_config
-from hedgebench.records import make_run_id, package_version
+from hedgebench.identities import Identities
 from hedgebench.registry import get_eval, make_config, nearest
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, Checkpoint, Run
 
 if TYPE_CHECKING:
     from sae_lens import SAE
-
-    from hedgebench.labelled import LabelledData
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +55,7 @@ def make_plan(suite: Suite, objects: dict[str, SAE] | None = None, evals: dict[s
     plan = Plan(suite.name, suite.time_limit)
     chosen = list(_evals(suite.evals, evals or {}, plan))
     cards, failed = _checkpoints(suite, objects or {})
-    identities = _Identities(suite)
+    identities = Identities(suite)
     seen: set[str] = set()
     for eval_class, config in chosen:
         plan.shares[eval_class.name] = eval_class.shares_work()
@@ -126,7 +123,8 @@ def _checkpoints(
                 failed[card.digest] = str(error)
             twin = cards.get(card.digest)
             if twin is not None and twin[0].ref == card.ref:
-                card, other = label(twin[0], card.name, {**twin[0].tags, **card.tags}), other or twin[1]
+                again = label(twin[0], card.name, {**twin[0].tags, **card.tags})
+                card, other = replace(again, world=card.world or again.world), other or twin[1]
             elif twin is not None:
                 logger.warning(
                     "%s is the same SAE as %s, number for number: it is counted once", card.name, twin[0].name
@@ -160,7 +158,7 @@ def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> C
         card = describe(objects[name], name=name, tags=entry.tags)
     else:
         card = read_checkpoint(ref, name=entry.name if len(entry.refs) == 1 else None, tags=entry.tags)
-    return replace(card, model=suite.model or card.model)
+    return replace(card, model=suite.model or card.model, world=entry.world)
 
 
 def _expand(entry: SaeEntry) -> Iterator[str]:
@@ -198,108 +196,3 @@ def _like(card: Checkpoint, like: str | None) -> bool:
     if like is None or like in (card.name, card.ref, *map(str, card.tags.values())):
         return True
     return card.ref is not None and Path(like).exists() and Path(like).resolve() == Path(card.ref).resolve()
-
-
-class _Identities:
-    """Makes runs; what models and texts stand for is looked up once."""
-
-    def __init__(self, suite: Suite) -> None:
-        self.suite = suite
-        self._revisions: dict[str, str | BadInput] = {}
-        self._text: str | None = None
-        self._labelled: dict[tuple[str, ...], list[LabelledData] | BadInput] = {}
-
-    def run(
-        self,
-        eval_class: type[Eval],
-        config: dict[str, Any],
-        seed: int | None,
-        card: Checkpoint,
-        control: Checkpoint | None,
-    ) -> tuple[Run, str | None]:
-        """A run, and the reason it cannot succeed where that is known already."""
-        needs = set(eval_class.needs)
-        problem = None
-        model = revision = data = source = hook = None
-        if needs & {"activations", "model"} or ("data" in needs and not eval_class.labelled_sets):
-            source, data = self.suite.data, self.text() if needs & {"activations", "data"} else None
-            model, hook = card.model, card.hook
-            found = self.revision(model) if model else None
-            if isinstance(found, BadInput):
-                problem = str(found)
-            else:
-                revision = found
-        other = control if "control" in needs else None
-        labelled: tuple[str, ...] = ()
-        if eval_class.labelled_sets:
-            labelled = tuple(config["data"])
-            opened = self.labelled(labelled)
-            problem = problem or (str(opened) if isinstance(opened, BadInput) else None)
-            sets = [] if isinstance(opened, BadInput) else opened
-            data = " + ".join(d.identity for d in sets) or None
-            config = {**config, "data": [d.name for d in sets] or list(labelled)}
-        identity = {
-            "digest": card.digest,
-            "control": other.digest if other else None,
-            "eval": eval_class.name,
-            "version": eval_class.version,
-            "config": config,
-            "seed": seed,
-            "model": model if model is None or not Path(model).exists() else "folder",
-            "revision": revision,
-            "hook": hook,
-            "data": data,
-            "dtype": self.suite.dtype,
-            "packages": {name: package_version(name) for name in eval_class.packages},
-        }
-        if card.control_kind == "random" and model is not None and data != self.text():
-            identity["calibration"] = self.text()  # its L0 is matched on the suite's text
-        run_id = make_run_id(identity)
-        run = Run(
-            run_id,
-            card,
-            eval_class.name,
-            eval_class.version,
-            config,
-            seed,
-            model,
-            revision,
-            data,
-            source,
-            self.suite.dtype,
-            other,
-            labelled,
-        )
-        return run, problem
-
-    def labelled(self, refs: tuple[str, ...]) -> list[LabelledData] | BadInput:
-        """The labelled sets of an eval, or why they cannot be had."""
-        from hedgebench.labelled_sets import open_labelled
-
-        if refs not in self._labelled:
-            try:
-                opened = [open_labelled(ref) for ref in refs]
-                if twins := [name for name, times in Counter(data.name for data in opened).items() if times > 1]:
-                    raise BadInput(f"two labelled sets are called {twins[0]!r}: give one of them another name")
-                self._labelled[refs] = opened
-            except BadInput as error:
-                self._labelled[refs] = error
-        return self._labelled[refs]
-
-    def text(self) -> str:
-        if self._text is None:
-            from hedgebench.data import open_text
-
-            self._text = open_text(self.suite.data, "eval").identity
-        return self._text
-
-    def revision(self, model: str) -> str | BadInput:
-        from hedgebench.models import check_model_name, model_revision
-
-        if model not in self._revisions:
-            try:
-                check_model_name(model)
-                self._revisions[model] = model_revision(model)
-            except BadInput as error:
-                self._revisions[model] = error
-        return self._revisions[model]

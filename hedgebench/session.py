@@ -25,6 +25,8 @@ from hedgebench.types import BadInput, CannotMeasure, Checkpoint, Run, Score
 if TYPE_CHECKING:
     from sae_lens import SAE
 
+    from hedgebench.toy.worlds import World
+
 logger = logging.getLogger(__name__)
 
 
@@ -87,6 +89,7 @@ class Session:
         device: Torch device of the model and the SAEs.
         objects: SAEs in memory, by digest; all others are loaded from their references.
         evals: Eval classes that no package registers, by name.
+        worlds: Toy worlds in memory, by identity; all others are loaded from their folders.
     """
 
     def __init__(
@@ -94,9 +97,10 @@ class Session:
         device: str = "cpu",
         objects: Mapping[str, SAE] | None = None,
         evals: Mapping[str, type[Eval]] | None = None,
+        worlds: Mapping[str, World] | None = None,
     ) -> None:
         self.device, self.evals = device, dict(evals or {})
-        self.shelf = Shelf(device, objects)
+        self.shelf = Shelf(device, objects, worlds)
 
     def carry_out(self, job: Job, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
         """Run a job and yield (run_id, outcome) for each of its runs. What an eval raises becomes its outcome."""
@@ -139,16 +143,18 @@ class Session:
         import torch
 
         needs = set(eval_class.needs)
-        for need, why in _NOT_YET.items():
-            if need in needs:
-                raise CannotMeasure(why)
+        if "siblings" in needs:
+            raise CannotMeasure("it needs a group of SAEs that differ in training seed only, and the suite names none")
+        if "features" in needs and run.world is None:
+            raise CannotMeasure("it needs the true features, and this checkpoint comes with none")
         if "control" in needs and run.control is None:
             raise CannotMeasure(
                 "it compares an SAE with another, and this one names none: give `control:` in the suite"
             )
         runs_model = bool(needs & {"activations", "model"})
         return EvalContext(
-            sae=self.shelf.sae(run.checkpoint, run, calibrated=runs_model),
+            features=self.shelf.world(run) if run.world is not None else None,
+            sae=self.shelf.sae(run.checkpoint, run, calibrated=runs_model or run.world is not None),
             checkpoint=run.checkpoint,
             generator=torch.Generator().manual_seed(run.seed or 0),
             device=self.device,
@@ -162,12 +168,6 @@ class Session:
             activation_source=self.shelf.activations(run, run.seed) if "activations" in needs else None,
             progress=progress,
         )
-
-
-_NOT_YET = {
-    "features": "it needs the true features, and this checkpoint comes with none",
-    "siblings": "it needs a group of SAEs that differ in training seed only, and the suite names none",
-}
 
 
 def _outcome(item: _Item, seconds: float, started: float, device: str) -> Outcome:

@@ -7,9 +7,11 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.artifacts import Artifacts, Memory
+from hedgebench.identities import IN_MEMORY
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
 from hedgebench.types import BadInput, Checkpoint, Run
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from hedgebench.activations import ActivationSource
     from hedgebench.data import TextSource
     from hedgebench.labelled import LabelledData
+    from hedgebench.toy.worlds import World
 
 SAE_BUDGET = 8 * 2**30
 """Bytes of SAE weights kept."""
@@ -31,10 +34,17 @@ class Shelf:
     Args:
         device: Torch device of the model and the SAEs.
         objects: SAEs in memory, by digest; all others are loaded from their references.
+        worlds: Toy worlds in memory, by identity; all others are loaded from their folders.
     """
 
-    def __init__(self, device: str = "cpu", objects: Mapping[str, SAE] | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        objects: Mapping[str, SAE] | None = None,
+        worlds: Mapping[str, World] | None = None,
+    ) -> None:
         self.device, self.objects = device, dict(objects or {})
+        self._worlds = dict(worlds or {})
         self._model: tuple[tuple[str, str], Any] | None = None
         self._texts: dict[str, TextSource] = {}
         self._labelled: dict[str, LabelledData] = {}
@@ -86,6 +96,29 @@ class Shelf:
                 self._labelled[ref] = open_labelled(ref)
         return [self._labelled[ref] for ref in refs]
 
+    def world(self, run: Run) -> World:
+        """The true features of a run's SAE.
+
+        Raises:
+            BadInput: They cannot be read, are not what was planned with, or lie in another space than the SAE reads.
+        """
+        from hedgebench.toy.worlds import load_world
+
+        source, card = str(run.world), run.checkpoint
+        # a folder's world by its content: one that lies beside many checkpoints is loaded once
+        key = source.removeprefix(IN_MEMORY) if source.startswith(IN_MEMORY) else str(run.data)
+        if key not in self._worlds:
+            world = load_world(Path(source))
+            if not key.endswith(world.identity):
+                raise BadInput(f"{source}: the toy world changed since the run was planned; run again")
+            self._worlds[key] = world
+        world = self._worlds[key]
+        if world.d_in != card.d_in:
+            raise BadInput(
+                f"{card.name} reads {card.d_in} dimensions, and the toy world {world.name!r} has {world.d_in}"
+            )
+        return world
+
     def artifacts(self, run: Run) -> Artifacts:
         """What evals make once for all SAEs of a run's model, hook point and seed."""
         card = run.checkpoint
@@ -109,13 +142,14 @@ class Shelf:
         return ActivationSource(model, card.hook, card.hook_head_index, tokens, folder, card.d_in)
 
     def sae(self, card: Checkpoint, run: Run, *, calibrated: bool = False) -> SAE:
-        """The prepared SAE of a card. A random control's L0 is matched where `calibrated` asks for it, since that takes the model.
+        """The prepared SAE of a card. A random control's L0 is matched where `calibrated` asks for it, since that takes the model or the toy world.
 
         Raises:
             BadInput: It cannot be loaded, or its file is not what was planned with.
         """
         calibrated = calibrated and card.control_kind == "random"
-        key = f"{card.digest} {run.dtype}" + (f" {run.revision} {self._text(run).identity}" if calibrated else "")
+        where = f" {run.revision} {run.data if _by_world(run) else self._text(run).identity}" if calibrated else ""
+        key = f"{card.digest} {run.dtype}{where}"
         if key not in self._saes:
             sae = self._make(card, run, calibrated)
             while self._saes and sum(_size(s) for s, _ in self._saes.values()) + _size(sae) > SAE_BUDGET:
@@ -155,11 +189,15 @@ class Shelf:
         return prepare(raw, device=self.device, dtype=run.dtype)
 
     def _calibrate(self, run: Run, control: SAE, sae: SAE) -> None:
-        """Match a random control's L0 to its SAE's, on tokens that no evaluation seed draws; on fewer where the text is short."""
+        """Match a random control's L0 to its SAE's, on tokens or samples that no evaluation seed draws; on fewer where the text is short."""
         import torch
 
         from hedgebench.controls import CALIBRATION_BATCHES, CALIBRATION_SEED, match_l0
 
+        if _by_world(run):
+            generator = torch.Generator().manual_seed(CALIBRATION_SEED)
+            match_l0(control, sae, self.world(run).sample(CALIBRATION_BATCHES * 16 * 128, generator).activations)
+            return
         context = min(128, self.model(run).cfg.n_ctx)
         source = self.activations(run, CALIBRATION_SEED)
         acts: list[torch.Tensor] = []
@@ -169,6 +207,11 @@ class Shelf:
             if not acts:
                 raise
         match_l0(control, sae, torch.cat(acts))
+
+
+def _by_world(run: Run) -> bool:
+    """Whether a run reads samples of a toy world and no model."""
+    return run.world is not None and run.model is None
 
 
 def _size(sae: SAE) -> int:

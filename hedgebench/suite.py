@@ -13,7 +13,7 @@ from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit")
-_SAE = ("path", "release", "ids", "controls", "like", "control", "tags", "name")
+_SAE = ("path", "release", "ids", "controls", "like", "control", "world", "tags", "name")
 _CONTROLS = ("random", "permuted")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -32,6 +32,8 @@ class SaeEntry:
     controls: tuple[str, ...] = ()
     like: str | None = None
     """With `controls`: only for SAEs of this name, path or tag value."""
+    world: str | None = None
+    """The folder of the true features, for SAEs that have none beside them."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,17 @@ class _Reader:
             return SaeEntry(where, controls=self.controls(entry), like=self.beside(self.text(entry, "like")), tags=tags)
         refs = self.paths(entry) if kinds == ["path"] else self.release(entry)
         control = self.text(entry, "control")
-        return SaeEntry(where, refs, self.text(entry, "name"), self.ref(control) if control else None, tags)
+        control = self.ref(control) if control else None
+        return SaeEntry(where, refs, self.text(entry, "name"), control, tags, world=self.world(entry))
+
+    def world(self, entry: LineMap) -> str | None:
+        given = self.text(entry, "world")
+        if given is None:
+            return None
+        folder = self.path.parent / Path(given).expanduser()
+        if not folder.is_dir():
+            raise self.wrong(entry.lines["world"], f"'world' is {given!r}, and there is no such folder")
+        return str(folder)
 
     def controls(self, entry: LineMap) -> tuple[str, ...]:
         kinds = entry["controls"]

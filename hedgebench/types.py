@@ -95,6 +95,8 @@ class Checkpoint:
     control_seed: int | None = None
     grown_from: str | None = None
     """The reference of the SAE this one is compared with (`control:` in a suite), for evals that need one."""
+    world: str | None = None
+    """Where its true features are (`world:` in a suite), where they are not beside it: a folder, or `memory:IDENTITY`."""
     tags: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,10 +126,12 @@ class Run:
     revision: str | None
     """What the model's name stood for: a package version, a commit, a folder's content."""
     data: str | None
-    """What text or labelled texts it reads, by content."""
+    """What text, labelled texts or true features it reads, by content."""
     data_source: str | None
     """Where the suite's text is opened: a name or a path."""
     dtype: str
     control: Checkpoint | None = None
     labelled: tuple[str, ...] = ()
     """Where the labelled texts are opened: names or paths."""
+    world: str | None = None
+    """Where the true features are opened: a folder, or `memory:IDENTITY`; what they are is in `data`."""

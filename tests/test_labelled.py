@@ -17,9 +17,9 @@ from contexts import labels
 from hub_stand_in import COMMIT, serve
 
 from hedgebench.cli import main
+from hedgebench.identities import Identities
 from hedgebench.labelled import MIN_TEXTS
 from hedgebench.labelled_sets import hub_sets, open_labelled, resolve
-from hedgebench.plan import _Identities
 from hedgebench.records import read_records
 from hedgebench.results import read_results
 from hedgebench.standins import STAND_INS, sae_probes_names
@@ -261,7 +261,7 @@ def test_two_sets_of_one_name_are_refused(own: Callable[..., Path], tmp_path: Pa
     own("file: topics.csv\ntext: body\nlabel: topic")
     (tmp_path / "other.yaml").write_text("file: topics.jsonl\ntext: body\nlabel: topic\nname: topics")
     suite = Suite("s", (SaeEntry("s:1", ("memory:a",)),), ())
-    found = _Identities(suite).labelled((str(tmp_path / "topics.yaml"), str(tmp_path / "other.yaml")))
+    found = Identities(suite).labelled((str(tmp_path / "topics.yaml"), str(tmp_path / "other.yaml")))
     assert "two labelled sets are called 'topics'" in str(found)
 
 

@@ -1,0 +1,161 @@
+"""What a run is: everything that decides its numbers, by content. What models, texts and worlds stand for is looked up once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hedgebench.eval import Eval
+from hedgebench.records import make_run_id, package_version
+from hedgebench.suite import Suite
+from hedgebench.types import BadInput, Checkpoint, Run
+
+if TYPE_CHECKING:
+    from hedgebench.labelled import LabelledData
+
+
+IN_MEMORY = "memory:"
+"""Before the identity of a world that is an object, in place of a folder."""
+UNREADABLE = "toy:unreadable"
+
+
+class Truth(NamedTuple):
+    """The true features of an SAE."""
+
+    source: str
+    """Where they are: a folder, or `memory:IDENTITY`."""
+    identity: str
+    """What they are called, by content."""
+
+
+class Identities:
+    """Makes the runs of a suite."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self._revisions: dict[str, str | BadInput] = {}
+        self._text: str | None = None
+        self._labelled: dict[tuple[str, ...], list[LabelledData] | BadInput] = {}
+        self._truths: dict[Path, Truth | BadInput] = {}
+
+    def run(
+        self,
+        eval_class: type[Eval],
+        config: dict[str, Any],
+        seed: int | None,
+        card: Checkpoint,
+        control: Checkpoint | None,
+    ) -> tuple[Run, str | None]:
+        """A run, and the reason it cannot succeed where that is known already."""
+        needs = set(eval_class.needs)
+        problem = None
+        model = revision = data = source = hook = None
+        if needs & {"activations", "model"} or ("data" in needs and not eval_class.labelled_sets):
+            source, data = self.suite.data, self.text() if needs & {"activations", "data"} else None
+            model, hook = card.model, card.hook
+            found = self.revision(model) if model else None
+            if isinstance(found, BadInput):
+                problem = str(found)
+            else:
+                revision = found
+        other = control if "control" in needs else None
+        labelled: tuple[str, ...] = ()
+        if eval_class.labelled_sets:
+            labelled = tuple(config["data"])
+            opened = self.labelled(labelled)
+            problem = problem or (str(opened) if isinstance(opened, BadInput) else None)
+            sets = [] if isinstance(opened, BadInput) else opened
+            data = " + ".join(d.identity for d in sets) or None
+            config = {**config, "data": [d.name for d in sets] or list(labelled)}
+        world = None
+        if "features" in needs and (truth := self.truth(card)) is not None:
+            problem = problem or (str(truth) if isinstance(truth, BadInput) else None)
+            # a world that cannot be read has a name of its own: mended, or taken away, it is another run
+            world, named = (None, UNREADABLE) if isinstance(truth, BadInput) else truth
+            data = f"{data} + {named}" if data else named
+        identity = {
+            "digest": card.digest,
+            "control": other.digest if other else None,
+            "eval": eval_class.name,
+            "version": eval_class.version,
+            "config": config,
+            "seed": seed,
+            "model": model if model is None or not Path(model).exists() else "folder",
+            "revision": revision,
+            "hook": hook,
+            "data": data,
+            "dtype": self.suite.dtype,
+            "packages": {name: package_version(name) for name in eval_class.packages},
+        }
+        if card.control_kind == "random" and model is not None and data != self.text():
+            identity["calibration"] = self.text()  # its L0 is matched on the suite's text
+        run_id = make_run_id(identity)
+        run = Run(
+            run_id,
+            card,
+            eval_class.name,
+            eval_class.version,
+            config,
+            seed,
+            model,
+            revision,
+            data,
+            source,
+            self.suite.dtype,
+            other,
+            labelled,
+            world,
+        )
+        return run, problem
+
+    def truth(self, card: Checkpoint) -> Truth | BadInput | None:
+        """The true features of an SAE: what the suite names, else what lies beside the checkpoint. None, or why they cannot be read, where they cannot be had."""
+        if card.world is not None and card.world.startswith(IN_MEMORY):
+            return Truth(card.world, card.world.removeprefix(IN_MEMORY))
+        from hedgebench.toy.world_files import find_world, world_identity
+
+        given, beside = (Path(place) if place is not None else None for place in (card.world, card.ref))
+        folder = find_world(given) or given if given is not None else find_world(beside) if beside is not None else None
+        if folder is None:
+            return None
+        if folder not in self._truths:
+            try:
+                self._truths[folder] = Truth(str(folder), world_identity(folder))
+            except BadInput as error:
+                self._truths[folder] = error
+        return self._truths[folder]
+
+    def labelled(self, refs: tuple[str, ...]) -> list[LabelledData] | BadInput:
+        """The labelled sets of an eval, or why they cannot be had."""
+        from hedgebench.labelled_sets import open_labelled
+
+        if refs not in self._labelled:
+            try:
+                opened = [open_labelled(ref) for ref in refs]
+                if twins := [name for name, times in Counter(data.name for data in opened).items() if times > 1]:
+                    raise BadInput(f"two labelled sets are called {twins[0]!r}: give one of them another name")
+                self._labelled[refs] = opened
+            except BadInput as error:
+                self._labelled[refs] = error
+        return self._labelled[refs]
+
+    def text(self) -> str:
+        """What the suite's text is, by content."""
+        if self._text is None:
+            from hedgebench.data import open_text
+
+            self._text = open_text(self.suite.data, "eval").identity
+        return self._text
+
+    def revision(self, model: str) -> str | BadInput:
+        """What a model's name stands for, or why it cannot be had."""
+        from hedgebench.models import check_model_name, model_revision
+
+        if model not in self._revisions:
+            try:
+                check_model_name(model)
+                self._revisions[model] = model_revision(model)
+            except BadInput as error:
+                self._revisions[model] = error
+        return self._revisions[model]
