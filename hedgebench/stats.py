@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,43 @@ def jackknife(statistic: Callable[..., Tensor], *units: Tensor) -> tuple[Tensor,
         return values, None, n
     left_out = statistic(*(total - unit for total, unit in zip(totals, wide, strict=True)))
     return values, (n - 1) / n**0.5 * left_out.std(0, correction=1), n
+
+
+class Interval(NamedTuple):
+    """A mean over independent units, with the range in which it lies at a level of confidence."""
+
+    mean: float
+    low: float
+    """NaN for a single unit, of which no range is known; likewise `high`."""
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if self.n < 2:
+            return f"{self.mean:.3f} (one seed, no interval)"
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of independent values and its Student t interval.
+
+    Args:
+        values: [n].
+        level: Confidence.
+
+    Raises:
+        ValueError: A NaN or infinity is among them.
+        CannotMeasure: There is none.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(values, dtype=np.float64)
+    _check(values)
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    reach = float(t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
+    return Interval(mean, mean - reach, mean + reach, n)
 
 
 def _check(*units: Any) -> None:

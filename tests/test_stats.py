@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.stats import jackknife, ratio_of_sums
+from hedgebench.stats import jackknife, mean_interval, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
 
@@ -117,3 +117,26 @@ def test_the_jackknife_of_one_unit_has_no_error():
 def test_the_jackknife_refuses_units_of_different_number():
     with pytest.raises(ValueError, match="found 3 and 2"):
         jackknife(lambda a, b: a / b, torch.ones(3), torch.ones(2))
+
+
+def test_the_interval_of_a_mean_is_students():
+    found = mean_interval([1.0, 2.0, 4.0, 9.0])
+    reach = 3.182446305 * np.std([1, 2, 4, 9], ddof=1) / 2  # t at .975 with 3 degrees of freedom, from any table
+    assert (found.mean, found.n) == (4.0, 4)
+    assert (found.low, found.high) == (pytest.approx(4 - reach), pytest.approx(4 + reach))
+    assert str(found) == f"4.000 [{4 - reach:.3f}, {4 + reach:.3f}]"
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(3, 2, size=(4000, 5))
+    inside = [mean_interval(row, 0.9).low <= 3 <= mean_interval(row, 0.9).high for row in draws]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+
+
+def test_no_interval_is_invented_for_one_value():
+    found = mean_interval([2.5])
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert "no interval" in str(found)
+    with pytest.raises(CannotMeasure):
+        mean_interval([])
