@@ -67,7 +67,6 @@ class Trained:
         return x
 
 
-@torch.no_grad()
 def train(
     runs: Sequence[ToyRun],
     *,
@@ -77,7 +76,22 @@ def train(
     dtype: torch.dtype = torch.float32,
     memory: int | None = None,
 ) -> list[Trained]:
-    """Train toy SAEs.
+    """Train toy SAEs: what `train_parts` yields, in the order given."""
+    found = train_parts(runs, device=device, progress=progress, batches=batches, dtype=dtype, memory=memory)
+    done = dict(found)
+    return [done[i] for i in range(len(runs))]
+
+
+def train_parts(
+    runs: Sequence[ToyRun],
+    *,
+    device: str = "cpu",
+    progress: bool = True,
+    batches: Iterable[Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    memory: int | None = None,
+) -> Iterator[tuple[int, Trained]]:
+    """Train toy SAEs, and yield those that were trained together as soon as they are done.
 
     Args:
         runs: What to train.
@@ -87,15 +101,14 @@ def train(
         dtype: Precision of training.
         memory: Bytes that may be taken at a time. Default: most of what is free on the device.
 
-    Returns:
-        In the order given. What a run gives depends on it alone, but for rounding.
+    Yields:
+        (index of the run, what it came to). What a run gives depends on it alone, but for rounding.
 
     Raises:
         BadInput: One SAE does not fit into memory, or there are fewer batches than steps.
     """
     given = None if batches is None else list(batches)
     parts = make_parts(runs, memory, device, dtype.itemsize, None if given is None else len(given[0]))
-    done: dict[int, Trained] = {}
     with tqdm(
         total=sum(part.steps * part.step_work for part in parts),
         disable=not progress,
@@ -106,10 +119,10 @@ def train(
         for part in parts:
             tick = partial(bar.update, part.step_work)
             trained = _train_part([runs[i] for i in part.members], given, device, dtype, tick)
-            done |= dict(zip(part.members, trained, strict=True))
-    return [done[i] for i in range(len(runs))]
+            yield from zip(part.members, trained, strict=True)
 
 
+@torch.no_grad()
 def _train_part(
     runs: Sequence[ToyRun],
     given: Sequence[Tensor] | None,

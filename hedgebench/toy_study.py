@@ -1,0 +1,137 @@
+"""The toy study: train the scenarios' SAEs, score them with the eval `toy_recovery`, and write what came of it.
+
+Everything lies in one folder: the checkpoints (`saes/`), records and tables as of any run, and, for the post's scenarios, the page that walks through its
+claims with its figures. What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hedgebench.plan import make_plan
+from hedgebench.results import read_results, read_runs, write_table
+from hedgebench.runner import Here, Summary, check_device, execute, pending_runs
+from hedgebench.session import Session
+from hedgebench.suite import EvalEntry, SaeEntry, Suite
+from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from hedgebench.toy.recipes import ToyRun
+    from hedgebench.toy.scenarios import NamedRun, Scenario
+    from hedgebench.training.losses import LossName
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = {"n_samples": 20_000}
+"""Settings of `toy_recovery` in the study."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to."""
+
+    scores: DataFrame
+    """The scores table of its SAEs."""
+    summary: Summary
+    files: tuple[Path, ...]
+    """Tables, figures and the page."""
+
+
+def run_toy(
+    scenarios: Iterable[str | Path | Scenario] | None = None,
+    losses: Sequence[LossName] | None = None,
+    seeds: int = 5,
+    out: str | Path = "out/toy",
+    device: str = "cpu",
+) -> StudyResult:
+    """Train and score toy SAEs.
+
+    Args:
+        scenarios: Names of the post's scenarios, scenario files, or scenarios; None: all of the post's.
+        losses: Only these; None: each scenario's own.
+        seeds: How many training seeds, from 0.
+        out: Results folder.
+        device: Torch device to train and score on.
+
+    Raises:
+        BadInput: An unknown scenario, an impossible world, SAEs that do not fit into memory, or a folder that holds something else.
+    """
+    from hedgebench.toy.scenarios import SCENARIOS, scenario_runs
+
+    check_device(device)
+    if seeds < 1:
+        raise BadInput(f"the number of seeds must be at least 1, not {seeds}")
+    out = Path(out)
+    chosen = list(SCENARIOS.values()) if scenarios is None else [_scenario(s) for s in scenarios]
+    runs = scenario_runs(chosen, losses, range(seeds))
+    if twice := sorted({run.name for run in runs if sum(other.name == run.name for other in runs) > 1}):
+        raise BadInput(f"two SAEs would be called {twice[0]!r}: give the scenarios different names")
+    train_missing({out / "saes" / run.name: run.run for run in runs}, device)
+    scores, summary = _score(runs, out, device)
+    tables = (write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet"))
+    return StudyResult(scores, summary, (*tables, write_table(read_runs(out), out / "runs.csv")))
+
+
+def _scenario(given: str | Path | Scenario) -> Scenario:
+    from hedgebench.toy.scenario_file import read_scenario
+    from hedgebench.toy.scenarios import find_scenario
+
+    if not isinstance(given, (str, Path)):
+        return given
+    return read_scenario(given) if Path(given).suffix in (".yaml", ".yml") else find_scenario(str(given))
+
+
+def train_missing(runs: dict[Path, ToyRun], device: str = "cpu") -> None:
+    """Train the SAEs whose folders are not there yet. Every SAE is saved as soon as those that are trained beside it are done.
+
+    Raises:
+        BadInput: A folder holds something else, or an SAE cannot be trained or written.
+    """
+    from hedgebench.toy.checkpoints import save
+    from hedgebench.toy.trainer import train_parts
+
+    missing = {folder: run for folder, run in runs.items() if not is_trained(folder, run)}
+    if not missing:
+        return
+    folders = list(missing)
+    for i, trained in train_parts(list(missing.values()), device=device):
+        save(trained, folders[i])
+
+
+def is_trained(folder: Path, run: ToyRun) -> bool:
+    """Whether a folder holds the SAE of this run.
+
+    Raises:
+        BadInput: It holds something else.
+    """
+    from hedgebench.toy.world_files import WORLD_FOLDER, world_identity
+
+    if not folder.exists():
+        return False
+    try:
+        metadata = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))["metadata"]
+        found = metadata["toy_recipe"], metadata["train_seed"], world_identity(folder / WORLD_FOLDER)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{folder} exists and was not made by this program; remove it or choose another --out") from None
+    if found != (json.loads(json.dumps(run.recipe.to_dict())), run.train_seed, run.world.identity):
+        raise BadInput(
+            f"{folder} was trained with another recipe or on another world; remove it or choose another --out"
+        )
+    return True
+
+
+def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame, Summary]:
+    """Run `toy_recovery` on every SAE, in this process, and read the table of their scores."""
+    entries = tuple(SaeEntry(run.name, (str(out / "saes" / run.name),), run.name) for run in runs)
+    plan = make_plan(Suite("toy", entries, (EvalEntry("toy", "toy_recovery", SETTINGS),)))
+    summary = execute(plan, pending_runs(plan, out), out, [Here(Session(device))])
+    scores = read_results(out)
+    wanted = {run.run_id for run in plan.runs}
+    return scores[scores["run_id"].isin(wanted)].reset_index(drop=True), summary
