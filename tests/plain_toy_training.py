@@ -73,8 +73,8 @@ def build(run: ToyRun, dtype: str = "float64") -> Any:
         sae = sae_class(config_class(**fields, **ours))
     weights = start(run)
     with torch.no_grad():
-        for name in ("W_enc", "W_dec"):
-            getattr(sae, name).copy_(getattr(weights, name)[0])
+        sae.W_enc.copy_(weights.enc[0].T)
+        sae.W_dec.copy_(weights.dec[0, 1:])
     if not recipe.decoder_bias:
         sae.b_dec.requires_grad_(False)
     return sae

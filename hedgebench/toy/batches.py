@@ -57,8 +57,8 @@ def start(run: ToyRun) -> Weights:
         rows[: len(features)] = features + recipe.init_noise * noise
     if recipe.architecture == "tied":
         rows /= rows.norm(dim=1, keepdim=True)
-    biases = torch.zeros(1, 1, recipe.width), torch.zeros(1, 1, d_in)
-    return Weights(rows.T[None].clone(), rows[None].clone(), *biases)
+    dec = torch.cat([torch.zeros(1, d_in), rows])
+    return Weights(rows[None], dec[None], torch.zeros(1, recipe.width, 1))
 
 
 def _first_features(run: ToyRun) -> Tensor:
@@ -103,10 +103,10 @@ def _weighted_patterns(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) 
         drawn.setdefault(stream_of(run), _counts(patterns.probabilities, size, run.train_seed))
     while True:
         chunk = {stream: next(counts) for stream, counts in drawn.items()}
-        shares = torch.zeros(_CHUNK_STEPS, len(runs), rows, 1, dtype=dtype)
+        shares = torch.zeros(_CHUNK_STEPS, len(runs), 1, rows, dtype=dtype)
         for i, run in enumerate(runs):
             counts = chunk[stream_of(run)]
-            shares[:, i, : counts.shape[1], 0] = counts / size
+            shares[:, i, 0, : counts.shape[1]] = counts / size
         for share in shares.to(device):
             yield Batch(x, share)
 
@@ -120,15 +120,17 @@ def _counts(probabilities: Tensor, batch_size: int, train_seed: int) -> Iterator
 
 def _samples(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) -> Iterator[Batch]:
     size = runs[0].recipe.batch_size
-    drawn: dict[Stream, Iterator[Tensor]] = {}
-    for run in runs:
-        drawn.setdefault(stream_of(run), _chunks(run))
-    places = {stream: i for i, stream in enumerate(drawn)}
-    index = torch.tensor([places[stream_of(run)] for run in runs], device=device)
+    order = [stream_of(run) for run in runs]
+    drawn = {stream: _chunks(run) for stream, run in reversed(list(zip(order, runs, strict=True)))}
+    streams = list(dict.fromkeys(order))
+    each = len(runs) // len(streams)
+    in_blocks = order == [stream for stream in streams for _ in range(each)]
+    index = torch.tensor([streams.index(stream) for stream in order], device=device)
     while True:
-        chunk = torch.stack([next(samples) for samples in drawn.values()]).to(device, dtype)
+        chunk = torch.stack([next(drawn[stream]) for stream in streams]).to(device, dtype)
         for start_at in range(0, chunk.shape[1], size):
-            yield Batch(chunk[:, start_at : start_at + size].index_select(0, index), 1 / size)
+            x = chunk[:, start_at : start_at + size]
+            yield Batch(x if in_blocks else x[index], 1 / size)
 
 
 def _chunks(run: ToyRun) -> Iterator[Tensor]:
@@ -140,9 +142,9 @@ def _chunks(run: ToyRun) -> Iterator[Tensor]:
         yield run.world.sample(n, generator).activations
 
 
-def test_batch(run: ToyRun, n: int) -> Batch:
-    """Samples that training does not see, [1, n, d_in]; all patterns with their probabilities where the world has few."""
+def test_samples(run: ToyRun, n: int) -> tuple[Tensor, Tensor]:
+    """Samples that training does not see, [n, d_in], and their weights, [n], sum 1; all patterns and their probabilities where the world has few."""
     if (patterns := run.world.patterns()) is not None:
-        return Batch(patterns.activations[None], patterns.probabilities[None, :, None].float())
+        return patterns.activations, patterns.probabilities.float()
     generator = torch.Generator().manual_seed(seed_for(run.train_seed, _TEST))
-    return Batch(run.world.sample(n, generator).activations[None], 1 / n)
+    return run.world.sample(n, generator).activations, torch.full((n,), 1 / n)

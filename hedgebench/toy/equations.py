@@ -6,12 +6,15 @@ Per SAE, with x a sample, a the active latents' pre-activations and D the decode
     loss = sum over levels m of multiplier_m * mean over samples of (|e_m|^2 or |e_m|)
          + rescale * (l1 * mean of sum_j a_j |D_j|  or  the auxiliary loss for dead latents)
 
-The TopK classes choose latents by a_j |D_j|, and the reconstruction then divides by |D_j| again, so that D enters it as above. Gradients are written
-out because everything else costs more than they do at this size: autograd would keep and reread one error per sample, level and SAE several times.
+The TopK classes choose latents by a_j |D_j|, and the reconstruction then divides by |D_j| again, so that D enters it as above.
+
+Written for speed, since autograd would keep and reread one error per sample, level and SAE several times: latents come before samples in memory
+([R, width, B]), so that SAEs on the same samples form one matrix, and b_dec is the decoder's first row, on for every sample.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,30 +32,32 @@ _THRESHOLD_RATE = 0.01
 class Weights(NamedTuple):
     """Weights, or their gradients, of R SAEs."""
 
-    W_enc: Tensor
-    """[R, d_in, width]."""
-    W_dec: Tensor
-    """[R, width, d_in]."""
+    enc: Tensor
+    """[R, width, d_in]: the encoder's columns."""
+    dec: Tensor
+    """[R, 1 + width, d_in]: the decoder bias, then the decoder's rows."""
     b_enc: Tensor
-    """[R, 1, width]."""
-    b_dec: Tensor
-    """[R, 1, d_in]."""
+    """[R, width, 1]."""
 
     @classmethod
     def of(cls, flat: Tensor, d_in: int, width: int) -> Weights:
-        """Views of a flat [R, 2 * d_in * width + width + d_in]: one Adam step and one norm are then for all weights at once."""
-        R, size = len(flat), d_in * width
-        enc, dec, b_enc, b_dec = flat.split([size, size, width, d_in], dim=1)
-        return cls(enc.view(R, d_in, width), dec.view(R, width, d_in), b_enc.view(R, 1, width), b_dec.view(R, 1, d_in))
+        """Views of a flat [R, size]: one step of Adam and one norm are then for all weights at once."""
+        R = len(flat)
+        enc, dec, b_enc = flat.split([width * d_in, (1 + width) * d_in, width], dim=1)
+        return cls(enc.view(R, width, d_in), dec.view(R, 1 + width, d_in), b_enc.view(R, width, 1))
+
+    def flat(self) -> Tensor:
+        """[R, size]."""
+        return torch.cat([tensor.flatten(1) for tensor in self], dim=1)
 
 
 class Batch(NamedTuple):
     """Samples of one step."""
 
     x: Tensor
-    """[R, B, d_in]."""
+    """[S, B, d_in]: SAEs 0 to R / S - 1 see x[0], the next x[1], and so on."""
     share: Tensor | float
-    """[R, B, 1], each sample's share of the mean over the batch, sum 1; or 1 / B."""
+    """[R, 1, B], each sample's share of the mean over the batch, sum 1; or 1 / B."""
 
 
 class Equations:
@@ -61,12 +66,11 @@ class Equations:
     def __init__(self, recipes: Sequence[Recipe], d_in: int, device: str, dtype: torch.dtype) -> None:
         """For these recipes, one per SAE: of one architecture family, width and levels; all else may differ."""
         first = recipes[0]
-        self.levels, self.width, self.d_in = first.all_levels, first.width, d_in
-        self.tied, self.top_k, self.over_batch = (
-            first.architecture == "tied",
-            "topk" in first.architecture,
-            "batchtopk" in first.architecture,
-        )
+        self.width, self.d_in = first.width, d_in
+        self.tied, self.top_k, self.over_batch = (part in first.architecture for part in ("tied", "topk", "batchtopk"))
+        bounds = [0, *(1 + width for width in first.all_levels)]
+        self.levels = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+        """Each level's own rows of the decoder; the bias belongs to the innermost."""
 
         def column(values: Sequence[float], kind: torch.dtype = dtype) -> Tensor:
             return torch.tensor(values, dtype=kind, device=device).view(-1, 1, 1)
@@ -76,95 +80,109 @@ class Equations:
         self.multipliers = [column(m) for m in zip(*(r.multipliers for r in recipes), strict=True)]
         self.attached = column([not r.detach for r in recipes])
         self.with_b_dec = column([r.decoder_bias and not self.tied for r in recipes])
+        switches = [r.schedule.switch_step for r in recipes]
         never = max(r.steps for r in recipes) + 1
-        self.l2_from = column([{"mse": never, "l2": 0}.get(r.loss, r.schedule.switch_step) for r in recipes])
-        self.frozen_from = column([r.schedule.switch_step for r in recipes])
-        self.rescales = column([r.loss != "mse" and r.rescale_with_loss and not self.tied for r in recipes]).bool()
+        l2_from = [{"mse": never, "l2": 0}.get(r.loss, at) for r, at in zip(recipes, switches, strict=True)]
+        self.l2_from, self.first_l2 = column(l2_from), min(l2_from)
+        self.frozen_from = column(switches)
+        self.rescales = column([r.loss != "mse" and r.rescale_with_loss and not self.tied for r in recipes], torch.bool)
         self.any_rescales = bool(self.rescales.any())
-        self.first_l2, self.last_mse = int(self.l2_from.min()), int(self.l2_from.max())
-        self.k = column([int(r.k * r.batch_size) if self.over_batch else int(r.k) for r in recipes], torch.long)
+        self.k = [int(r.k * r.batch_size) if self.over_batch else int(r.k) for r in recipes]
         self.dead_after = column([r.dead_after for r in recipes], torch.long)
         self.ratio_of = torch.zeros(2, len(recipes), 1, 1, dtype=torch.float64, device=device)
         """Running means of l2 and mse."""
         self.loss_rescale = torch.ones(len(recipes), 1, 1, dtype=torch.float64, device=device)
-        self.threshold = torch.zeros(len(recipes), dtype=torch.float64, device=device)
-        self.silent_for = torch.zeros(len(recipes), 1, self.width, dtype=torch.long, device=device)
+        self.threshold = torch.zeros(len(recipes), 1, 1, dtype=torch.float64, device=device)
+        self.silent_for = torch.zeros(len(recipes), self.width, 1, dtype=torch.long, device=device)
+        self.on = torch.empty(0, device=device, dtype=dtype)
+        self.errors: list[Tensor] = []
 
     def gradients(self, weights: Weights, out: Weights, batch: Batch, step: int) -> None:
         """Write the gradients of all weights at one step (from 0) into `out`, unclipped."""
-        W_enc, W_dec, b_enc, b_dec = weights
-        x, share = batch
-        pre = torch.baddbmm(b_enc - b_dec @ W_enc, x, W_enc)
-        norms = W_dec.norm(dim=2).unsqueeze(1)
-        active = self._active(pre, norms)
-        acts = pre * active
-        errors = self._errors(acts, W_dec, b_dec - x)
+        enc, dec, b_enc = weights
+        (x, share), rows = batch, dec[:, 1:]
+        streams, size = len(x), x.shape[1]
+        norms = rows.norm(dim=2, keepdim=True)
+        pre = (b_enc - enc @ dec[:, :1].mT).expand(-1, -1, size).contiguous()
+        pre.view(streams, -1, size).baddbmm_(enc.reshape(streams, -1, self.d_in), x.mT)
+        acts = self._switch_on(pre, norms)
+        errors = self._find_errors(dec, x)
 
-        dead = self.silent_for > self.dead_after if self.top_k else None
-        if self.top_k:
-            self._remember_firing(acts, norms, share)
+        dead = self.silent_for > self.dead_after
+        self._remember_firing(acts, norms, share)
         is_l2 = self.l2_from <= step if step >= self.first_l2 else None
-        lengths = [e.norm(dim=2, keepdim=True) if is_l2 is not None else None for e in errors]
+        lengths = [torch.linalg.vector_norm(e, dim=2).unsqueeze(1) if is_l2 is not None else None for e in errors]
         rescale = self._rescale(errors[-1], lengths[-1], share, is_l2, step)
+        auxiliary = None
+        if self.top_k and bool(dead.any()):
+            auxiliary = self._auxiliary(pre, rows, norms, errors[-1], dead, rescale, share)
 
-        grad_pre = torch.zeros_like(pre)
-        if dead is not None and bool(dead.any()):
-            self._auxiliary(grad_pre, out, pre * norms, pre, W_dec, errors[-1], dead, rescale, share)
+        slopes = [_slope(length, is_l2) * share for length in lengths]
+        if len(errors) == 1:
+            torch.bmm(self.on * slopes[0], errors[0], out=out.dec)
+            grad = torch.bmm(rows, errors[0].mT) * slopes[0]
         else:
-            out.W_dec.zero_()
-
-        back: Tensor | None = None
-        bounds = (0, *self.levels)
-        grad_acts = torch.empty_like(pre)
-        for m in reversed(range(len(errors))):
-            per_sample = self._slope(lengths[m], is_l2) * (share * self.multipliers[m])
-            here = errors[m] * per_sample
-            back = here if back is None else here.addcmul_(back, self.attached)
-            own = slice(bounds[m], bounds[m + 1])
-            out.W_dec[:, own] += acts[:, :, own].mT @ back
-            grad_acts[:, :, own] = back @ W_dec[:, own].mT
-        assert back is not None
+            grad = self._through_levels(dec, out.dec, slopes)
         if self.any_l1:
             weight = rescale * self.l1
-            grad_acts += weight * norms * share
-            total = (acts * share).sum(dim=1).unsqueeze(2)  # [R, width, 1]
-            out.W_dec.add_(weight * total * torch.nan_to_num(W_dec / W_dec.norm(dim=2, keepdim=True)))
-        grad_pre += grad_acts * active
+            grad += weight * norms * share
+            mean = acts @ share.mT if isinstance(share, Tensor) else acts.sum(dim=2, keepdim=True) * share
+            out.dec[:, 1:] += weight * mean * (rows / norms).nan_to_num()
+        grad = grad * acts.sign()
+        if auxiliary is not None:
+            grad += auxiliary[0]
+            out.dec[:, 1:] += auxiliary[1]
 
-        torch.sum(grad_pre, dim=1, keepdim=True, out=out.b_enc)
-        out.W_enc.copy_(x.mT @ grad_pre)
-        out.W_enc.sub_(b_dec.mT @ out.b_enc)
-        out.b_dec.copy_(back.sum(dim=1, keepdim=True) - out.b_enc @ W_enc.mT)
-        out.b_dec.mul_(self.with_b_dec)
+        out.enc.copy_(torch.bmm(grad.view(streams, -1, size), x).view_as(enc))
+        torch.sum(grad, dim=2, keepdim=True, out=out.b_enc)
+        out.enc.sub_(out.b_enc * dec[:, :1])  # the encoder reads x - b_dec
+        out.dec[:, :1] -= out.b_enc.mT @ enc
+        out.dec[:, :1] *= self.with_b_dec
         if self.tied:
-            self._tie(out, W_dec)
+            _tie(out, rows)
 
-    def _active(self, pre: Tensor, norms: Tensor) -> Tensor:
-        """[R, B, width] bool: which latents are on."""
-        positive = pre > 0
-        if not self.top_k:
-            return positive
-        strength = pre * norms
-        if self.over_batch:
-            chosen = largest(strength.relu().flatten(1), self.k.squeeze(-1)).view(pre.shape)
-        else:
-            chosen = largest(strength, self.k)
-        return positive & chosen
+    def _switch_on(self, pre: Tensor, norms: Tensor) -> Tensor:
+        """[R, width, B]: the activations, a view of `self.on`, which has the bias's row of ones before them."""
+        if self.on.shape[2:] != pre.shape[2:]:
+            self.on = pre.new_ones(len(pre), 1 + self.width, pre.shape[2])
+        acts = self.on[:, 1:]
+        if self.top_k:
+            strength = (pre * norms).mT
+            if self.over_batch:
+                chosen = largest(strength.relu().flatten(1), self.k).view(strength.shape)
+            else:
+                chosen = largest(strength, self.k)
+            pre = pre * chosen.mT
+        torch.clamp_min(pre, 0, out=acts)
+        return acts
 
-    def _errors(self, acts: Tensor, W_dec: Tensor, error: Tensor) -> list[Tensor]:
-        """[R, B, d_in] per level, innermost first."""
-        errors, start = [], 0
-        for width in self.levels:
-            error = torch.baddbmm(error, acts[:, :, start:width], W_dec[:, start:width])
-            errors.append(error)
-            start = width
-        return errors
+    def _find_errors(self, dec: Tensor, x: Tensor) -> list[Tensor]:
+        """[R, B, d_in] per level, innermost first. They are written to the same place in every step."""
+        if not self.errors or self.errors[0].shape[1] != x.shape[1]:
+            self.errors = [torch.empty(len(dec), *x.shape[1:], dtype=x.dtype, device=x.device) for _ in self.levels]
+        first, on = self.errors[0], self.on.mT
+        first.view(len(x), -1, *x.shape[1:]).copy_(x.unsqueeze(1))
+        first.baddbmm_(on[:, :, self.levels[0]], dec[:, self.levels[0]], beta=-1)
+        for inner, error, own in zip(self.errors, self.errors[1:], self.levels[1:], strict=False):
+            torch.baddbmm(inner, on[:, :, own], dec[:, own], out=error)
+        return self.errors
 
-    def _slope(self, length: Tensor | None, is_l2: Tensor | None) -> Tensor | float:
-        """What a sample's error is multiplied by in the gradient of its loss: 2, or 1 / its norm (0 at zero error)."""
-        if length is None or is_l2 is None:
-            return 2.0
-        return torch.where(is_l2, torch.where(length > 0, 1 / length, 0.0), 2.0)
+    def _through_levels(self, dec: Tensor, grad_dec: Tensor, slopes: list[Tensor | float]) -> Tensor:
+        """Gradients of all levels' losses: the activations', [R, width, B], and into `grad_dec` the decoder's. The errors are used up."""
+        grad = torch.empty_like(self.on)
+        outer: Tensor | None = None
+        for own, error, slope, multiplier in reversed(
+            list(zip(self.levels, self.errors, slopes, self.multipliers, strict=True))
+        ):
+            error *= multiplier * (slope.mT if isinstance(slope, Tensor) else slope)
+            if outer is not None:
+                error.addcmul_(
+                    outer, self.attached
+                )  # a latent is part of every larger level, unless these are detached
+            torch.bmm(self.on[:, own], error, out=grad_dec[:, own])
+            torch.bmm(dec[:, own], error.mT, out=grad[:, own])
+            outer = error
+        return grad[:, 1:]
 
     def _rescale(
         self, error: Tensor, length: Tensor | None, share: Tensor | float, is_l2: Tensor | None, step: int
@@ -175,9 +193,9 @@ class Equations:
             return one
         seen = self.rescales & ((step < self.frozen_from) | (self.ratio_of[1] == 0))
         if bool(seen.any()):
-            length = error.norm(dim=2, keepdim=True) if length is None else length
-            now = torch.stack([(length * share).sum(dim=(1, 2)), (length.square() * share).sum(dim=(1, 2))])
-            self.ratio_of += seen * (1 - _RATIO_DECAY) * (now.view_as(self.ratio_of) - self.ratio_of)
+            length = torch.linalg.vector_norm(error, dim=2).unsqueeze(1) if length is None else length
+            now = torch.stack([(values * share).sum(dim=2, keepdim=True) for values in (length, length.square())])
+            self.ratio_of += seen * (1 - _RATIO_DECAY) * (now - self.ratio_of)
         if is_l2 is None:
             return one
         l2, mse = self.ratio_of
@@ -187,63 +205,79 @@ class Equations:
 
     def _remember_firing(self, acts: Tensor, norms: Tensor, share: Tensor | float) -> None:
         """Steps since each latent fired, and BatchTopK's running threshold."""
+        if not self.top_k:
+            return
         on = acts > 0
-        fired = (on & (share > 0) if isinstance(share, Tensor) else on).any(dim=1, keepdim=True)
+        fired = (on & (share > 0) if isinstance(share, Tensor) else on).any(dim=2, keepdim=True)
         self.silent_for += 1
         self.silent_for.masked_fill_(fired, 0)
         if self.over_batch:
-            least = torch.where(on, acts * norms, torch.inf).flatten(1).amin(dim=1).double()
+            least = torch.where(on, acts * norms, torch.inf).amin(dim=(1, 2), keepdim=True).double()
             moved = (1 - _THRESHOLD_RATE) * self.threshold + _THRESHOLD_RATE * least
             self.threshold = torch.where(least < torch.inf, moved, self.threshold)
 
     def _auxiliary(
         self,
-        grad_pre: Tensor,
-        out: Weights,
-        strength: Tensor,
         pre: Tensor,
-        W_dec: Tensor,
+        rows: Tensor,
+        norms: Tensor,
         error: Tensor,
         dead: Tensor,
         rescale: Tensor,
         share: Tensor | float,
-    ) -> None:
-        """The loss by which dead latents learn what is left over: SAELens's `calculate_topk_aux_loss`; its gradients begin `grad_pre` and `out.W_dec`."""
-        count = dead.sum(dim=2, keepdim=True)
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients, of pre-activations and decoder rows, of the loss by which dead latents learn what is left over.
+
+        SAELens's `calculate_topk_aux_loss`: the d_in / 2 strongest of the dead latents, whatever their sign, should reconstruct minus the error.
+        """
+        count = dead.sum(dim=1, keepdim=True)
         most = max(self.d_in // 2, 1)
         weight = 2 * rescale * (count / most).clamp(max=1)
-        chosen = dead & largest(torch.where(dead, strength, -torch.inf), count.clamp(max=most))
+        strength = torch.where(dead, pre * norms, -torch.inf).mT
+        chosen = dead & largest(strength, count.clamp(max=most).flatten().tolist()).mT
         acts = pre * chosen
-        error = torch.baddbmm(error, acts, W_dec) * (weight * share)  # what is left over is a constant here
-        torch.bmm(acts.mT, error, out=out.W_dec)
-        grad_pre.add_((error @ W_dec.mT) * chosen)
-
-    def _tie(self, out: Weights, rows: Tensor) -> None:
-        """One unit row per latent, read and written: both gradients are its own, and only what turns it counts."""
-        out.W_dec.add_(out.W_enc.mT)
-        out.W_dec.sub_(rows * (out.W_dec * rows).sum(dim=2, keepdim=True))
-        out.W_enc.zero_()
-        out.b_enc.zero_()
+        left = torch.baddbmm(error, acts.mT, rows)  # the error is a constant here
+        return (rows @ left.mT) * chosen * weight * share, (acts * share @ left) * weight
 
     def after_step(self, weights: Weights) -> None:
         """What holds for the weights whatever the optimiser did."""
         if self.tied:
-            weights.W_dec.div_(weights.W_dec.norm(dim=2, keepdim=True))
-            weights.W_enc.copy_(weights.W_dec.mT)
+            rows = weights.dec[:, 1:]
+            rows /= rows.norm(dim=2, keepdim=True)
+            weights.enc.copy_(rows)
 
 
-def largest(values: Tensor, k: Tensor) -> Tensor:
-    """Where the k largest values lie.
+def _slope(length: Tensor | None, is_l2: Tensor | None) -> Tensor | float:
+    """What a sample's error is multiplied by in the gradient of its loss: 2, or 1 / its norm (0 at zero error)."""
+    if length is None or is_l2 is None:
+        return 2.0
+    return torch.where(is_l2, torch.where(length > 0, 1 / length, 0.0), 2.0)
+
+
+def _tie(out: Weights, rows: Tensor) -> None:
+    """One unit row per latent, read and written: both gradients are its own, and only what turns it counts."""
+    own = out.dec[:, 1:]
+    own += out.enc
+    own -= rows * (own * rows).sum(dim=2, keepdim=True)
+    out.enc.zero_()
+    out.b_enc.zero_()
+
+
+def largest(values: Tensor, k: Sequence[int]) -> Tensor:
+    """Where the k[i] largest values of each row in values[i] lie.
 
     Args:
-        values: [..., n].
-        k: [..., 1], from 0 to n: how many, of each row.
+        values: [R, ..., n].
+        k: R numbers from 0 to n.
 
     Returns:
-        [..., n] bool. Ties are settled as `torch.topk` settles them.
+        [R, ..., n] bool. Ties are settled as `torch.topk` settles them.
     """
-    most = int(k.max())
-    indices = values.topk(most, dim=-1).indices
-    wanted = torch.arange(most, device=values.device) < k
-    found: Tensor = torch.zeros_like(values, dtype=torch.bool).scatter_(-1, indices, wanted.expand(indices.shape))
-    return found
+    most, equal = max(k), len(set(k)) == 1
+    indices = values.topk(most, dim=-1, sorted=not equal).indices
+    found = torch.zeros_like(values, dtype=torch.bool)
+    if equal:
+        return found.scatter_(-1, indices, torch.ones((), dtype=torch.bool).expand(indices.shape))
+    counts = torch.tensor(k, device=values.device).view(-1, *[1] * (values.dim() - 1))
+    wanted = torch.arange(most, device=values.device) < counts
+    return found.scatter_(-1, indices, wanted.expand(indices.shape))

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hedgebench.toy.batches import batches as make_batches
-from hedgebench.toy.batches import start, test_batch
+from hedgebench.toy.batches import start, test_samples
 from hedgebench.toy.equations import Batch, Equations, Weights, largest
 from hedgebench.toy.grouping import make_parts
 from hedgebench.toy.recipes import Recipe, ToyRun
@@ -57,7 +57,7 @@ class Trained:
         if self.threshold is not None:
             pre = pre * (strength > self.threshold)
         elif recipe.architecture == "topk":
-            pre = pre * largest(strength, torch.tensor([int(recipe.k)]))
+            pre = pre * largest(strength[None], [int(recipe.k)])[0]
         acts: Tensor = pre.relu()
         return acts
 
@@ -133,8 +133,7 @@ def _train_part(
     """Train runs of one shape; `tick` is called after every step."""
     recipe, d_in = runs[0].recipe, runs[0].world.d_in
     equations = Equations([run.recipe for run in runs], d_in, device, dtype)
-    starts = zip(*(start(run) for run in runs), strict=True)
-    flat = torch.cat([torch.cat(tensors).flatten(1) for tensors in starts], dim=1).to(device, dtype)
+    flat = torch.cat([start(run).flat() for run in runs]).to(device, dtype)
     flat.grad = torch.zeros_like(flat)
     weights, gradients = (Weights.of(tensor, d_in, recipe.width) for tensor in (flat, flat.grad))
     equations.after_step(weights)
@@ -176,22 +175,22 @@ def _repeat(given: Sequence[Tensor], runs: Sequence[ToyRun], device: str, dtype:
     if len(given) < runs[0].recipe.steps:
         raise BadInput(f"{len(given)} batches were given for {runs[0].recipe.steps} steps")
     for x in given:
-        yield Batch(x.to(device, dtype).expand(len(runs), *x.shape), 1 / len(x))
+        yield Batch(x.to(device, dtype)[None], 1 / len(x))
 
 
 def _collect(runs: Sequence[ToyRun], weights: Weights, equations: Equations) -> list[Trained]:
-    W_enc, W_dec, b_enc, b_dec = (tensor.cpu() for tensor in weights)
-    threshold = equations.threshold.cpu() if equations.over_batch else [None] * len(runs)
+    enc, dec, b_enc = (tensor.cpu() for tensor in weights)
+    threshold = equations.threshold.flatten().cpu() if equations.over_batch else [None] * len(runs)
     rescale = equations.loss_rescale.flatten().tolist()
     blank = {"loss": math.nan, "l0": math.nan}
     return [
         _tested(
             Trained(
                 run,
-                W_enc=W_enc[i].clone(),
-                b_enc=b_enc[i, 0].clone(),
-                W_dec=W_dec[i].clone(),
-                b_dec=b_dec[i, 0].clone(),
+                W_enc=enc[i].T.clone(),
+                b_enc=b_enc[i, :, 0].clone(),
+                W_dec=dec[i, 1:].clone(),
+                b_dec=dec[i, 0].clone(),
                 threshold=threshold[i],
                 loss_rescale=rescale[i],
                 **blank,
@@ -203,11 +202,9 @@ def _collect(runs: Sequence[ToyRun], weights: Weights, equations: Equations) -> 
 
 def _tested(sae: Trained) -> Trained:
     """With its loss and L0 on samples that it was not trained on."""
-    x, share = test_batch(sae.run, _TEST_SAMPLES)
-    x = x[0].to(sae.W_enc.dtype)
+    x, weight = (tensor.to(sae.W_enc.dtype) for tensor in test_samples(sae.run, _TEST_SAMPLES))
     acts = sae.encode(x)
     squared = (sae.decode(acts) - x).square().sum(dim=1)
     ends_on_l2 = sae.run.recipe.schedule.is_l2(sae.run.recipe.steps - 1)
-    weight = share[0, :, 0] if isinstance(share, Tensor) else share
     losses, active = squared.sqrt() if ends_on_l2 else squared, (acts != 0).sum(dim=1)
     return replace(sae, loss=float((losses * weight).sum()), l0=float((active * weight).sum()))
