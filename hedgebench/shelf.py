@@ -224,7 +224,9 @@ def _fingerprint(sae: SAE) -> int:
 
     value = zlib.crc32(json.dumps(sae.cfg.to_dict(), sort_keys=True, default=str).encode())
     for tensor in sae.state_dict().values():
-        value = zlib.crc32(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data, value)
+        # flat first: a single column counts as contiguous with whatever stride it has, and cannot be viewed as bytes then
+        flat = tensor.detach().cpu().reshape(-1).contiguous()
+        value = zlib.crc32(flat.view(torch.uint8).numpy().data, value)
     return value
 
 

@@ -31,6 +31,21 @@ class Decomposition(NamedTuple):
     """[rows], float64: the norm of what is left of each unit row."""
 
 
+class Recovery(NamedTuple):
+    """What is known of each latent, [latents] in float64; NaN where there is nothing to know."""
+
+    own: Tensor
+    """[latents], int64: the feature it tracks, or -1."""
+    hedged: Tensor
+    absorbed: Tensor
+    unexplained: Tensor
+    asymmetry: Tensor
+    """1 - cosine of encoder column and decoder row."""
+    decoder_cosine: Tensor
+    """With its own feature, and so below."""
+    encoder_cosine: Tensor
+
+
 class Leaks(NamedTuple):
     """What latents write beside their own features."""
 
@@ -38,6 +53,41 @@ class Leaks(NamedTuple):
     """[rows], float64: norm of the part on features that no latent tracks."""
     absorbed: Tensor
     """[rows], float64: norm of the part on features that other latents track."""
+
+
+def recover(rows: Tensor, columns: Tensor | None, features: Tensor, live: Tensor, terms: int = 10) -> Recovery:
+    """Everything that an SAE's weights say of its latents and the true features. A latent that is not live has NaN for every value.
+
+    Args:
+        rows: [latents, d], decoder rows.
+        columns: [latents, d], encoder columns; None for an SAE without an encoder matrix.
+        features: [n_features, d].
+        live: [latents], bool: the latents that ever fire.
+        terms: See `decompose`.
+    """
+    import torch
+
+    live = live & rows.any(dim=1)
+    cosine, parts = cosines(rows, features), decompose(rows, features, terms)
+    own = track(cosine, live)
+    found = leaks(parts.coefficients, features, own)
+    blank = torch.full_like(parts.unexplained, torch.nan)
+    has = live & (own >= 0)
+    at = own.clamp(min=0)[:, None]
+    asymmetry = with_own = blank
+    if columns is not None:
+        encodes = live & columns.any(dim=1)
+        asymmetry = (1 - (unit_rows(columns) * unit_rows(rows)).sum(1)).clamp(min=0).where(encodes, blank)
+        with_own = cosines(columns, features).gather(1, at)[:, 0].where(has & encodes, blank)
+    return Recovery(
+        own=own,
+        hedged=found.hedged.where(live, blank),
+        absorbed=found.absorbed.where(live, blank),
+        unexplained=parts.unexplained.where(live, blank),
+        asymmetry=asymmetry,
+        decoder_cosine=cosine.gather(1, at)[:, 0].where(has, blank),
+        encoder_cosine=with_own,
+    )
 
 
 def unit_rows(rows: Tensor) -> Tensor:
