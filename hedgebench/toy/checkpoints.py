@@ -30,7 +30,10 @@ def to_sae(trained: Trained) -> SAE:
     from sae_lens import SAE
 
     recipe = trained.run.recipe
-    weights = {name: getattr(trained, name).float().clone() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    weights = {
+        name: getattr(trained, name).float().clone(memory_format=torch.contiguous_format)
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+    }
     if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
         raise BadInput(
             f"toy SAE on {trained.run.world.name!r}: {', '.join(bad)} holds NaN or infinite values: training diverged, lower 'lr'"
