@@ -57,17 +57,19 @@ def features_of(world: World) -> torch.Tensor:
     return world.features.double()
 
 
-def context(sae: Any, world: World, seed: int = 0) -> EvalContext:
-    folded = prepare(sae, dtype="float64")
+def context(sae: Any, world: World, seed: int = 0, dtype: str = "float64") -> EvalContext:
+    folded = prepare(sae, dtype=dtype)
     return EvalContext(folded, describe(sae, name="known"), seeded(seed), seed=seed, features=world)
 
 
 Found = dict[tuple[str, str, str, str], Score]
 
 
-def measure(sae: Any, world: World, seed: int = 0, **config: Any) -> tuple[Found, dict[str, str]]:
+def measure(
+    sae: Any, world: World, seed: int = 0, dtype: str = "float64", **config: Any
+) -> tuple[Found, dict[str, str]]:
     """Scores by metric, parameters, slice; and what was left blank."""
-    ctx = context(sae, world, seed)
+    ctx = context(sae, world, seed, dtype)
     scores = list(ToyRecovery().run(ctx, ToyRecovery.Config(**{**SMALL, **config})))
     found = {
         (s.metric, ",".join(f"{k}={v}" for k, v in s.params.items()), s.slice_by, s.slice_value): s for s in scores
@@ -275,13 +277,11 @@ def mixed_world() -> World:
 def test_the_plain_numbers_are_those_of_saelens_on_the_same_samples(make, world):
     from sae_lens.synthetic.evals import eval_sae_on_synthetic_data
 
-    sae = prepare(make(features_of(world)), dtype="float64")
+    sae = prepare(make(features_of(world)))
     generator = seeded(7)
-    replay = SimpleNamespace(sample=lambda n: world.sample(n, generator).firings.double())
-    dictionary = world.feature_dict.__class__(world.n_features, world.d_in, initializer=None).double()
-    dictionary.feature_vectors.data, dictionary.bias.data = world.features.double(), world.bias.double()
-    theirs = eval_sae_on_synthetic_data(sae, dictionary, replay, num_samples=1_300, batch_size=500)
-    found, missing = measure(sae, world, seed=7, n_samples=1_300)
+    replay = SimpleNamespace(sample=lambda n: world.sample(n, generator).firings)
+    theirs = eval_sae_on_synthetic_data(sae, world.feature_dict, replay, num_samples=1_300, batch_size=500)
+    found, missing = measure(sae, world, seed=7, dtype="float32", n_samples=1_300)
     ours = whole(found)
     for metric, path in SAELENS.items():
         value: Any = theirs
