@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hedgebench.cli_run import run
+from hedgebench.cli_toy import toy
 from hedgebench.types import BadInput
 
 
@@ -85,6 +86,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("config", metavar="CONFIG.yaml")
     sub.add_argument("--out", metavar="DIR", required=True)
     sub.add_argument("--device", default="cpu", metavar="D")
+
+    sub = command(
+        "toy", toy, "train SAEs on toy worlds whose features are known, score them, and check the post's claims"
+    )
+    sub.add_argument(
+        "--scenario",
+        metavar="S",
+        action="append",
+        help="only this: a name, or a YAML file of one's own (repeatable; default: all of the post's)",
+    )
+    sub.add_argument("--loss", metavar="L", action="append", help="only this: mse, l2 or snap (repeatable)")
+    sub.add_argument("--seeds", type=_count, default=5, metavar="N", help="training seeds 0 to N-1 (default 5)")
+    sub.add_argument("--out", default="out/toy", metavar="DIR", help="results folder (default out/toy)")
+    sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
+    sub.add_argument("--list", action="store_true", help="say what scenarios there are")
 
     sub = command("cache", _cache, "what HedgeBench keeps that it can make again: models, texts, activations")
     sub.add_argument("--clear", action="store_true", help="delete it")

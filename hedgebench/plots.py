@@ -11,6 +11,7 @@ from hedgebench.registry import find_evals
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
@@ -44,15 +45,20 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
                     "figure %s of %s cannot be drawn: %s: %s", figure.name, plugin.name, type(error).__name__, error
                 )
                 continue
-            files.append(_save(canvas, out / f"{plugin.name}-{figure.name}.png"))
+            files.append(save_figure(canvas.figure, out / f"{plugin.name}-{figure.name}.png"))
     return files
 
 
-def _save(canvas: object, file: Path) -> Path:
+def save_figure(figure: Figure, file: Path) -> Path:
+    """Write a matplotlib figure as PNG, whole or not at all.
+
+    Raises:
+        BadInput: The file cannot be written.
+    """
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        canvas.figure.savefig(temporary, format="png", dpi=150)  # type: ignore[attr-defined]
+        figure.savefig(temporary, format="png", dpi=150)
         temporary.replace(file)
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from error

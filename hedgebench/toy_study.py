@@ -6,8 +6,8 @@ claims with its figures. What is finished is not done again.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from hedgebench.results import read_results, read_runs, write_table
 from hedgebench.runner import Here, Summary, check_device, execute, pending_runs
 from hedgebench.session import Session
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
-from hedgebench.types import BadInput
+from hedgebench.types import BadInput, CannotMeasure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from hedgebench.toy.recipes import ToyRun
     from hedgebench.toy.scenarios import NamedRun, Scenario
     from hedgebench.training.losses import LossName
-
-logger = logging.getLogger(__name__)
 
 SETTINGS = {"n_samples": 20_000}
 """Settings of `toy_recovery` in the study."""
@@ -69,14 +67,46 @@ def run_toy(
     if seeds < 1:
         raise BadInput(f"the number of seeds must be at least 1, not {seeds}")
     out = Path(out)
+    scenarios = None if scenarios is None else list(scenarios)
     chosen = list(SCENARIOS.values()) if scenarios is None else [_scenario(s) for s in scenarios]
     runs = scenario_runs(chosen, losses, range(seeds))
     if twice := sorted({run.name for run in runs if sum(other.name == run.name for other in runs) > 1}):
         raise BadInput(f"two SAEs would be called {twice[0]!r}: give the scenarios different names")
     train_missing({out / "saes" / run.name: run.run for run in runs}, device)
     scores, summary = _score(runs, out, device)
-    tables = (write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet"))
-    return StudyResult(scores, summary, (*tables, write_table(read_runs(out), out / "runs.csv")))
+    files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
+    files.append(write_table(read_runs(out), out / "runs.csv"))
+    if any(scenario.rows for scenario in chosen) and len(scores):
+        files += write_page(scores, out, _command(scenarios, losses, seeds))
+    return StudyResult(scores, summary, tuple(files))
+
+
+def _command(scenarios: Iterable[str | Path | Scenario] | None, losses: Sequence[LossName] | None, seeds: int) -> str:
+    """What a shell would be told to do the same."""
+    words = [f"--scenario {s if isinstance(s, (str, Path)) else s.name}" for s in scenarios or ()]
+    words += [f"--loss {loss}" for loss in losses or ()]
+    return " ".join(["hedgebench toy", *words, f"--seeds {seeds}"])
+
+
+def write_page(scores: DataFrame, out: Path, command: str) -> list[Path]:
+    """Draw the figures that the table has rows for, and write the page of the post's claims beside them.
+
+    Raises:
+        BadInput: The folder cannot be written.
+    """
+    from hedgebench.plots import save_figure
+    from hedgebench.records import write_text
+    from hedgebench.toy.figures import FIGURES
+    from hedgebench.toy.page import toy_page
+    from hedgebench.toy.table import ToyTable
+
+    table, drawn = ToyTable(scores), {}
+    for name, draw in FIGURES.items():
+        with contextlib.suppress(CannotMeasure):
+            drawn[name] = save_figure(draw(table), out / f"{name}.png")
+    page = out / "README.md"
+    write_text(page, toy_page(scores, drawn.keys(), command))
+    return [*drawn.values(), page]
 
 
 def _scenario(given: str | Path | Scenario) -> Scenario:

@@ -76,8 +76,8 @@ TIED_RATIOS = (0.25, 0.45, 0.55, 0.63, 0.69, 0.75, 0.95, 1.1)
 """p1 / p0 of the tied scenarios: on both sides of 1/2, 2/3, 1/sqrt 2 and 1."""
 CROWD_PROBABILITIES = (0.05, 0.075, 0.1, 0.125, 0.15)
 """How often the 15 outside features of rows 9 and 10 fire."""
-BALANCES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 2.0)
-"""Multipliers of row 15; `detach` stands for an infinite one."""
+BALANCES = (0.0, 0.125, 0.25, 0.5, 0.75, 2.0)
+"""Multipliers of row 15, but for 1, which is scenario `matryoshka`; `detach` stands for an infinite one."""
 
 
 def _pair(name: str, given: float, otherwise: float, **kwargs: Any) -> WorldConfig:

@@ -65,10 +65,11 @@ class ToyTable:
         return sorted((float(name.removeprefix("tied-")), name) for name in names)
 
     def balanced(self) -> list[tuple[float, str]]:
-        """The multipliers of the balanced Matryoshka SAEs in the table, rising, and their names; infinity is a detached one."""
+        """The multipliers of the Matryoshka SAEs in the table, rising, and their scenarios; infinity is a detached one."""
         names = {name for name in self.rows["scenario"] if name.startswith("balanced-")}
         values = {name: name.removeprefix("balanced-").removeprefix("balance") for name in names}
-        return sorted((math.inf if value == "detach" else float(value), name) for name, value in values.items())
+        plain = [(1.0, "matryoshka")] if names and "matryoshka" in set(self.rows["scenario"]) else []
+        return sorted([*plain, *((math.inf if v == "detach" else float(v), name) for name, v in values.items())])
 
     def crowds(self) -> list[tuple[float, str]]:
         """The firing probabilities of the outside features of the crowd scenarios in the table, rising, and their names."""
