@@ -11,6 +11,10 @@ from hedgebench.types import BadInput
 if TYPE_CHECKING:
     import argparse
 
+    from pandas import DataFrame
+
+_METRICS = ("hedged", "absorbed", "asymmetry", "mcc", "f1", "explained_variance")
+
 
 def toy(args: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
@@ -22,12 +26,11 @@ def toy(args: argparse.Namespace) -> int:
         if loss not in LOSSES:
             raise BadInput(f"--loss {loss}: there is no such loss{nearest(loss, LOSSES)}")
 
-    from hedgebench.results import headline
     from hedgebench.toy_study import run_toy
 
     result = run_toy(args.scenario, args.loss, args.seeds, args.out, args.device)
     if len(result.scores):
-        print(headline(result.scores[result.scores["slice_by"] == "all"]))
+        print(_headline(result.scores))
         print()
     for file in result.files:
         print(file)
@@ -36,6 +39,20 @@ def toy(args: argparse.Namespace) -> int:
     for name, error in summary.failed + summary.skipped:
         print(f"failed: {name}: {error}", file=sys.stderr)
     return 1 if summary.failed or summary.skipped else 0
+
+
+def _headline(scores: DataFrame) -> str:
+    """The main metrics of every scenario and loss: mean over training seeds, ± their standard deviation."""
+    from hedgebench.toy.table import ToyTable
+
+    rows = ToyTable(scores).rows
+    rows = rows[(rows["slice_by"] == "all") & (rows["params"] == "") & rows["metric"].isin(_METRICS)]
+    groups = rows.groupby(["scenario", "loss", "metric"], sort=False)["value"].agg(["mean", "std"])
+    cells = groups.apply(lambda c: f"{c['mean']:.3f}" + (f" ±{c['std']:.3f}" if c["std"] == c["std"] else ""), axis=1)
+    table = cells.unstack("metric").reindex(columns=_METRICS).fillna("")  # noqa: PD010 - nothing is aggregated
+    table.columns.name = None
+    n = rows["train_seed"].nunique()
+    return f"toy_recovery (mean ± SD over {n} training seeds)\n{table.to_string()}"
 
 
 def _list() -> int:

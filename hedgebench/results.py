@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -99,10 +100,18 @@ def read_runs(folder: str | Path) -> DataFrame:
     return _frame(rows, RUNS)
 
 
+_SAE_FILES = frozenset({"cfg.json", "sae_weights.safetensors"})
+
+
 def _files(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such results folder")
-    yield from (p for p in sorted(folder.rglob("*.json")) if p.parent.name != "checkpoints")
+    for place, below, names in os.walk(folder):
+        if _SAE_FILES.issubset(names):
+            below.clear()  # an SAE lies beside the results: it is none itself
+        elif Path(place).name != "checkpoints":
+            below.sort()
+            yield from (Path(place) / name for name in sorted(names) if name.endswith(".json"))
 
 
 def _cards(folder: Path) -> dict[str, Checkpoint]:

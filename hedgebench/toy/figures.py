@@ -107,7 +107,8 @@ def cosine_maps(table: ToyTable, scenario: str) -> Figure:
     )
     for (loss, side), values in maps.items():
         ax = axes[("encoder", "decoder").index(side), losses.index(loss)]
-        _heat(ax, values, f"{side}, {loss}", annotate=small, bar=loss == losses[-1])
+        ticks = {"xticklabels": max(1, n_features // 10), "yticklabels": max(1, n_latents // 10)}
+        _heat(ax, values, f"{side}, {loss}", annotate=small, bar=loss == losses[-1], **ticks)
         ax.set(xlabel="feature" if side == "decoder" else "", ylabel="latent" if loss == losses[0] else "")
     return figure
 
@@ -175,7 +176,7 @@ def bias_bars(table: ToyTable) -> Figure:
     import seaborn as sns
 
     rows = table.rows
-    rows = rows[(rows["metric"] == "b_dec_projection") & rows["scenario"].isin(PAIRS)]
+    rows = rows[(rows["metric"] == "b_dec_projection") & (rows["slice_by"] == "feature") & rows["scenario"].isin(PAIRS)]
     if rows.empty:
         raise CannotMeasure("none of the two-feature scenarios was run")
     present = [scenario for scenario in PAIRS if scenario in set(rows["scenario"])]
@@ -191,9 +192,10 @@ def bias_bars(table: ToyTable) -> Figure:
             "hue_order": losses,
             "ax": ax,
         }
-        sns.barplot(**common, palette=COLOURS, errorbar=None, alpha=0.6, legend=ax is axes[0, 0])
+        sns.barplot(**common, palette=COLOURS, errorbar=None, alpha=0.6, legend=ax is axes[0, -1])
         sns.stripplot(**common, dodge=True, palette=COLOURS, size=3, legend=False)
         ax.set(title=scenario, xlabel="", ylabel="part of the decoder bias" if ax is axes[0, 0] else "")
+        ax.set_ylim(rows["value"].min() - 0.02, rows["value"].max() + 0.02)
     return figure
 
 
