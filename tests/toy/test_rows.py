@@ -77,7 +77,7 @@ def row_10() -> None:
 def row_11() -> None:
     saes = trained(SCENARIOS["never-alone"], "mse", "snap")
     for mse, snap in zip(saes["mse"], saes["snap"], strict=True):
-        assert 0.25 < hedged(snap, 1) < hedged(mse, 1) < 0.35
+        assert 0.25 < hedged(snap, 1) < hedged(mse, 1) - 0.005 < 0.35
         assert decoder(snap)[0, 1:].min() > 0.05  # every child is in it
 
 
