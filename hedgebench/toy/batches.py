@@ -119,18 +119,20 @@ def _counts(probabilities: Tensor, batch_size: int, train_seed: int) -> Iterator
 
 
 def _samples(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) -> Iterator[Batch]:
-    size = runs[0].recipe.batch_size
+    """Samples of each stream, for the runs of that stream: as many for each, side by side."""
     order = [stream_of(run) for run in runs]
-    drawn = {stream: _chunks(run) for stream, run in reversed(list(zip(order, runs, strict=True)))}
+    first = {stream: run for stream, run in reversed(list(zip(order, runs, strict=True)))}
     streams = list(dict.fromkeys(order))
-    each = len(runs) // len(streams)
-    in_blocks = order == [stream for stream in streams for _ in range(each)]
-    index = torch.tensor([streams.index(stream) for stream in order], device=device)
+    assert order == [stream for stream in streams for _ in range(len(runs) // len(streams))]
+    drawn = [_chunks(first[stream]) for stream in streams]
+    size, d_in = runs[0].recipe.batch_size, runs[0].world.d_in
+    steps = max(1, CHUNK // size)
+    chunk = torch.empty(len(streams), steps * size, d_in, device=device, dtype=dtype)
     while True:
-        chunk = torch.stack([next(drawn[stream]) for stream in streams]).to(device, dtype)
-        for start_at in range(0, chunk.shape[1], size):
-            x = chunk[:, start_at : start_at + size]
-            yield Batch(x if in_blocks else x[index], 1 / size)
+        for place, samples in zip(chunk, drawn, strict=True):
+            place.copy_(next(samples))
+        for x in chunk.split(size, dim=1):
+            yield Batch(x, 1 / size)
 
 
 def _chunks(run: ToyRun) -> Iterator[Tensor]:
@@ -142,9 +144,9 @@ def _chunks(run: ToyRun) -> Iterator[Tensor]:
         yield run.world.sample(n, generator).activations
 
 
-def test_samples(run: ToyRun, n: int) -> tuple[Tensor, Tensor]:
+def test_samples(run: ToyRun, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Samples that training does not see, [n, d_in], and their weights, [n], sum 1; all patterns and their probabilities where the world has few."""
     if (patterns := run.world.patterns()) is not None:
-        return patterns.activations, patterns.probabilities.float()
+        return patterns.activations.to(dtype), patterns.probabilities.to(dtype)
     generator = torch.Generator().manual_seed(seed_for(run.train_seed, _TEST))
-    return run.world.sample(n, generator).activations, torch.full((n,), 1 / n)
+    return run.world.sample(n, generator).activations.to(dtype), torch.full((n,), 1 / n, dtype=dtype)

@@ -119,7 +119,7 @@ class Equations:
 
         slopes = [_slope(length, is_l2) * share for length in lengths]
         if len(errors) == 1:
-            torch.bmm(self.on * slopes[0], errors[0], out=out.dec)
+            out.dec.copy_((self.on * slopes[0]) @ errors[0])
             grad = torch.bmm(rows, errors[0].mT) * slopes[0]
         else:
             grad = self._through_levels(dec, out.dec, slopes)
@@ -179,8 +179,8 @@ class Equations:
                 error.addcmul_(
                     outer, self.attached
                 )  # a latent is part of every larger level, unless these are detached
-            torch.bmm(self.on[:, own], error, out=grad_dec[:, own])
-            torch.bmm(dec[:, own], error.mT, out=grad[:, own])
+            grad_dec[:, own] = self.on[:, own] @ error  # straight into the slice, torch would multiply matrix by matrix
+            grad[:, own] = dec[:, own] @ error.mT
             outer = error
         return grad[:, 1:]
 

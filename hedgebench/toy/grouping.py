@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
-from hedgebench.toy.batches import CHUNK, patterns_of
+from hedgebench.toy.batches import CHUNK, patterns_of, stream_of
 from hedgebench.toy.memory import available_memory
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.types import BadInput
 
 _SHARE_OF_FREE = 0.6
 """Of the memory that is free, how much a part may take: the rest is for what is not counted, and for other programs."""
+_CACHE = 8 * 2**20
+"""Bytes of errors that a part on the CPU holds at most: what does not stay in the processor's cache takes twice as long."""
 _STEP_WORK, _BYTE_WORK = 400, 4e-4
 """What a step costs whatever its size, and per byte that it works on: microseconds on one core, as measured. Only their ratio matters."""
 
@@ -73,6 +76,8 @@ def bytes_of(shape: Shape, itemsize: int = 4) -> int:
 def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize: int = 4, given_rows: int | None = None) -> list[Part]:  # fmt: skip
     """Split runs into parts of one shape each that fit into memory, in the order of their first members.
 
+    Runs on the same samples stand together, as many of them for each stream of samples in a part: `Batch` needs it so.
+
     Args:
         runs: What to train.
         budget: Bytes a part may take; None: most of what is free on the device.
@@ -85,19 +90,34 @@ def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize
     """
     if budget is None:
         budget = int(_SHARE_OF_FREE * available_memory(device))
-    groups: dict[Shape, list[int]] = defaultdict(list)
+    streams: dict[tuple[Shape, object], list[int]] = defaultdict(list)
     for i, run in enumerate(runs):
-        groups[shape_of(run, given_rows)].append(i)
+        shape = shape_of(run, given_rows)
+        streams[shape, None if given_rows else i if shape.weighted else stream_of(run)].append(i)
+    groups: dict[tuple[Shape, int], list[list[int]]] = defaultdict(list)
+    for (shape, _), members in streams.items():
+        groups[shape, len(members)].append(members)
     parts = []
-    for shape, members in groups.items():
-        each = bytes_of(shape, itemsize)
-        if each > budget:
-            raise BadInput(
-                f"a toy SAE of {shape.width} latents on {shape.d_in} dimensions takes about {each / 1e9:.1f} GB to train in batches of {shape.rows}, "
-                f"and {budget / 1e9:.1f} GB may be taken: lower 'width' or 'batch_size'"
-            )
-        most = budget // each
-        for first in range(0, len(members), most):
-            chosen = members[first : first + most]
-            parts.append(Part(chosen, shape.steps, _STEP_WORK + int(_BYTE_WORK * each * len(chosen))))
+    for (shape, size), blocks in groups.items():
+        most = _most_at_once(shape, budget, device, itemsize)
+        step = max(1, most // size)
+        for chosen in (list(chain(*blocks[i : i + step])) for i in range(0, len(blocks), step)):
+            for first in range(0, len(chosen), most):  # once, but where the runs of a single stream are too many
+                members = chosen[first : first + most]
+                work = _STEP_WORK + int(_BYTE_WORK * bytes_of(shape, itemsize) * len(members))
+                parts.append(Part(members, shape.steps, work))
     return parts
+
+
+def _most_at_once(shape: Shape, budget: int, device: str, itemsize: int) -> int:
+    """How many runs of a shape are trained at once."""
+    each = bytes_of(shape, itemsize)
+    if each > budget:
+        raise BadInput(
+            f"a toy SAE of {shape.width} latents on {shape.d_in} dimensions takes about {each / 1e9:.1f} GB to train in batches of {shape.rows}, "
+            f"and {budget / 1e9:.1f} GB may be taken: lower 'width' or 'batch_size'"
+        )
+    most = budget // each
+    if device == "cpu":
+        most = min(most, max(1, _CACHE // (shape.rows * shape.d_in * len(shape.levels) * itemsize)))
+    return most

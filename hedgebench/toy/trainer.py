@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hedgebench.toy.batches import batches as make_batches
-from hedgebench.toy.batches import start, test_samples
+from hedgebench.toy.batches import start, stream_of, test_samples
 from hedgebench.toy.equations import Batch, Equations, Weights, largest
 from hedgebench.toy.grouping import make_parts
 from hedgebench.toy.recipes import Recipe, ToyRun
@@ -183,26 +183,29 @@ def _collect(runs: Sequence[ToyRun], weights: Weights, equations: Equations) -> 
     threshold = equations.threshold.flatten().cpu() if equations.over_batch else [None] * len(runs)
     rescale = equations.loss_rescale.flatten().tolist()
     blank = {"loss": math.nan, "l0": math.nan}
+    tests = {
+        stream: test_samples(run, _TEST_SAMPLES, enc.dtype) for stream, run in {stream_of(r): r for r in runs}.items()
+    }
     return [
         _tested(
             Trained(
                 run,
-                W_enc=enc[i].T.clone(),
+                W_enc=enc[i].T.contiguous(),
                 b_enc=b_enc[i, :, 0].clone(),
                 W_dec=dec[i, 1:].clone(),
                 b_dec=dec[i, 0].clone(),
                 threshold=threshold[i],
                 loss_rescale=rescale[i],
                 **blank,
-            )
+            ),
+            *tests[stream_of(run)],
         )
         for i, run in enumerate(runs)
     ]
 
 
-def _tested(sae: Trained) -> Trained:
-    """With its loss and L0 on samples that it was not trained on."""
-    x, weight = (tensor.to(sae.W_enc.dtype) for tensor in test_samples(sae.run, _TEST_SAMPLES))
+def _tested(sae: Trained, x: Tensor, weight: Tensor) -> Trained:
+    """With its loss and L0 on samples [n, d_in] that it was not trained on, and their weights [n]."""
     acts = sae.encode(x)
     squared = (sae.decode(acts) - x).square().sum(dim=1)
     ends_on_l2 = sae.run.recipe.schedule.is_l2(sae.run.recipe.steps - 1)
