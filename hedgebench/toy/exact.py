@@ -161,12 +161,15 @@ def nearest(found: list[Minimum], W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b
 
     Raises:
         BadInput: The SAE has another shape.
+        CannotMeasure: Its weights hold NaN or infinite values.
     """
     first = found[0]
     if W_enc.shape != first.W_enc.shape or W_dec.shape != first.W_dec.shape:
         raise BadInput(
             f"nearest: the SAE has W_enc {list(W_enc.shape)}, the minima {list(first.W_enc.shape)}; give those of one width and world"
         )
+    if not all(torch.isfinite(part).all() for part in (W_enc, b_enc, W_dec, b_dec)):
+        raise CannotMeasure("the SAE's weights hold NaN or infinite values, so it sits in no minimum")
     problem = first.problem.with_room_for(torch.cat([W_dec, b_dec[None]]))
     given = problem.exact.normal(problem.weights(W_enc, b_enc, W_dec, b_dec))
     ends = [problem.weights(m.W_enc, m.b_enc, m.W_dec, m.b_dec) for m in found]
