@@ -20,6 +20,8 @@ class Reference(NamedTuple):
     sae: Any
     most_auxiliary: float
     """Largest auxiliary loss of any step."""
+    most_dead: int
+    """Largest number of dead latents at any step."""
 
 
 class MatryoshkaStandard(HedgeStandard):
@@ -82,8 +84,10 @@ def build(run: ToyRun, dtype: str = "float64") -> Any:
 
 class _Watched(SAETrainer):
     most_auxiliary = 0.0
+    most_dead = 0
 
     def _train_step(self, sae: Any, sae_in: torch.Tensor) -> Any:
+        self.most_dead = max(self.most_dead, int(self.dead_neurons.sum()))
         output = super()._train_step(sae, sae_in)
         auxiliary = output.losses.get("auxiliary_reconstruction_loss", torch.zeros(())).item()
         self.most_auxiliary = max(self.most_auxiliary, auxiliary)
@@ -118,4 +122,4 @@ def train_by_saelens(run: ToyRun, batches: list[torch.Tensor], dtype: str = "flo
     )
     trainer = _Watched(cfg, sae, data_provider=iter(batches))
     trainer.fit()
-    return Reference(sae, trainer.most_auxiliary)
+    return Reference(sae, trainer.most_auxiliary, trainer.most_dead)

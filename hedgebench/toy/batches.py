@@ -16,7 +16,7 @@ from hedgebench.types import BadInput
 
 CHUNK = 4096
 """Samples drawn by one call of `World.sample`. Another number would give other samples from the same seed."""
-_CHUNK_STEPS = 256
+CHUNK_STEPS = 256
 """Steps whose counts of patterns are drawn at once."""
 _START, _TRAIN, _TEST = range(3)
 """What a random stream is for."""
@@ -103,7 +103,7 @@ def _weighted_patterns(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) 
         drawn.setdefault(stream_of(run), _counts(patterns.probabilities, size, run.train_seed))
     while True:
         chunk = {stream: next(counts) for stream, counts in drawn.items()}
-        shares = torch.zeros(_CHUNK_STEPS, len(runs), 1, rows, dtype=dtype)
+        shares = torch.zeros(CHUNK_STEPS, len(runs), 1, rows, dtype=dtype)
         for i, run in enumerate(runs):
             counts = chunk[stream_of(run)]
             shares[:, i, 0, : counts.shape[1]] = counts / size
@@ -115,7 +115,7 @@ def _counts(probabilities: Tensor, batch_size: int, train_seed: int) -> Iterator
     generator = np.random.default_rng(seed_for(train_seed, _TRAIN))
     p = probabilities.double().numpy()
     while True:
-        yield torch.from_numpy(generator.multinomial(batch_size, p / p.sum(), size=_CHUNK_STEPS))
+        yield torch.from_numpy(generator.multinomial(batch_size, p / p.sum(), size=CHUNK_STEPS))
 
 
 def _samples(runs: Sequence[ToyRun], device: str, dtype: torch.dtype) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from hedgebench.toy.batches import CHUNK, patterns_of, stream_of
+from hedgebench.toy.batches import CHUNK, CHUNK_STEPS, patterns_of, stream_of
 from hedgebench.toy.memory import available_memory
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.types import BadInput
@@ -63,14 +63,21 @@ def shape_of(run: ToyRun, given_rows: int | None = None) -> Shape:
 def bytes_of(shape: Shape, itemsize: int = 4) -> int:
     """What training one SAE takes at its largest: an upper estimate.
 
-    Weights, gradients and both of Adam's moments, with one temporary copy; samples, and errors of every level with what is made from them;
-    pre-activations, activations, their gradients and masks; for the TopK classes what sorting them takes.
+    Weights, gradients and both of Adam's moments, with one temporary copy; errors of every level with what is made from them; pre-activations,
+    activations, their gradients and masks, for the TopK classes with what sorting them takes; and samples, or counts of patterns, for some steps ahead.
     """
     weights = 2 * shape.d_in * shape.width + shape.d_in + shape.width
     errors = shape.rows * shape.d_in * (len(shape.levels) + 4)
     latents = shape.rows * shape.width * (20 if "topk" in shape.family else 6)
-    drawn = 4 * CHUNK * shape.d_in if not shape.weighted else 0
-    return itemsize * (5 * weights + errors + latents) + 4 * drawn
+    drawn = 3 * CHUNK_STEPS * shape.rows if shape.weighted else 2 * max(CHUNK, shape.rows) * shape.d_in
+    return itemsize * (5 * weights + errors + latents + drawn)
+
+
+def bytes_once(run: ToyRun) -> int:
+    """What drawing samples for one run, and testing its SAE on some, takes: it is done for one after another."""
+    return (
+        4 * max(CHUNK, run.recipe.batch_size) * (3 * run.world.n_features + 3 * run.world.d_in + 4 * run.recipe.width)
+    )
 
 
 def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize: int = 4, given_rows: int | None = None) -> list[Part]:  # fmt: skip
@@ -90,6 +97,7 @@ def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize
     """
     if budget is None:
         budget = int(_SHARE_OF_FREE * available_memory(device))
+    once = max(bytes_once(run) for run in runs) if runs else 0
     streams: dict[tuple[Shape, object], list[int]] = defaultdict(list)
     for i, run in enumerate(runs):
         shape = shape_of(run, given_rows)
@@ -99,7 +107,7 @@ def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize
         groups[shape, len(members)].append(members)
     parts = []
     for (shape, size), blocks in groups.items():
-        most = _most_at_once(shape, budget, device, itemsize)
+        most = _most_at_once(shape, budget, once, device, itemsize)
         step = max(1, most // size)
         for chosen in (list(chain(*blocks[i : i + step])) for i in range(0, len(blocks), step)):
             for first in range(0, len(chosen), most):  # once, but where the runs of a single stream are too many
@@ -109,15 +117,15 @@ def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize
     return parts
 
 
-def _most_at_once(shape: Shape, budget: int, device: str, itemsize: int) -> int:
+def _most_at_once(shape: Shape, budget: int, once: int, device: str, itemsize: int) -> int:
     """How many runs of a shape are trained at once."""
     each = bytes_of(shape, itemsize)
-    if each > budget:
+    if each + once > budget:
         raise BadInput(
-            f"a toy SAE of {shape.width} latents on {shape.d_in} dimensions takes about {each / 1e9:.1f} GB to train in batches of {shape.rows}, "
-            f"and {budget / 1e9:.1f} GB may be taken: lower 'width' or 'batch_size'"
+            f"a toy SAE of {shape.width} latents on {shape.d_in} dimensions takes about {(each + once) / 1e9:.1f} GB to train in batches of "
+            f"{shape.batch_size}, and {budget / 1e9:.1f} GB may be taken: lower 'width' or 'batch_size', or make the world smaller"
         )
-    most = budget // each
+    most = (budget - once) // each
     if device == "cpu":
         most = min(most, max(1, _CACHE // (shape.rows * shape.d_in * len(shape.levels) * itemsize)))
     return most

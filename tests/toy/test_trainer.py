@@ -1,4 +1,4 @@
-"""The batched trainer: the weights SAELens's trainer gives, for every architecture and loss, whatever is trained beside them."""
+"""The batched trainer: what is trained together, on which samples, and what comes back."""
 
 from __future__ import annotations
 
@@ -7,69 +7,195 @@ from dataclasses import replace
 
 import pytest
 import torch
-from plain_toy_training import train_by_saelens
+from torch.profiler import profile
 
+from hedgebench.toy.batches import batches as make_batches
+from hedgebench.toy.batches import start, stream_of
+from hedgebench.toy.grouping import bytes_of, bytes_once, make_parts, shape_of
 from hedgebench.toy.recipes import Recipe, ToyRun
 from hedgebench.toy.trainer import Trained, train
 from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
 from hedgebench.toy.worlds import make_world
+from hedgebench.types import BadInput
 
-STEPS, BATCH = 250, 64
-WORLD = make_world(
-    WorldConfig("ten", 12, (0.3, 0.25, 0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05), correlation=RandomCorrelation(0.6), magnitude_std=0.3, bias=0.5)
-)  # fmt: skip
+TEN = (0.3, 0.25, 0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05)
+WORLD = make_world(WorldConfig("ten", 12, TEN, correlation=RandomCorrelation(0.6), magnitude_std=0.3, bias=0.5))
+PAIR = make_world(WorldConfig("pair", 6, (0.4, 0.3), parents={1: 0}, bias=0.2))
 LOSSES = ("mse", "l2", "snap")
-LEVELS = (4, 9, 16)
-COMMON = {"width": 16, "steps": STEPS, "batch_size": BATCH, "lr": 2e-3, "init": "random", "dead_after": 10}
-SPECIAL = {
-    "standard": {"l1": 0.1},
-    "topk": {"k": 2},
-    "batchtopk": {"k": 1.7},
-    "matryoshka_standard": {"l1": 0.1, "levels": LEVELS},
-    "matryoshka_batchtopk": {"k": 1.7, "levels": LEVELS},
-}
-BALANCES = ({"balance": 0.0}, {"balance": 0.5}, {"balance": 1.0}, {"detach": True})
-
-
-def runs_of(architecture: str) -> list[ToyRun]:
-    """All that may differ inside one set of matrix products, mixed."""
-    balances = BALANCES if "matryoshka" in architecture else ({},)
-    pairs = list(itertools.product(balances, LOSSES))
-    if architecture == "matryoshka_standard":  # the others differ from batchtopk in their activation alone
-        pairs = pairs[::2]
-    recipes = [Recipe(architecture, loss=loss, **COMMON, **SPECIAL[architecture], **balance) for balance, loss in pairs]
-    plain = recipes[-1]
-    recipes += [
-        replace(plain, loss="snap", rescale_with_loss=False, snap_at=0.25),
-        replace(plain, loss="l2", decoder_bias=False, dead_after=30),
-        replace(plain, k=3) if plain.k else replace(plain, l1=0.02),
-    ]
-    return [ToyRun(WORLD, recipe, seed) for seed, recipe in enumerate(recipes)]
-
-
-@pytest.fixture(scope="module")
-def batches() -> list[torch.Tensor]:
-    samples = WORLD.sample(STEPS * BATCH, torch.Generator().manual_seed(5)).activations
-    return list(samples.double().split(BATCH))
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
     return {name: getattr(trained, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
 
 
-@pytest.mark.parametrize("architecture", SPECIAL)
-def test_weights_equal_those_of_saelens_after_hundreds_of_steps_on_the_same_batches(architecture, batches):
-    runs = runs_of(architecture)
-    for ours in train(runs, batches=batches, progress=False, dtype=torch.float64):
-        theirs = train_by_saelens(ours.run, batches)
-        what = f"{ours.run.recipe}"
-        for name, weight in weights(ours).items():
-            torch.testing.assert_close(weight, getattr(theirs.sae, name).data, rtol=1e-5, atol=1e-6, msg=lambda m, name=name, what=what: f"{name} of {what}: {m}")  # fmt: skip
-        if ours.threshold is not None:
-            assert float(ours.threshold) == pytest.approx(float(theirs.sae.topk_threshold), rel=1e-6)
-            assert float(ours.threshold) > 0
-        if "topk" in architecture:
-            assert theirs.most_auxiliary > 0.01, "no latent died: the auxiliary loss was not tested"
-        if ours.run.recipe.loss != "mse":
-            assert ours.loss_rescale == pytest.approx(theirs.sae.cfg.metadata.loss_rescale, rel=1e-6)
-            assert (ours.loss_rescale != 1) == ours.run.recipe.rescale_with_loss
+# --- patterns ------------------------------------------------------------------------------------------------------------------
+
+
+def pair_run(seed: int = 0, **fields) -> ToyRun:
+    recipe = {"architecture": "standard", "width": 2, "l1": 0.01, "steps": 50, "batch_size": 40, "init_noise": 0.2}
+    return ToyRun(PAIR, Recipe(**{**recipe, **fields}), seed)
+
+
+@pytest.mark.parametrize("fields", [{}, {"loss": "l2"}, {"loss": "snap"}, {"architecture": "topk", "l1": 0.0, "k": 1, "dead_after": 5}])  # fmt: skip
+def test_patterns_with_counts_train_as_the_batches_they_stand_for(fields):
+    run = pair_run(**fields)
+    weighted = itertools.islice(make_batches([run], "cpu", torch.float64), run.recipe.steps)
+    spelled_out = []
+    for batch in weighted:
+        counts = (batch.share[0, 0] * run.recipe.batch_size).round().long()
+        assert int(counts.sum()) == run.recipe.batch_size
+        spelled_out.append(batch.x[0].repeat_interleave(counts, dim=0))
+    ours = train([run], progress=False, dtype=torch.float64)[0]
+    theirs = train([run], batches=spelled_out, progress=False, dtype=torch.float64)[0]
+    for name, weight in weights(ours).items():
+        torch.testing.assert_close(weight, weights(theirs)[name], rtol=1e-7, atol=1e-8)
+
+
+def test_patterns_occur_as_often_as_the_world_says():
+    counts = torch.stack([b.share[0, 0] for b in itertools.islice(make_batches([pair_run()], "cpu", torch.float64), 500)]).mean(0)  # fmt: skip
+    expected = PAIR.patterns().probabilities
+    error = (expected * (1 - expected) / (500 * 40)).sqrt()
+    assert ((counts[: len(expected)] - expected).abs() < 5 * error).all()
+
+
+# --- groups --------------------------------------------------------------------------------------------------------------------
+
+
+def mixed_runs() -> list[ToyRun]:
+    """Two worlds, three shapes, several seeds, in no order."""
+    standard = Recipe("standard", 3, l1=0.01, steps=30, batch_size=16)
+    runs = [
+        ToyRun(WORLD, replace(standard, loss=loss), seed) for seed in (0, 1, 2) for loss in (LOSSES if seed else LOSSES[:1])
+    ]  # fmt: skip
+    runs += [pair_run(seed, steps=30) for seed in (0, 1)]
+    runs += [ToyRun(WORLD, Recipe("batchtopk", 8, k=2.5, steps=30, batch_size=16), seed) for seed in (0, 1)]
+    return [runs[i] for i in torch.randperm(len(runs), generator=torch.Generator().manual_seed(0)).tolist()]
+
+
+def test_what_a_run_gives_depends_on_it_alone_and_comes_in_the_order_given():
+    runs = mixed_runs()
+    together = train(runs, progress=False, dtype=torch.float64)
+    for run, sae in zip(runs, together, strict=True):
+        assert sae.run is run
+        alone = train([run], progress=False, dtype=torch.float64)[0]
+        for name, weight in weights(sae).items():
+            torch.testing.assert_close(weight, weights(alone)[name], rtol=1e-9, atol=1e-10)
+        assert (alone.loss, alone.l0) == (pytest.approx(sae.loss), sae.l0)
+
+
+def test_a_small_memory_gives_more_parts_and_the_same_saes():
+    runs = mixed_runs()
+    budget = 2 * max(bytes_of(shape_of(run), 8) for run in runs) + max(bytes_once(run) for run in runs)
+    small, large = make_parts(runs, budget, "cpu", 8), make_parts(runs, None, "cpu", 8)
+    assert len(small) > len(large)
+    assert all(sum(bytes_of(shape_of(runs[i]), 8) for i in part.members) <= budget for part in small)
+    for one, other in zip(train(runs, progress=False, dtype=torch.float64, memory=budget), train(runs, progress=False, dtype=torch.float64), strict=True):  # fmt: skip
+        torch.testing.assert_close(one.W_dec, other.W_dec, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_part_has_one_shape_and_as_many_runs_for_each_stream_of_samples(device):
+    runs = mixed_runs()
+    parts = make_parts(runs, 10**9, device)
+    assert sorted(itertools.chain(*(part.members for part in parts))) == list(range(len(runs)))
+    for part in parts:
+        members = [runs[i] for i in part.members]
+        assert len({shape_of(run) for run in members}) == 1
+        if not shape_of(members[0]).weighted:
+            blocks = [len(list(block)) for _, block in itertools.groupby(members, key=stream_of)]
+            assert len(set(blocks)) == 1
+            assert len(blocks) == len({stream_of(run) for run in members})
+
+
+def test_an_sae_that_does_not_fit_is_refused_in_one_line_with_the_numbers():
+    run = ToyRun(WORLD, Recipe("standard", 10**9), 0)
+    with pytest.raises(BadInput) as refused:
+        train([run], progress=False)
+    line = str(refused.value)
+    assert "\n" not in line
+    assert "1000000000 latents on 12 dimensions" in line
+    assert f"{(bytes_of(shape_of(run)) + bytes_once(run)) / 1e9:.1f} GB" in line
+    with pytest.raises(BadInput, match="may be taken: lower"):
+        train([pair_run()], progress=False, memory=100)
+
+
+def test_the_estimate_of_memory_is_above_what_a_part_allocates():
+    nested = {"levels": (4, 9, 16), "steps": 20, "batch_size": 300}
+    recipes = [Recipe("matryoshka_batchtopk", 16, k=1.7, **nested), Recipe("matryoshka_standard", 16, **nested)]
+    for run in (mixed_runs()[0], pair_run(), *(ToyRun(WORLD, recipe, 0) for recipe in recipes)):
+        runs = [run._replace(recipe=replace(run.recipe, steps=20, dead_after=2, batch_size=300), train_seed=i) for i in range(4)]  # fmt: skip
+        with profile(profile_memory=True) as seen:
+            train(runs, progress=False)
+        held = most = 0
+        for event in seen.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                most = max(most, held)
+        estimate = sum(bytes_of(shape_of(run)) for run in runs) + bytes_once(runs[0])
+        assert 0 < most < estimate < 20 * most
+
+
+def test_the_bar_counts_the_work_of_all_parts_and_only_on_stderr(capsys):
+    train(mixed_runs())
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{len(mixed_runs())} toy SAEs: 100%" in printed.err
+    train(mixed_runs(), progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_step_of_more_or_larger_saes_is_more_work():
+    def work(run: ToyRun, n: int) -> int:
+        return make_parts([run._replace(train_seed=i) for i in range(n)], None, "cpu")[0].step_work
+
+    small = ToyRun(WORLD, Recipe("standard", 3), 0)
+    large = ToyRun(WORLD, Recipe("standard", 30), 0)
+    assert work(small, 1) < work(small, 8) < work(large, 8) < 100 * work(small, 8)
+
+
+def test_random_state_and_gradients_are_left_as_they_were():
+    torch.manual_seed(11)
+    before = torch.random.get_rng_state()
+    train(mixed_runs(), progress=False)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.is_grad_enabled()
+
+
+def test_the_start_is_saelens_own_and_the_truth_where_asked():
+    run = ToyRun(WORLD, Recipe("standard", 14, init="random"), 4)
+    rows = start(run).dec[0, 1:]
+    torch.testing.assert_close(rows.norm(dim=1), torch.full((14,), 0.1))
+    torch.testing.assert_close(rows, start(run).enc[0])
+    truth = start(run._replace(recipe=replace(run.recipe, init="truth"))).dec[0, 1:]
+    torch.testing.assert_close(truth[:10], WORLD.features)
+    torch.testing.assert_close(truth[10:], rows[10:])
+    noisy = start(run._replace(recipe=replace(run.recipe, init="truth", init_noise=0.1))).dec[0, 1:]
+    assert (noisy[:10] - WORLD.features).std() == pytest.approx(0.1, rel=0.3)
+    other = start(run._replace(train_seed=5)).dec[0, 1:]
+    assert not torch.isclose(rows, other).any(dim=1).all()
+
+
+def test_runs_that_differ_in_loss_alone_start_alike_and_see_the_same_samples():
+    run = ToyRun(WORLD, Recipe("standard", 3, batch_size=8), 2)
+    runs = [run._replace(recipe=replace(run.recipe, loss=loss)) for loss in LOSSES]
+    assert all(torch.equal(a, b) for a, b in zip(start(runs[0]), start(runs[1]), strict=True))
+    batch = next(make_batches(runs, "cpu", torch.float32))
+    assert batch.x.shape == (1, 8, 12)
+    other = next(make_batches([run._replace(train_seed=3)], "cpu", torch.float32))
+    assert not torch.equal(batch.x, other.x)
+
+
+def test_too_few_batches_are_refused():
+    with pytest.raises(BadInput, match="3 batches were given for 50 steps"):
+        train([pair_run()], batches=[torch.zeros(4, 6)] * 3, progress=False)
+
+
+def test_loss_and_l0_are_those_of_the_sae_over_all_patterns():
+    for sae in train([pair_run(loss="mse"), pair_run(loss="snap")], progress=False):
+        patterns = PAIR.patterns()
+        x, p = patterns.activations, patterns.probabilities.float()
+        acts = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc).relu()
+        error = acts @ sae.W_dec + sae.b_dec - x
+        loss = error.norm(dim=1) if sae.run.recipe.loss == "snap" else error.square().sum(dim=1)
+        assert sae.loss == pytest.approx(float(loss @ p), rel=1e-5)
+        assert sae.l0 == pytest.approx(float((acts > 0).float().sum(dim=1) @ p), rel=1e-5)
