@@ -75,6 +75,8 @@ def bytes_of(shape: Shape, itemsize: int = 4) -> int:
 
 def bytes_once(run: ToyRun) -> int:
     """What drawing samples for one run, and testing its SAE on some, takes: it is done for one after another."""
+    if patterns_of(run) is not None:
+        return 0
     return (
         4 * max(CHUNK, run.recipe.batch_size) * (3 * run.world.n_features + 3 * run.world.d_in + 4 * run.recipe.width)
     )
