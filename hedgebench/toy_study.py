@@ -163,5 +163,7 @@ def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame,
     plan = make_plan(Suite("toy", entries, (EvalEntry("toy", "toy_recovery", SETTINGS),)))
     summary = execute(plan, pending_runs(plan, out), out, [Here(Session(device))])
     scores = read_results(out)
-    wanted = {run.run_id for run in plan.runs}
-    return scores[scores["run_id"].isin(wanted)].reset_index(drop=True), summary
+    names = {run.run_id: run.checkpoint.name for run in plan.runs}
+    scores = scores[scores["run_id"].isin(names)].reset_index(drop=True)
+    # An SAE that was lost and trained again differs in its last digits: the record of the lost one still bears its name.
+    return scores.assign(sae=scores["run_id"].map(names)), summary
