@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hedgebench.toy.drawing import draw_activations
 from hedgebench.toy.equations import Batch, Weights
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.toy.worlds import Patterns
 from hedgebench.types import BadInput
 
 CHUNK = 4096
-"""Samples drawn by one call of `World.sample`. Another number would give other samples from the same seed."""
+"""Samples drawn by one call. Another number would give other samples from the same seed."""
 CHUNK_STEPS = 256
 """Steps whose counts of patterns are drawn at once."""
 _START, _TRAIN, _TEST = range(3)
@@ -141,7 +142,7 @@ def _chunks(run: ToyRun) -> Iterator[Tensor]:
     size = run.recipe.batch_size
     n = size * max(1, CHUNK // size)
     while True:
-        yield run.world.sample(n, generator).activations
+        yield draw_activations(run.world, n, generator)
 
 
 def test_samples(run: ToyRun, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

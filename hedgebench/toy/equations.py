@@ -176,10 +176,10 @@ class Equations:
         ):
             error *= multiplier * (slope.mT if isinstance(slope, Tensor) else slope)
             if outer is not None:
-                error.addcmul_(
-                    outer, self.attached
-                )  # a latent is part of every larger level, unless these are detached
-            grad_dec[:, own] = self.on[:, own] @ error  # straight into the slice, torch would multiply matrix by matrix
+                # A latent is part of every larger level, unless levels are detached.
+                error.addcmul_(outer, self.attached)
+            # Assigned: written by `out=`, which is no whole tensor, torch would multiply SAE by SAE.
+            grad_dec[:, own] = self.on[:, own] @ error
             grad[:, own] = dec[:, own] @ error.mT
             outer = error
         return grad[:, 1:]
@@ -277,7 +277,7 @@ def largest(values: Tensor, k: Sequence[int]) -> Tensor:
     indices = values.topk(most, dim=-1, sorted=not equal).indices
     found = torch.zeros_like(values, dtype=torch.bool)
     if equal:
-        return found.scatter_(-1, indices, torch.ones((), dtype=torch.bool).expand(indices.shape))
+        return found.scatter_(-1, indices, True)
     counts = torch.tensor(k, device=values.device).view(-1, *[1] * (values.dim() - 1))
     wanted = torch.arange(most, device=values.device) < counts
     return found.scatter_(-1, indices, wanted.expand(indices.shape))
