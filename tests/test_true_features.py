@@ -149,6 +149,13 @@ def test_the_folder_of_a_checkpoint_stands_for_the_world_in_it(tmp_path: Path, t
     assert run.data == world.identity
 
 
+def test_an_sae_that_is_named_twice_keeps_the_world_of_either_line(tmp_path: Path, trained: Path, world: World):
+    save(tmp_path / "alone", world)
+    for lines in (("path: alone", "path: alone, world: trained"), ("path: alone, world: trained", "path: alone")):
+        (run,) = plan_of(suite_of(tmp_path, *lines)).runs
+        assert run.data == world.identity
+
+
 def test_what_saelens_saves_beside_its_sae_is_a_world(tmp_path: Path):
     from sae_lens.synthetic import SyntheticModelConfig
 
@@ -199,10 +206,11 @@ def test_a_run_is_named_by_what_the_world_is_and_not_by_where_it_lies(tmp_path: 
     assert here.run_id == there.run_id and here.world != there.world
     small_world(seed=1).save(trained / "world")
     (changed,) = plan_of(single(trained)).runs
-    assert changed.run_id != here.run_id
+    (damaged,) = plan_of(single(trained, world=str(tmp_path))).runs
     shutil.rmtree(trained / "world")
     (bare,) = plan_of(single(trained)).runs
-    assert bare.run_id not in (here.run_id, changed.run_id) and (bare.data, bare.world) == (None, None)
+    assert len({run.run_id for run in (here, changed, damaged, bare)}) == 4
+    assert (bare.data, bare.world) == (None, None)
 
 
 def test_runs_that_need_no_features_are_the_same_with_a_world_and_without(tmp_path: Path, trained: Path):

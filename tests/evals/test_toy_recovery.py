@@ -228,6 +228,13 @@ def test_the_bias_of_correlated_features_is_told_apart_and_the_worlds_own_is_tak
         assert whole(found)["b_dec_projection"] == pytest.approx(0.2, abs=1e-6)
 
 
+def test_the_bias_on_two_correlated_features_is_as_long_as_their_sum():
+    world = sixty_degrees()
+    found, _ = measure(bias_only(features_of(world).sum(0), 2, seeded()), world)
+    assert each(found, "b_dec_projection", "feature") == pytest.approx({0: 1, 1: 1}, abs=1e-6)
+    assert whole(found)["b_dec_projection"] == pytest.approx(math.sqrt(3), abs=1e-6)
+
+
 # --- Matryoshka ----------------------------------------------------------------------------------------------------------------
 
 
@@ -334,14 +341,19 @@ def test_the_error_of_l0_is_that_of_a_mean_over_samples():
 
 
 def test_the_error_of_the_explained_variance_is_its_spread_over_seeds():
-    world = axes(3)
-    narrow = oracle(features_of(world)[:1])
-    scores = [measure(narrow, world, seed, n_samples=1_000, batch_size=25)[0]["explained_variance", "", "all", "all"]
-              for seed in range(60)]  # fmt: skip
-    spread = torch.tensor([s.value for s in scores]).std().item()
-    assert torch.tensor([s.stderr for s in scores]).mean().item() == pytest.approx(spread, rel=0.25)
+    # far from the origin, where the samples' size says nothing of their variance
+    features, bias = torch.eye(3, 5), torch.tensor([0.0, 0.0, 0.0, 3.0, 4.0])
+    world = world_of(features, 0.2, 0.2, 0.2, bias=bias)
+    narrow = build(features[:1].T, features[:1], b_dec=bias)
+    seeds = range(60)
+    scores = [
+        measure(narrow, world, seed, n_samples=1_000, batch_size=25)[0]["explained_variance", "", "all", "all"]
+        for seed in seeds
+    ]
+    values = torch.tensor([s.value for s in scores])
+    assert torch.tensor([s.stderr for s in scores]).mean().item() == pytest.approx(values.std().item(), rel=0.25)
     # two features of variance .16 each are missed, and their mean of .2 as well: 1 - 2 * .2 / (3 * .16)
-    assert torch.tensor([s.value for s in scores]).mean().item() == pytest.approx(1 / 6, abs=spread)
+    assert values.mean().item() == pytest.approx(1 / 6, abs=3 * values.std().item() / math.sqrt(60))
 
 
 def test_a_single_batch_has_no_error_and_a_single_sample_none_at_all():
@@ -427,6 +439,21 @@ def test_a_latent_without_an_encoder_column_has_no_asymmetry():
     found, _ = measure(build(columns.T, torch.eye(2, 5), b_enc=torch.tensor([0.0, 1.0])), world)
     assert each(found, "asymmetry") == {0: 0} and found_n(found, "asymmetry") == 1
     assert each(found, "encoder_cosine") == {0: 1} and each(found, "decoder_cosine") == {0: 1, 1: 1}
+
+
+def test_a_latent_that_writes_nothing_is_no_live_one():
+    world = axes(2)
+    found, _ = measure(build(torch.eye(5, 2), torch.eye(2, 5) * torch.tensor([[1.0], [0.0]])), world)
+    assert each(found, "l0")[1] > 0 and each(found, "unexplained").keys() == {0}
+    assert found_n(found, "hedged") == found_n(found, "asymmetry") == 1
+
+
+def test_of_latents_that_share_a_feature_the_nearest_speaks_for_it():
+    world = axes(1, d=3)
+    rows = torch.tensor([[0.8, 0.6, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    found, _ = measure(build(rows.T, rows), world)
+    assert each(found, "feature") == {0: 0, 1: 0} and each(found, "decoder_cosine", "feature") == {0: pytest.approx(1)}
+    assert each(found, "decoder_cosine") == pytest.approx({0: 0.8, 1: 1})
 
 
 def test_the_same_seed_gives_the_same_numbers_another_seed_others_and_nothing_else_is_touched():

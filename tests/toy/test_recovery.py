@@ -249,6 +249,22 @@ def test_features_are_independent_as_long_as_noise_is_not_blown_up():
     assert independent(far)
 
 
+def test_features_that_can_hardly_be_told_apart_are_not_blown_up():
+    # the only coefficients of a slightly noisy row would be 1 - 20 * noise and 20 * noise
+    near = torch.tensor([[1.0, 0.0, 0.0], [math.cos(0.05), math.sin(0.05), 0.0]], dtype=torch.float64)
+    noisy = near[:1] + 0.01 * rows([0, 1, 0])
+    assert (noisy @ dual_basis(near))[0, 1] == pytest.approx(0.2, rel=0.01)
+    assert decompose(noisy, near, terms=1).coefficients[0].tolist() == pytest.approx([1, 0], abs=1e-3)
+
+
+def test_the_lengths_of_rows_and_features_do_not_matter():
+    for features in (two_at_sixty_degrees(), superposition()):
+        row = features[:1] + 0.25 * features[1:2]
+        one, other = score(row, features), score(7 * row, 3 * features)
+        assert other.hedged.item() == pytest.approx(one.hedged.item(), rel=1e-9)
+        torch.testing.assert_close(*(decompose(row, scale * features).unexplained for scale in (1, 3)))
+
+
 # --- more features than dimensions ----------------------------------------------------------------------------------------------
 
 
