@@ -46,8 +46,8 @@ class ToyRecovery(Eval):
     name, version = "toy_recovery", 1
     needs: ClassVar = frozenset({"sae", "features"})
     cost = (
-        "no model; each SAE: its encoder and decoder on the samples, and one matching, which grows with latents^2 * features "
-        "(a second for 1,000 latents, minutes for 4,096 latents of 16,384 features)"
+        "no model; each SAE: its encoder and decoder on the samples (under a second for 20 features), and one matching and decomposition, which grow "
+        "with latents^2 * features (seconds for 1,000 of each; minutes and some 3 GB for 4,096 latents of 16,384 features)"
     )
     metrics = (
         _amount(
