@@ -51,10 +51,12 @@ def _fires(world: World, config: WorldConfig, able: Tensor, n: int, generator: t
     probability = torch.tensor(config.probability)[:, None]
     fires = (torch.rand(config.n_features, n, generator=generator) < probability) & able
     for group in config.exclusive:
-        edges = probability[list(group), 0].cumsum(0)
-        chosen = torch.bucketize(torch.rand(n, generator=generator), edges, right=True)  # len(group): none of them
-        for place, feature in enumerate(group):
-            fires[feature] = (chosen == place) & able[feature]
+        number, reached, edge = torch.rand(n, generator=generator), fires.new_zeros(n), 0.0
+        for feature in group:
+            edge += config.probability[feature]
+            below = number < edge
+            fires[feature] = (below ^ reached) & able[feature]
+            reached = below
     for feature, causes in config.any_of.items():
         fires[feature] = fires[list(causes)].any(dim=0) & able[feature]
     for child in sorted(config.parents, key=lambda child: len(ancestors(config.parents, child))):

@@ -77,8 +77,8 @@ class Equations:
 
         self.l1 = column([r.l1 for r in recipes])
         self.any_l1 = any(r.l1 for r in recipes)
-        self.multipliers = [column(m) for m in zip(*(r.multipliers for r in recipes), strict=True)]
-        self.attached = column([not r.detach for r in recipes])
+        self.multipliers = torch.stack([column(m) for m in zip(*(r.multipliers for r in recipes), strict=True)])
+        self.attached, self.any_detached = column([not r.detach for r in recipes]), any(r.detach for r in recipes)
         self.with_b_dec = column([r.decoder_bias and not self.tied for r in recipes])
         switches = [r.schedule.switch_step for r in recipes]
         never = max(r.steps for r in recipes) + 1
@@ -111,18 +111,20 @@ class Equations:
         dead = self.silent_for > self.dead_after
         self._remember_firing(acts, norms, share)
         is_l2 = self.l2_from <= step if step >= self.first_l2 else None
-        lengths = [torch.linalg.vector_norm(e, dim=2).unsqueeze(1) if is_l2 is not None else None for e in errors]
-        rescale = self._rescale(errors[-1], lengths[-1], share, is_l2, step)
+        lengths = None
+        if is_l2 is not None:
+            lengths = torch.stack([torch.linalg.vector_norm(error, dim=2) for error in errors]).unsqueeze(2)
+        rescale = self._rescale(errors[-1], None if lengths is None else lengths[-1], share, is_l2, step)
         auxiliary = None
         if self.top_k and bool(dead.any()):
             auxiliary = self._auxiliary(pre, rows, norms, errors[-1], dead, rescale, share)
 
-        slopes = [_slope(length, is_l2) * share for length in lengths]
+        slopes = self._slopes(lengths, is_l2, share)
         if len(errors) == 1:
             out.dec.copy_((self.on * slopes[0]) @ errors[0])
             grad = torch.bmm(rows, errors[0].mT) * slopes[0]
         else:
-            grad = self._through_levels(dec, out.dec, slopes)
+            grad = self._through_levels(dec, out.dec, slopes.mT)
         if self.any_l1:
             weight = rescale * self.l1
             grad += weight * norms * share
@@ -167,17 +169,24 @@ class Equations:
             torch.baddbmm(inner, on[:, :, own], dec[:, own], out=error)
         return self.errors
 
-    def _through_levels(self, dec: Tensor, grad_dec: Tensor, slopes: list[Tensor | float]) -> Tensor:
+    def _slopes(self, lengths: Tensor | None, is_l2: Tensor | None, share: Tensor | float) -> Tensor:
+        """[levels, R, 1, B or 1]: what a sample's error is multiplied by in the gradient: 2, or 1 / its norm (0 at zero error), weighted."""
+        weights = self.multipliers * share
+        if lengths is None or is_l2 is None:
+            return 2 * weights
+        return torch.where(is_l2, torch.where(lengths > 0, 1 / lengths, 0.0), 2.0) * weights
+
+    def _through_levels(self, dec: Tensor, grad_dec: Tensor, slopes: Tensor) -> Tensor:
         """Gradients of all levels' losses: the activations', [R, width, B], and into `grad_dec` the decoder's. The errors are used up."""
         grad = torch.empty_like(self.on)
         outer: Tensor | None = None
-        for own, error, slope, multiplier in reversed(
-            list(zip(self.levels, self.errors, slopes, self.multipliers, strict=True))
-        ):
-            error *= multiplier * (slope.mT if isinstance(slope, Tensor) else slope)
-            if outer is not None:
-                # A latent is part of every larger level, unless levels are detached.
-                error.addcmul_(outer, self.attached)
+        for own, error, slope in reversed(list(zip(self.levels, self.errors, slopes, strict=True))):
+            if outer is None:
+                error *= slope
+            else:  # a latent is part of every larger level, unless levels are detached
+                if self.any_detached:
+                    outer *= self.attached
+                torch.addcmul(outer, error, slope, out=error)
             # Assigned: written by `out=`, which is no whole tensor, torch would multiply SAE by SAE.
             grad_dec[:, own] = self.on[:, own] @ error
             grad[:, own] = dec[:, own] @ error.mT
@@ -245,13 +254,6 @@ class Equations:
             rows = weights.dec[:, 1:]
             rows /= rows.norm(dim=2, keepdim=True)
             weights.enc.copy_(rows)
-
-
-def _slope(length: Tensor | None, is_l2: Tensor | None) -> Tensor | float:
-    """What a sample's error is multiplied by in the gradient of its loss: 2, or 1 / its norm (0 at zero error)."""
-    if length is None or is_l2 is None:
-        return 2.0
-    return torch.where(is_l2, torch.where(length > 0, 1 / length, 0.0), 2.0)
 
 
 def _tie(out: Weights, rows: Tensor) -> None:

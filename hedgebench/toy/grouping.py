@@ -17,8 +17,8 @@ _SHARE_OF_FREE = 0.6
 """Of the memory that is free, how much a part may take: the rest is for what is not counted, and for other programs."""
 _CACHE = 8 * 2**20
 """Bytes of errors that a part on the CPU holds at most: what does not stay in the processor's cache takes twice as long."""
-_STEP_WORK, _BYTE_WORK = 400, 4e-4
-"""What a step costs whatever its size, and per byte that it works on: microseconds on one core, as measured. Only their ratio matters."""
+_STEP_WORK = 400
+"""What a step costs whatever its size: microseconds on one core, as measured. Only its ratio to `work_of` matters."""
 
 
 class Shape(NamedTuple):
@@ -73,6 +73,13 @@ def bytes_of(shape: Shape, itemsize: int = 4) -> int:
     return itemsize * (5 * weights + errors + latents + drawn)
 
 
+def work_of(shape: Shape) -> float:
+    """What a step of one SAE adds to a part's, roughly: microseconds on one core, as measured."""
+    latent = 0.035 if "batchtopk" in shape.family else 0.015 if "topk" in shape.family else 0.006
+    drawn = 0 if shape.weighted else 0.05
+    return 6 + shape.rows * (drawn + 0.002 * shape.d_in * len(shape.levels) + latent * shape.width)
+
+
 def bytes_once(run: ToyRun) -> int:
     """What drawing samples for one run, and testing its SAE on some, takes: it is done for one after another."""
     if patterns_of(run) is not None:
@@ -114,8 +121,7 @@ def make_parts(runs: Sequence[ToyRun], budget: int | None, device: str, itemsize
         for chosen in (list(chain(*blocks[i : i + step])) for i in range(0, len(blocks), step)):
             for first in range(0, len(chosen), most):  # once, but where the runs of a single stream are too many
                 members = chosen[first : first + most]
-                work = _STEP_WORK + int(_BYTE_WORK * bytes_of(shape, itemsize) * len(members))
-                parts.append(Part(members, shape.steps, work))
+                parts.append(Part(members, shape.steps, _STEP_WORK + int(work_of(shape) * len(members))))
     return parts
 
 
