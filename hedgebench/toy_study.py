@@ -62,6 +62,7 @@ def run_toy(
         BadInput: An unknown scenario, an impossible world, SAEs that do not fit into memory, or a folder that holds something else.
     """
     from hedgebench.toy.scenarios import SCENARIOS, scenario_runs
+    from hedgebench.toy.seats import seats
 
     check_device(device)
     if seeds < 1:
@@ -76,8 +77,11 @@ def run_toy(
     scores, summary = _score(runs, out, device)
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
     files.append(write_table(read_runs(out), out / "runs.csv"))
+    found = seats({out / "saes" / run.name: (run.scenario, run.run) for run in runs})
+    if len(found):
+        files.append(write_table(found, out / "minima.csv"))
     if any(scenario.rows for scenario in chosen) and len(scores):
-        files += write_page(scores, out, _command(scenarios, losses, seeds))
+        files += write_page(scores, found, out, _command(scenarios, losses, seeds))
     return StudyResult(scores, summary, tuple(files))
 
 
@@ -88,8 +92,8 @@ def _command(scenarios: Iterable[str | Path | Scenario] | None, losses: Sequence
     return " ".join(["hedgebench toy", *words, f"--seeds {seeds}"])
 
 
-def write_page(scores: DataFrame, out: Path, command: str) -> list[Path]:
-    """Draw the figures that the table has rows for, and write the page of the post's claims beside them.
+def write_page(scores: DataFrame, minima: DataFrame, out: Path, command: str) -> list[Path]:
+    """Draw the figures that the scores have rows for, and write the page of the post's claims beside them.
 
     Raises:
         BadInput: The folder cannot be written.
@@ -105,7 +109,7 @@ def write_page(scores: DataFrame, out: Path, command: str) -> list[Path]:
         with contextlib.suppress(CannotMeasure):
             drawn[name] = save_figure(draw(table), out / f"{name}.png")
     page = out / "README.md"
-    write_text(page, toy_page(scores, drawn.keys(), command))
+    write_text(page, toy_page(scores, minima, drawn.keys(), command))
     return [*drawn.values(), page]
 
 

@@ -123,7 +123,7 @@ def test_the_best_multiplier_of_row_15_must_beat_all_three_ends():
 
 def test_a_page_of_a_table_without_the_scenarios_says_not_run_and_draws_nothing():
     frame = pd.DataFrame(rows("mine", "mse", "hedged", [0.1, 0.2]))
-    page = toy_page(frame, (), "hedgebench toy --scenario mine.yaml")
+    page = toy_page(frame, pd.DataFrame(), (), "hedgebench toy --scenario mine.yaml")
     assert page.count("not run") == 2 * len(CLAIMS)
     for draw in FIGURES.values():
         with pytest.raises(CannotMeasure):
@@ -141,7 +141,7 @@ def committed() -> pd.DataFrame:
 def test_the_committed_page_is_what_its_table_says(committed: pd.DataFrame):
     page = (RESULTS / "README.md").read_text(encoding="utf-8")
     figures = {file.stem for file in RESULTS.glob("*.png")}
-    assert page == toy_page(committed, figures, "hedgebench toy --seeds 5")
+    assert page == toy_page(committed, pd.read_csv(RESULTS / "minima.csv"), figures, "hedgebench toy --seeds 5")
 
 
 def test_every_figure_of_the_committed_page_is_there_and_can_be_drawn_from_its_table(committed: pd.DataFrame):
@@ -158,6 +158,16 @@ def test_the_committed_table_has_five_seeds_of_three_losses_of_every_scenario(co
     assert set(seeds) == {5}
     assert set(seeds.groupby("scenario").size()) == {3}
     assert np.isfinite(committed["value"]).all()
+
+
+def test_every_latent_of_rows_1_to_5_sits_in_a_minimum_of_the_exact_loss():
+    minima = pd.read_csv(RESULTS / "minima.csv", dtype={"train_seeds": str})
+    taken = minima[minima["train_seeds"].notna()]
+    seated = taken.groupby(["scenario", "loss"])["train_seeds"].agg(",".join)
+    assert len(seated) == 4 * 3
+    assert all(sorted(seeds.split(",")) == list("01234") for seeds in seated)
+    assert (taken["largest_distance"] < 0.01).all()
+    assert (taken["largest_excess"] < 1e-4).all()
 
 
 def test_the_committed_numbers_are_those_of_the_exact_theory(committed: pd.DataFrame):
