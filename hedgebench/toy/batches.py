@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hedgebench.toy.drawing import draw_activations
-from hedgebench.toy.equations import Batch, Weights
 from hedgebench.toy.recipes import ToyRun
+from hedgebench.toy.weights import Batch, Weights
 from hedgebench.toy.worlds import Patterns
 from hedgebench.types import BadInput
 

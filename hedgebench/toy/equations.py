@@ -16,48 +16,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hedgebench.toy.recipes import Recipe
+from hedgebench.toy.weights import Batch, Weights
 
 _RATIO_DECAY = 0.98
 """As in `hedgebench.training.losses.LossRatio`."""
 _THRESHOLD_RATE = 0.01
 """SAELens's `topk_threshold_lr`."""
-
-
-class Weights(NamedTuple):
-    """Weights, or their gradients, of R SAEs."""
-
-    enc: Tensor
-    """[R, width, d_in]: the encoder's columns."""
-    dec: Tensor
-    """[R, 1 + width, d_in]: the decoder bias, then the decoder's rows."""
-    b_enc: Tensor
-    """[R, width, 1]."""
-
-    @classmethod
-    def of(cls, flat: Tensor, d_in: int, width: int) -> Weights:
-        """Views of a flat [R, size]: one step of Adam and one norm are then for all weights at once."""
-        R = len(flat)
-        enc, dec, b_enc = flat.split([width * d_in, (1 + width) * d_in, width], dim=1)
-        return cls(enc.view(R, width, d_in), dec.view(R, 1 + width, d_in), b_enc.view(R, width, 1))
-
-    def flat(self) -> Tensor:
-        """[R, size]."""
-        return torch.cat([tensor.flatten(1) for tensor in self], dim=1)
-
-
-class Batch(NamedTuple):
-    """Samples of one step."""
-
-    x: Tensor
-    """[S, B, d_in]: SAEs 0 to R / S - 1 see x[0], the next x[1], and so on."""
-    share: Tensor | float
-    """[R, 1, B], each sample's share of the mean over the batch, sum 1; or 1 / B."""
 
 
 class Equations:
@@ -87,7 +56,7 @@ class Equations:
         self.frozen_from = column(switches)
         self.rescales = column([r.loss != "mse" and r.rescale_with_loss and not self.tied for r in recipes], torch.bool)
         self.any_rescales = bool(self.rescales.any())
-        self.k = [int(r.k * r.batch_size) if self.over_batch else int(r.k) for r in recipes]
+        self.k = [r.k for r in recipes]
         self.dead_after = column([r.dead_after for r in recipes], torch.long)
         self.ratio_of = torch.zeros(2, len(recipes), 1, 1, dtype=torch.float64, device=device)
         """Running means of l2 and mse."""
@@ -151,9 +120,10 @@ class Equations:
         if self.top_k:
             strength = (pre * norms).mT
             if self.over_batch:
-                chosen = largest(strength.relu().flatten(1), self.k).view(strength.shape)
+                counts = [int(k * pre.shape[2]) for k in self.k]
+                chosen = largest(strength.relu().flatten(1), counts).view(strength.shape)
             else:
-                chosen = largest(strength, self.k)
+                chosen = largest(strength, [int(k) for k in self.k])
             pre = pre * chosen.mT
         torch.clamp_min(pre, 0, out=acts)
         return acts

@@ -75,9 +75,9 @@ def bytes_of(shape: Shape, itemsize: int = 4) -> int:
 
 def work_of(shape: Shape) -> float:
     """What a step of one SAE adds to a part's, roughly: microseconds on one core, as measured."""
-    latent = 0.035 if "batchtopk" in shape.family else 0.015 if "topk" in shape.family else 0.006
-    drawn = 0 if shape.weighted else 0.05
-    return 6 + shape.rows * (drawn + 0.002 * shape.d_in * len(shape.levels) + latent * shape.width)
+    latent = 0.035 if "batchtopk" in shape.family else 0.02 if "topk" in shape.family else 0.009
+    drawn = 0 if shape.weighted else 0.07
+    return 6 + shape.rows * (drawn + 0.003 * shape.d_in * len(shape.levels) + latent * shape.width)
 
 
 def bytes_once(run: ToyRun) -> int:

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from hedgebench.toy.batches import batches as make_batches
 from hedgebench.toy.batches import start, stream_of, test_samples
-from hedgebench.toy.equations import Batch, Equations, Weights, largest
+from hedgebench.toy.equations import Equations, largest
 from hedgebench.toy.grouping import make_parts
 from hedgebench.toy.recipes import Recipe, ToyRun
+from hedgebench.toy.weights import Batch, Weights
 from hedgebench.types import BadInput
 
 _CLIP = 1.0
