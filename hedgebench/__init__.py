@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hedgebench.checkpoint import read_checkpoint
     from hedgebench.loaders import load_sae
     from hedgebench.results import read_results, read_runs
+    from hedgebench.toy_study import run_toy
 
 _LAZY = {
     "evaluate": "hedgebench.api",
@@ -21,6 +22,7 @@ _LAZY = {
     "read_checkpoint": "hedgebench.checkpoint",
     "read_results": "hedgebench.results",
     "read_runs": "hedgebench.results",
+    "run_toy": "hedgebench.toy_study",
 }
 """Names whose modules are imported on first use, so that importing hedgebench is instant."""
 
@@ -39,6 +41,7 @@ __all__ = [
     "read_checkpoint",
     "read_results",
     "read_runs",
+    "run_toy",
 ]
 
 

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--model", metavar="M", help="language model, where the SAE names none or another is wanted")
     sub.add_argument("--data", metavar="D", help="without a suite: text (default offline)")
+    sub.add_argument("--world", metavar="DIR", help="without a suite: true features that do not lie beside the SAE")
     sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
     sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
     sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")

@@ -57,7 +57,7 @@ def _suite(args: argparse.Namespace) -> Suite:
     from hedgebench.suite import EvalEntry, SaeEntry, Suite, read_suite
 
     if args.suite is not None:
-        for option in ("sae", "eval", "data", "seeds"):
+        for option in ("sae", "eval", "data", "seeds", "world"):
             if getattr(args, option):
                 raise BadInput(f"--{option} goes without a suite; the suite has its own")
         suite = read_suite(args.suite)
@@ -66,9 +66,11 @@ def _suite(args: argparse.Namespace) -> Suite:
         raise BadInput("give a suite, or --sae REF and --eval NAME")
     if not args.out:
         raise BadInput("without a suite, --out DIR says where the results go")
+    if args.world and not Path(args.world).is_dir():
+        raise BadInput(f"--world {args.world}: there is no such folder")
     return Suite(
         name=Path(args.out).name or "run",
-        saes=tuple(SaeEntry("--sae", (ref,)) for ref in args.sae),
+        saes=tuple(SaeEntry("--sae", (ref,), world=args.world) for ref in args.sae),
         evals=tuple(EvalEntry("--eval", *parse_eval(text)) for text in args.eval),
         model=args.model,
         data=args.data or "offline",
