@@ -1,13 +1,19 @@
-"""When the L2 loss leaves a latent, or a bias, exactly where it should be: conditions for any world of orthonormal features."""
+"""When the L2 loss leaves a latent exactly at its feature, and when snap gets it there: for any world of orthonormal features.
+
+Everything is numpy, in float64; a world is given by its patterns: firings [P, n_features] and their probabilities [P].
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def zero_margin(rest: ArrayLike, weights: ArrayLike) -> float:
@@ -49,3 +55,49 @@ def parent_margins(firings: ArrayLike, probabilities: ArrayLike, parent: int = 0
     return zero_margin(rest[with_it], (probabilities * strength)[with_it]), zero_margin(
         rest[~with_it], probabilities[~with_it]
     )
+
+
+def principal_direction(firings: ArrayLike, probabilities: ArrayLike) -> Array:
+    """The first principal axis of a world's firings, [n_features], its largest component positive.
+
+    It is the decoder row of the best single latent under MSE, where there is a decoder bias and no L1: see `theory.principal_angle`.
+    """
+    firings, probabilities = np.asarray(firings, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
+    centred = firings - probabilities @ firings
+    axis: Array = np.linalg.eigh((centred * probabilities[:, None]).T @ centred)[1][:, -1]
+    axis *= np.sign(axis[abs(axis).argmax()])
+    return axis
+
+
+def snap_margin(firings: ArrayLike, probabilities: ArrayLike, parent: int = 0) -> float:
+    """Whether snap takes a single latent to its feature: positive where theory says that it does.
+
+    Theory: training by MSE ends at the first principal axis; then L2 empties the bias, and the latent descends. With no bias and every input
+    projected on the latent where that helps, the loss is sum_p q_p sqrt(|x_p|^2 - max(x_p . d, 0)^2). The margin is its least slope on the way
+    up from the feature to the axis. Exact for a tied latent that starts there, between two features or with children that are all
+    alike (descent then keeps to that arc). An SAE's bias moves at the same time, so near the margin's zero it may do otherwise.
+
+    Args:
+        firings: [P, n_features].
+        probabilities: [P].
+        parent: The feature.
+
+    Returns:
+        The least slope; -1 where the feature is not the largest part of the axis: then the latent never was the feature's.
+    """
+    firings, probabilities = np.asarray(firings, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
+    axis = principal_direction(firings, probabilities)
+    if abs(axis).argmax() != parent:
+        return -1.0
+    feature = np.eye(len(axis))[parent]
+    away = axis - axis[parent] * feature
+    tilt = float(np.linalg.norm(away))
+    if tilt < 1e-9:  # nothing to undo: what counts is the slope at the feature itself
+        return parent_margins(firings, probabilities, parent)[0]
+    angles = np.linspace(0, math.asin(min(tilt, 1.0)), 101)[1:, None]
+    rows = np.cos(angles) * feature + np.sin(angles) * away / tilt
+    ahead = np.cos(angles) * away / tilt - np.sin(angles) * feature
+    reads = np.maximum(rows @ firings.T, 0)
+    errors = np.sqrt(np.maximum((firings**2).sum(1) - reads**2, 1e-18))
+    slopes = -(reads * (ahead @ firings.T) / errors) @ probabilities
+    return float(slopes.min())

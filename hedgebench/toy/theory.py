@@ -86,6 +86,29 @@ def mse_angle(p0: float, p1: float, p2: float = 0.0) -> float:
     return 0.5 * math.atan2(2 * p1, p0 - p2)
 
 
+def principal_angle(p0: float, p1: float, p2: float = 0.0) -> float:
+    """Where MSE is least for an SAE with one latent, free encoder and a decoder bias: tan 2t = 2 cov / (var0 - var1), -pi/2 < t <= pi/2.
+
+    Whatever one latent and a bias reconstruct lies on a line, and no line does better than the first principal axis of the inputs, here of f0
+    and f1 with cov = p1 - a b, var0 = a (1 - a), var1 = b (1 - b), a = p0 + p1, b = p1 + p2. A latent that fires on every input gets all of it.
+    So hedging is principal component analysis: none iff the two are uncorrelated, negative where they are anti-correlated; the post's
+    worlds give sin t = 0, .243, .222 and -.350. Without L1; a small one moves it little. Rare inputs: as `mse_angle`.
+
+    Args:
+        p0: Probability of the parent alone.
+        p1: Probability of both.
+        p2: Probability of the child alone.
+
+    Raises:
+        BadInput: As for `tied_mse`, or the three sum to more than 1.
+    """
+    p0, p1, p2 = _checked(p0, p1, p2)
+    if p0 + p1 + p2 > 1 + 1e-9:
+        raise BadInput(f"probabilities of parent, both, child are {p0}, {p1}, {p2}; give three that sum to at most 1")
+    a, b = p0 + p1, p1 + p2
+    return 0.5 * math.atan2(2 * (p1 - a * b), a * (1 - a) - b * (1 - b))
+
+
 def mse_ratio(p0: float, p1: float) -> float:
     """How much child the best latent under MSE holds, relative to the parent: r = tan t, the positive root of p1 r^2 + p0 r - p1 = 0.
 
