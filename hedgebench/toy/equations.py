@@ -118,13 +118,13 @@ class Equations:
             self.on = pre.new_ones(len(pre), 1 + self.width, pre.shape[2])
         acts = self.on[:, 1:]
         if self.top_k:
-            strength = (pre * norms).mT
+            strength = pre * norms
             if self.over_batch:
                 counts = [int(k * pre.shape[2]) for k in self.k]
-                chosen = largest(strength.relu().flatten(1), counts).view(strength.shape)
+                chosen = largest(strength.relu().flatten(1), counts).view_as(pre)
             else:
-                chosen = largest(strength, [int(k) for k in self.k])
-            pre = pre * chosen.mT
+                chosen = largest(strength.mT, [int(k) for k in self.k]).mT
+            pre = pre * chosen
         torch.clamp_min(pre, 0, out=acts)
         return acts
 

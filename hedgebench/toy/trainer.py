@@ -28,7 +28,7 @@ _CLIP = 1.0
 _TEST_SAMPLES = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained:
     """A trained toy SAE: its weights as they left the trainer, on the CPU."""
 
