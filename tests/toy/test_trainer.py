@@ -199,3 +199,13 @@ def test_loss_and_l0_are_those_of_the_sae_over_all_patterns():
         loss = error.norm(dim=1) if sae.run.recipe.loss == "snap" else error.square().sum(dim=1)
         assert sae.loss == pytest.approx(float(loss @ p), rel=1e-5)
         assert sae.l0 == pytest.approx(float((acts > 0).float().sum(dim=1) @ p), rel=1e-5)
+
+
+def test_training_again_gives_the_same_bits():
+    runs = mixed_runs()
+    for one, other in zip(train(runs, progress=False), train(runs, progress=False), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(weights(one).values(), weights(other).values(), strict=True))
+
+
+def test_no_runs_give_no_saes():
+    assert train([], progress=False) == []
