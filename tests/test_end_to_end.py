@@ -21,6 +21,8 @@ from hedgebench.controls import make_control, match_l0
 from hedgebench.eval import Eval
 from hedgebench.registry import find_evals
 from hedgebench.results import SCORES, read_runs
+from hedgebench.toy.world_config import WorldConfig
+from hedgebench.toy.worlds import make_world
 from hedgebench.types import Metric, Score
 
 SMALL = {"n_batches": 2, "batch_size": 4, "context_size": 16}
@@ -286,6 +288,7 @@ PROBES = {"train_size": 32, "test_size": 32, "llm_batch_size": 16}
 SETTINGS: dict[str, dict[str, Any]] = {
     "saebench_tpp": {"data": ["stand-in:yelp_stars"], "n_values": [2], "probe_epochs": 1, **PROBES},
     "saebench_sparse_probing": {"data": ["stand-in:yelp_stars"], "k_values": [1], "full_probe": False, **PROBES},
+    "toy_recovery": {"n_samples": 500, "batch_size": 100},
     "saebench_sae_probes": {"data": ["sae-probes:149_twt_emotion_happiness"], "ks": [1], "max_seq_len": 8},
 }
 ELSEWHERE = {"saebench_absorption", "saebench_autointerp", "saebench_scr"}
@@ -300,15 +303,18 @@ def test_every_eval_keeps_the_contract(name: str, world: Path, saes: Path):
     config |= SETTINGS.get(name, {})
     sae = load_sae(saes / "one")
     before = {k: v.clone() for k, v in sae.state_dict().items()}
+    given: dict[str, Any] = {"data": str(world / "texts")}
+    if "features" in eval_class.needs:
+        given["world"] = make_world(WorldConfig("made-up", 32, (0.2,) * 6))
     state = torch.get_rng_state()
-    first, second = (evaluate({"x": sae}, {name: config}, data=str(world / "texts")) for _ in range(2))
+    first, second = (evaluate({"x": sae}, {name: config}, **given) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     assert set(first["metric"]) <= {m.name for m in eval_class.metrics}
     assert all(torch.equal(before[k], v) for k, v in sae.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert all(m.summary and (m.low is None or m.high is None or m.low < m.high) for m in eval_class.metrics)
     if eval_class.draws:
-        other = evaluate({"x": sae}, {name: config}, seeds=[1], data=str(world / "texts"))
+        other = evaluate({"x": sae}, {name: config}, seeds=[1], **given)
         assert list(other["value"]) != list(first["value"])
 
 
