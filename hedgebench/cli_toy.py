@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+_STUDIES = ("phases",)
 _METRICS = ("hedged", "absorbed", "asymmetry", "mcc", "f1", "explained_variance")
 
 
@@ -22,6 +23,8 @@ def toy(args: argparse.Namespace) -> int:
 
     if args.list:
         return _list()
+    if args.study is not None:
+        return _study(args)
     for loss in args.loss or ():
         if loss not in LOSSES:
             raise BadInput(f"--loss {loss}: there is no such loss{nearest(loss, LOSSES)}")
@@ -39,6 +42,18 @@ def toy(args: argparse.Namespace) -> int:
     for name, error in summary.failed + summary.skipped:
         print(f"failed: {name}: {error}", file=sys.stderr)
     return 1 if summary.failed or summary.skipped else 0
+
+
+def _study(args: argparse.Namespace) -> int:
+    from hedgebench.toy_study import run_phase_study
+
+    if args.study not in _STUDIES:
+        raise BadInput(f"--study {args.study}: there is no such study{nearest(args.study, _STUDIES)}")
+    if args.scenario or args.loss:
+        raise BadInput(f"--study {args.study} has its own worlds and losses: leave out --scenario and --loss")
+    for file in run_phase_study(args.seeds, args.out, args.device):
+        print(file)
+    return 0
 
 
 def _headline(scores: DataFrame) -> str:

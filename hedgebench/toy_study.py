@@ -64,9 +64,7 @@ def run_toy(
     from hedgebench.toy.scenarios import SCENARIOS, scenario_runs
     from hedgebench.toy.seats import seats
 
-    check_device(device)
-    if seeds < 1:
-        raise BadInput(f"the number of seeds must be at least 1, not {seeds}")
+    _check(seeds, device)
     out = Path(out)
     scenarios = None if scenarios is None else list(scenarios)
     chosen = list(SCENARIOS.values()) if scenarios is None else [_scenario(s) for s in scenarios]
@@ -111,6 +109,36 @@ def write_page(scores: DataFrame, minima: DataFrame, out: Path, command: str) ->
     page = out / "README.md"
     write_text(page, toy_page(scores, minima, drawn.keys(), command))
     return [*drawn.values(), page]
+
+
+def run_phase_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "cpu") -> tuple[Path, ...]:
+    """Sweep what decides whether snap works, and write the table, the phase diagram with theory's line on it, and a page.
+
+    Args:
+        seeds: How many training seeds, from 0.
+        out: Folder for `phases.csv`, `phases.png` and `phases.md`.
+        device: Torch device to train on.
+
+    Raises:
+        BadInput: No seed, an unknown device, or a folder that cannot be written.
+    """
+    from hedgebench.plots import save_figure
+    from hedgebench.records import write_text
+    from hedgebench.toy.page import phase_page
+    from hedgebench.toy.phases import agreement, draw_phases, run_phases
+
+    _check(seeds, device)
+    out = Path(out)
+    frame = run_phases(seeds, device)
+    files = [write_table(frame, out / "phases.csv"), save_figure(draw_phases(frame), out / "phases.png")]
+    write_text(out / "phases.md", phase_page(agreement(frame), f"hedgebench toy --study phases --seeds {seeds}"))
+    return (*files, out / "phases.md")
+
+
+def _check(seeds: int, device: str) -> None:
+    check_device(device)
+    if seeds < 1:
+        raise BadInput(f"the number of seeds must be at least 1, not {seeds}")
 
 
 def _scenario(given: str | Path | Scenario) -> Scenario:

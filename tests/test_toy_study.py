@@ -151,6 +151,8 @@ def test_a_toy_sae_is_evaluated_like_any_other_beside_its_world_or_with_one_that
         (["--scenario", "none.yaml"], "none.yaml: cannot read a scenario"),
         (["--loss", "snapp"], "--loss snapp: there is no such loss; did you mean 'snap'"),
         (["--device", "cuda:99"], "cuda:99"),
+        (["--study", "phase"], "--study phase: there is no such study; did you mean 'phases'"),
+        (["--study", "phases", "--loss", "mse"], "--study phases has its own worlds and losses"),
         (["--scenario", "hierarchical", "--scenario", "hierarchical"], "two SAEs would be called 'hierarchical-l2-s0'"),
     ],
 )

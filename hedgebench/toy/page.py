@@ -91,3 +91,34 @@ def _minima(minima: DataFrame) -> str:
         told = [row["scenario"], row["loss"], f"{row['exact_loss']:.5f}", "yes" if row["is_global"] else "no"]
         lines.append("| " + " | ".join([*told, *numbers, seeds, far]) + " |\n")
     return "".join(lines)
+
+
+_PHASES = """# Where snap stops working
+
+One latent, trained by snap in worlds that differ in two things at a time: how much of its decoder row is left on other features (0: recovered, dark: not), mean over
+training seeds. On the solid line theory puts the border: L2, descending from the first principal axis, at which MSE ends, to the feature, meets no uphill
+(`hedgebench.toy.margins.snap_margin`; for a parent and one child that never fires alone, and rare, it is p1/p0 = 2/3). Beyond the dashed line the feature alone is no minimum of L2
+at all, from wherever one starts. The line knows nothing of time: a switch near the end of training (last panel) leaves L2 too little of it, and one at its beginning meets a
+latent that MSE has not yet moved.
+
+    {command}
+
+makes it; `phases.csv` has a row for each SAE.
+
+![phase diagram](phases.png)
+
+| panel | SAEs | recovered by snap | as theory predicts |
+| --- | --- | --- | --- |
+"""
+
+
+def phase_page(agreement: DataFrame, command: str) -> str:
+    """The page of the phase diagram.
+
+    Args:
+        agreement: From `hedgebench.toy.phases.agreement`.
+        command: What made it.
+    """
+    rows = agreement.to_dict("records")
+    lines = [f"| {r['panel']} | {r['saes']} | {r['recovered']} | {r['as_predicted']:.1%} |\n" for r in rows]
+    return _PHASES.format(command=command) + "".join(lines)
