@@ -74,30 +74,32 @@ def snap_margin(firings: ArrayLike, probabilities: ArrayLike, parent: int = 0) -
 
     Theory: training by MSE ends at the first principal axis; then L2 empties the bias, and the latent descends. With no bias and every input
     projected on the latent where that helps, the loss is sum_p q_p sqrt(|x_p|^2 - max(x_p . d, 0)^2). The margin is its least slope on the way
-    up from the feature to the axis. Exact for a tied latent that starts there, between two features or with children that are all
-    alike (descent then keeps to that arc). An SAE's bias moves at the same time, so near the margin's zero it may do otherwise.
+    up from the feature to the axis; or one of `parent_margins`, or the lead of the feature over any other in the axis, if that is less: a
+    latent that is more another feature's has gone to it. Between two features, or with children that are all alike, descent keeps to that arc:
+    there a single child that never fires alone turns it at p1 / p0 = 2/3 (rare inputs), n > 1 exclusive children at P(alone | parent) =
+    1 / (1 + sqrt n). The bias moves at the same time as the latent, and MSE has poorer minima too, so near zero an SAE may do either.
 
     Args:
         firings: [P, n_features].
         probabilities: [P].
         parent: The feature.
 
-    Returns:
-        The least slope; -1 where the feature is not the largest part of the axis: then the latent never was the feature's.
     """
     firings, probabilities = np.asarray(firings, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
     axis = principal_direction(firings, probabilities)
-    if abs(axis).argmax() != parent:
-        return -1.0
+    lead = abs(axis[parent]) - np.delete(abs(axis), parent).max(initial=0.0)
+    if lead <= 0:
+        return float(lead)
     feature = np.eye(len(axis))[parent]
     away = axis - axis[parent] * feature
     tilt = float(np.linalg.norm(away))
-    if tilt < 1e-9:  # nothing to undo: what counts is the slope at the feature itself
-        return parent_margins(firings, probabilities, parent)[0]
+    margin = min(lead, *parent_margins(firings, probabilities, parent))
+    if tilt < 1e-9:  # nothing to undo
+        return float(margin)
     angles = np.linspace(0, math.asin(min(tilt, 1.0)), 101)[1:, None]
     rows = np.cos(angles) * feature + np.sin(angles) * away / tilt
     ahead = np.cos(angles) * away / tilt - np.sin(angles) * feature
     reads = np.maximum(rows @ firings.T, 0)
     errors = np.sqrt(np.maximum((firings**2).sum(1) - reads**2, 1e-18))
     slopes = -(reads * (ahead @ firings.T) / errors) @ probabilities
-    return float(slopes.min())
+    return float(min(margin, slopes.min()))

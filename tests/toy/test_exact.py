@@ -16,7 +16,7 @@ from known_saes import orthonormal_features
 
 from hedgebench.toy.exact import Minimum, minima, nearest
 from hedgebench.toy.exact_loss import Weights
-from hedgebench.toy.margins import parent_margins
+from hedgebench.toy.margins import parent_margins, principal_direction
 from hedgebench.toy.world_config import WorldConfig
 from hedgebench.toy.worlds import Patterns, World, make_world
 from hedgebench.types import BadInput, CannotMeasure
@@ -192,6 +192,19 @@ def test_gradient_descent_from_anywhere_ends_in_a_listed_minimum(name):
     assert len({id(end.minimum) for end in near}) >= len(found) - 2  # and nearly all are reached
 
 
+def test_a_descent_crosses_the_borders_where_a_latent_starts_or_stops_to_fire():
+    exact = pair_minima("correlated", "mse", 2e-2)[0].problem.exact
+    rng, lower = np.random.default_rng(0), 0
+    for _ in range(40):
+        weights = Weights(*(rng.normal(size=shape) for shape in ((2, 1), (1,), (1, 2), (2,))))
+        settled = exact.settle(weights)
+        assert ((exact.reads(settled) > 1e-6) <= (exact.reads(weights) > 0)).all()  # it stays on its side
+        end = exact.descend(settled)
+        assert exact(end) <= exact(settled)
+        lower += exact(end) < exact(settled) - 1e-4
+    assert lower >= 3
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_no_encoder_on_a_fine_grid_does_better_than_the_global_minimum(name):
     """For a given encoder the best decoder and bias are a linear regression: only the encoder's direction needs a grid."""
@@ -206,6 +219,20 @@ def test_no_encoder_on_a_fine_grid_does_better_than_the_global_minimum(name):
     losses = q @ (middle**2).sum(1) - explained
     best = pair_minima(name)[0].loss
     assert best - 1e-6 < losses.min() < best + 1e-3
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**31))
+def test_without_l1_the_global_minimum_of_mse_is_the_first_principal_axis_in_any_world(seed):
+    rng = np.random.default_rng(seed)
+    firings = np.unique((rng.random((6, 3)) < 0.5) * rng.uniform(0.5, 1.5, 3), axis=0)
+    probabilities = rng.dirichlet(np.full(len(firings), 3.0))
+    spread = np.linalg.eigvalsh(np.cov(firings.T, aweights=probabilities, ddof=0))
+    assume(len(firings) > 2 and spread[2] > 1.2 * spread[1])
+    first = minima(patterns_of(firings, probabilities), starts=24)[0]
+    assert first.loss == pytest.approx(spread[:2].sum(), abs=1e-5)
+    axis = torch.from_numpy(principal_direction(firings, probabilities))
+    assert abs(float(first.W_dec[0] @ axis)) == pytest.approx(1, abs=1e-4)
 
 
 @settings(max_examples=15, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hedgebench.toy import theory
-from hedgebench.toy.margins import parent_margins, zero_margin
+from hedgebench.toy.margins import parent_margins, principal_direction, snap_margin, zero_margin
 from hedgebench.types import BadInput
 
 PROBABILITY = st.floats(0.01, 1.0)
@@ -263,6 +263,89 @@ def test_many_exclusive_children_leave_the_parent_alone_more_easily_than_one():
     for n in (1, 4, 9):
         firings = np.vstack([np.eye(n + 1)[:1], np.eye(n + 1)[1:] + np.eye(n + 1)[:1]])
         assert parent_margins(firings, [0.5, *[0.3 / n] * n])[0] == pytest.approx(0.5 - 0.3 / math.sqrt(n))
+
+
+FOUR = [[0, 0], [1, 0], [1, 1], [0, 1]]
+"""Nothing, parent alone, both, child alone."""
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
+def test_with_a_bias_the_best_latent_under_mse_is_the_first_principal_axis(weights):
+    p = np.array(weights) / sum(weights)
+    covariance = np.cov(np.array(FOUR).T, aweights=p, ddof=0)
+    values, axes = np.linalg.eigh(covariance)
+    assume(values[1] - values[0] > 1e-3)
+    angle = theory.principal_angle(*p[1:])
+    row = np.array([math.cos(angle), math.sin(angle)])
+    assert abs(row @ axes[:, 1]) == pytest.approx(1)
+    assert abs(row @ principal_direction(FOUR, p)) == pytest.approx(1)
+    assert -math.pi / 2 < angle <= math.pi / 2
+
+
+@pytest.mark.parametrize(
+    ("given_f0", "otherwise", "child"), [(0.2, 0.2, 0.0), (0.2, 0.0, 0.243), (0.2, 0.1, 0.222), (0.1, 0.2, -0.350)]
+)
+def test_the_rows_with_a_bias_are_principal_axes(given_f0, otherwise, child):
+    angle = theory.principal_angle(0.25 * (1 - given_f0), 0.25 * given_f0, 0.75 * otherwise)
+    assert math.sin(angle) == pytest.approx(child, abs=5e-4)
+
+
+def test_where_inputs_are_rare_a_bias_makes_no_difference():
+    assert theory.principal_angle(2e-6, 1e-6, 5e-7) == pytest.approx(theory.mse_angle(2, 1, 0.5), abs=1e-5)
+
+
+def test_an_axis_points_along_its_largest_part():
+    assert principal_direction([[0, 0, 0], [0, 1, 1], [0, 1, 0]], [0.5, 0.1, 0.4])[1] > 0.9
+    # Variances .21 and .16, covariance -.06.
+    assert principal_direction([[0, 0], [1, 0], [0, 1]], [0.5, 0.3, 0.2]) == pytest.approx(np.array([3, -2]) / 13**0.5)
+
+
+def turning_point(margin, low, high):
+    """Where a function of one number turns from negative to positive."""
+    assert margin(low) < 0 < margin(high)
+    for _ in range(30):
+        low, high = ((low + high) / 2, high) if margin((low + high) / 2) < 0 else (low, (low + high) / 2)
+    return high
+
+
+@pytest.mark.parametrize("c", [0.0, 0.1, 0.3])
+def test_with_rare_inputs_the_snap_margin_turns_at_the_closed_form_of_the_tied_latent(c):
+    def margin(ratio):
+        p = 1e-4 * np.array([1, ratio, c])
+        return snap_margin(FOUR, [1 - p.sum(), *p])
+
+    assert turning_point(lambda r: -margin(r), 0.01, 0.99) == pytest.approx(theory.snap_threshold(c), abs=2e-3)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 30])
+@pytest.mark.parametrize("parent", [0.05, 0.25, 0.5])
+def test_with_several_exclusive_children_the_snap_margin_turns_where_the_parent_becomes_a_minimum(n, parent):
+    firings = np.vstack([np.zeros((1, n + 1)), np.eye(n + 1)[:1], np.eye(n + 1)[:1] + np.eye(n + 1)[1:]])
+
+    def margin(alone):
+        return snap_margin(firings, [1 - parent, parent * alone, *[parent * (1 - alone) / n] * n])
+
+    assert turning_point(margin, 0.01, 0.99) == pytest.approx(1 / (1 + math.sqrt(n)), abs=1e-3)
+
+
+def test_the_snap_margin_is_negative_for_a_feature_that_is_not_the_largest_part_of_the_axis():
+    often = [0.2, 0.05, 0.05, 0.7]
+    assert snap_margin(FOUR, often, parent=0) < 0
+    assert snap_margin([[0, 0], [1, 0], [0, 1]], [0.5, 0.2, 0.3], parent=0) < 0
+    assert snap_margin([[0, 0], [1, 0], [0, 1]], [0.5, 0.2, 0.3], parent=1) > 0
+
+
+def test_with_independent_features_the_snap_margin_is_that_of_the_perfect_latent():
+    independent = [0.75 * 0.8, 0.25 * 0.8, 0.25 * 0.2, 0.75 * 0.2]
+    margins = parent_margins(FOUR, independent)
+    assert snap_margin(FOUR, independent) == pytest.approx(min(margins)) == pytest.approx(0.25 * 0.6)
+    assert snap_margin(FOUR, [0.75 * 0.4, 0.25 * 0.4, 0.25 * 0.6, 0.75 * 0.6]) < 0  # more often than not
+
+
+def test_probabilities_that_sum_to_more_than_one_have_no_axis():
+    with pytest.raises(BadInput, match="at most 1"):
+        theory.principal_angle(0.5, 0.4, 0.2)
 
 
 @pytest.mark.parametrize("bad", [(-0.1, 0.2), (0.0, 0.0), (math.nan, 0.1), (0.1, math.inf)])
