@@ -44,6 +44,7 @@ def test_a_scenario_of_ones_own_ends_as_checkpoints_records_and_tables(
         "scores.csv",
         "scores.parquet",
         "runs.csv",
+        "minima.csv",
     }
 
     scores = read_results(out)
@@ -126,19 +127,16 @@ def test_global_state_is_left_alone(own: Path, tmp_path: Path):
     assert torch.is_grad_enabled() is grad
 
 
-def test_a_toy_sae_is_evaluated_like_any_other_beside_its_world_or_with_one_that_is_named(own: Path, tmp_path: Path):
-    run_toy([own], ["mse"], 1, tmp_path / "out")
+def test_a_toy_sae_is_evaluated_like_any_other_with_a_world_that_is_named(own: Path, tmp_path: Path):
+    study = run_toy([own], ["mse"], 1, tmp_path / "out").scores
     sae, world = tmp_path / "out" / "saes" / "own-mse-s0", tmp_path / "elsewhere"
-    run = ["run", "--sae", str(sae), "--eval", "toy_recovery:n_samples=2000"]
-    assert main([*run, "--out", str(tmp_path / "beside")]) == 0
     (sae / "world").rename(world)
-    assert main([*run, "--world", str(world), "--out", str(tmp_path / "named")]) == 0
-    beside, named = (read_results(tmp_path / name).drop(columns="sae") for name in ("beside", "named"))
-    assert len(beside) > 10
-    assert beside.equals(named)
-    assert main([*run, "--out", str(tmp_path / "without")]) == 0  # skipped, and said so
-    assert read_results(tmp_path / "without").empty
-    assert main([*run, "--world", str(tmp_path / "nowhere"), "--out", str(tmp_path / "bad")]) == 2
+    run = ["run", "--sae", str(sae), "--eval", "toy_recovery:n_samples=20000", "--world"]
+    assert main([*run, str(world), "--out", str(tmp_path / "named")]) == 0
+    named = read_results(tmp_path / "named")
+    assert len(named) == len(study) > 10
+    assert named["value"].equals(study["value"])
+    assert main([*run, str(tmp_path / "nowhere"), "--out", str(tmp_path / "bad")]) == 2
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------------------
