@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from known_saes import orthonormal_features
 
+from hedgebench.toy import exact_search
 from hedgebench.toy.exact import Minimum, minima, nearest
 from hedgebench.toy.exact_loss import Weights
 from hedgebench.toy.margins import parent_margins, principal_direction
@@ -203,6 +204,23 @@ def test_a_descent_crosses_the_borders_where_a_latent_starts_or_stops_to_fire():
         assert exact(end) <= exact(settled)
         lower += exact(end) < exact(settled) - 1e-4
     assert lower >= 3
+
+
+def test_a_search_that_only_ever_starts_on_a_saddle_leaves_it(monkeypatch):
+    """On the second principal axis, firing on every input, all slopes are zero."""
+    exact = pair_minima("correlated")[0].problem.exact
+    mean = exact.probabilities @ exact.inputs
+    centred = exact.inputs - mean
+    second = np.linalg.eigh((centred * exact.probabilities[:, None]).T @ centred)[1][:, 0]
+    saddle = Weights(second[:, None], np.array([3.0]), second[None], mean - (mean @ second + 3.0) * second)
+    stays = exact.descend(exact.settle(saddle))
+    monkeypatch.setattr(exact_search, "_start", lambda *_: saddle)
+    ((found, starts),) = exact_search.search(exact, width=1, starts=3, seed=0)
+    assert starts == 3
+    assert exact(found) < exact(stays) - 0.1
+    assert exact(found) == pytest.approx(
+        pair_minima("correlated")[0].loss / pair_minima("correlated")[0].problem.loss_scale
+    )
 
 
 @pytest.mark.parametrize("name", PAIRS)
