@@ -37,9 +37,8 @@ class Equations:
         first = recipes[0]
         self.width, self.d_in = first.width, d_in
         self.tied, self.top_k, self.over_batch = (part in first.architecture for part in ("tied", "topk", "batchtopk"))
-        bounds = [0, *(1 + width for width in first.all_levels)]
-        self.levels = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-        """Each level's own rows of the decoder; the bias belongs to the innermost."""
+        self.levels = [slice(a, b) for a, b in itertools.pairwise((0, *first.all_levels))]
+        """Each level's own latents."""
 
         def column(values: Sequence[float], kind: torch.dtype = dtype) -> Tensor:
             return torch.tensor(values, dtype=kind, device=device).view(-1, 1, 1)
@@ -63,8 +62,7 @@ class Equations:
         self.loss_rescale = torch.ones(len(recipes), 1, 1, dtype=torch.float64, device=device)
         self.threshold = torch.zeros(len(recipes), 1, 1, dtype=torch.float64, device=device)
         self.silent_for = torch.zeros(len(recipes), self.width, 1, dtype=torch.long, device=device)
-        self.on = torch.empty(0, device=device, dtype=dtype)
-        self.errors: list[Tensor] = []
+        self.pre = torch.empty(0, device=device, dtype=dtype)
 
     def gradients(self, weights: Weights, out: Weights, batch: Batch, step: int) -> None:
         """Write the gradients of all weights at one step (from 0) into `out`, unclipped."""
@@ -72,9 +70,11 @@ class Equations:
         (x, share), rows = batch, dec[:, 1:]
         streams, size = len(x), x.shape[1]
         norms = rows.norm(dim=2, keepdim=True)
-        pre = (b_enc - enc @ dec[:, :1].mT).expand(-1, -1, size).contiguous()
-        pre.view(streams, -1, size).baddbmm_(enc.reshape(streams, -1, self.d_in), x.mT)
-        acts = self._switch_on(pre, norms)
+        if self.pre.shape[2:] != (size,):
+            self._make_room(len(enc), size, x)
+        self.pre.copy_(b_enc - enc @ dec[:, :1].mT)
+        self.pre.view(streams, -1, size).baddbmm_(enc.reshape(streams, -1, self.d_in), x.mT)
+        acts = self._switch_on(norms)
         errors = self._find_errors(dec, x)
 
         dead = self.silent_for > self.dead_after
@@ -86,20 +86,16 @@ class Equations:
         rescale = self._rescale(errors[-1], None if lengths is None else lengths[-1], share, is_l2, step)
         auxiliary = None
         if self.top_k and bool(dead.any()):
-            auxiliary = self._auxiliary(pre, rows, norms, errors[-1], dead, rescale, share)
+            auxiliary = self._auxiliary(rows, norms, errors[-1], dead, rescale, share)
 
-        slopes = self._slopes(lengths, is_l2, share)
-        if len(errors) == 1:
-            out.dec.copy_((self.on * slopes[0]) @ errors[0])
-            grad = torch.bmm(rows, errors[0].mT) * slopes[0]
-        else:
-            grad = self._through_levels(dec, out.dec, slopes.mT)
+        self._through_levels(dec, out.dec, self._slopes(lengths, is_l2, share))
+        penalty = None
         if self.any_l1:
             weight = rescale * self.l1
-            grad += weight * norms * share
+            penalty = weight * norms * share
             mean = acts @ share.mT if isinstance(share, Tensor) else acts.sum(dim=2, keepdim=True) * share
             out.dec[:, 1:] += weight * mean * (rows / norms).nan_to_num()
-        grad = grad * acts.sign()
+        grad = self._gated(acts, penalty)
         if auxiliary is not None:
             grad += auxiliary[0]
             out.dec[:, 1:] += auxiliary[1]
@@ -112,31 +108,37 @@ class Equations:
         if self.tied:
             _tie(out, rows)
 
-    def _switch_on(self, pre: Tensor, norms: Tensor) -> Tensor:
-        """[R, width, B]: the activations, a view of `self.on`, which has the bias's row of ones before them."""
-        if self.on.shape[2:] != pre.shape[2:]:
-            self.on = pre.new_ones(len(pre), 1 + self.width, pre.shape[2])
+    def _make_room(self, runs: int, size: int, like: Tensor) -> None:
+        """What every step writes anew: taking so much memory from the system costs more than to fill it."""
+        self.pre = like.new_empty(runs, self.width, size)
+        self.gate = torch.empty_like(self.pre)
+        self.on = like.new_ones(runs, 1 + self.width, size)
+        """The activations, after a row of ones for the bias."""
+        self.errors = [like.new_empty(runs, size, self.d_in) for _ in self.levels]
+        self.grads = [like.new_empty(runs, own.stop - own.start, size) for own in self.levels]
+
+    def _switch_on(self, norms: Tensor) -> Tensor:
+        """[R, width, B]: the activations, a view of `self.on`."""
         acts = self.on[:, 1:]
-        if self.top_k:
-            strength = pre * norms
-            if self.over_batch:
-                counts = [int(k * pre.shape[2]) for k in self.k]
-                chosen = largest(strength.relu().flatten(1), counts).view_as(pre)
-            else:
-                chosen = largest(strength.mT, [int(k) for k in self.k]).mT
-            pre = pre * chosen
-        torch.clamp_min(pre, 0, out=acts)
-        return acts
+        if not self.top_k:
+            return torch.clamp_min(self.pre, 0, out=acts)
+        strength = self.pre * norms
+        if self.over_batch:
+            counts = [int(k * strength.shape[2]) for k in self.k]
+            chosen = largest(strength.relu().flatten(1), counts).view_as(strength)
+        else:
+            chosen = largest(strength.mT, [int(k) for k in self.k]).mT
+        return torch.mul(self.pre, chosen, out=acts).clamp_min_(0)
 
     def _find_errors(self, dec: Tensor, x: Tensor) -> list[Tensor]:
-        """[R, B, d_in] per level, innermost first. They are written to the same place in every step."""
-        if not self.errors or self.errors[0].shape[1] != x.shape[1]:
-            self.errors = [torch.empty(len(dec), *x.shape[1:], dtype=x.dtype, device=x.device) for _ in self.levels]
-        first, on = self.errors[0], self.on.mT
+        """[R, B, d_in] per level, innermost first."""
+        first, acts = self.errors[0], self.on.mT
         first.view(len(x), -1, *x.shape[1:]).copy_(x.unsqueeze(1))
-        first.baddbmm_(on[:, :, self.levels[0]], dec[:, self.levels[0]], beta=-1)
-        for inner, error, own in zip(self.errors, self.errors[1:], self.levels[1:], strict=False):
-            torch.baddbmm(inner, on[:, :, own], dec[:, own], out=error)
+        inner = 1 + self.levels[0].stop  # with the bias
+        first.baddbmm_(acts[:, :, :inner], dec[:, :inner], beta=-1)
+        for before, error, own in zip(self.errors, self.errors[1:], self.levels[1:], strict=False):
+            rows = slice(1 + own.start, 1 + own.stop)
+            torch.baddbmm(before, acts[:, :, rows], dec[:, rows], out=error)
         return self.errors
 
     def _slopes(self, lengths: Tensor | None, is_l2: Tensor | None, share: Tensor | float) -> Tensor:
@@ -146,22 +148,31 @@ class Equations:
             return 2 * weights
         return torch.where(is_l2, torch.where(lengths > 0, 1 / lengths, 0.0), 2.0) * weights
 
-    def _through_levels(self, dec: Tensor, grad_dec: Tensor, slopes: Tensor) -> Tensor:
-        """Gradients of all levels' losses: the activations', [R, width, B], and into `grad_dec` the decoder's. The errors are used up."""
-        grad = torch.empty_like(self.on)
+    def _through_levels(self, dec: Tensor, grad_dec: Tensor, slopes: Tensor) -> None:
+        """Gradients of all levels' losses: the activations' into `self.grads`, the decoder's into `grad_dec`. The errors are used up."""
         outer: Tensor | None = None
-        for own, error, slope in reversed(list(zip(self.levels, self.errors, slopes, strict=True))):
+        for own, error, grad, slope in reversed(list(zip(self.levels, self.errors, self.grads, slopes, strict=True))):
             if outer is None:
-                error *= slope
+                error *= slope.mT
             else:  # a latent is part of every larger level, unless levels are detached
                 if self.any_detached:
                     outer *= self.attached
-                torch.addcmul(outer, error, slope, out=error)
-            # Assigned: written by `out=`, which is no whole tensor, torch would multiply SAE by SAE.
-            grad_dec[:, own] = self.on[:, own] @ error
-            grad[:, own] = dec[:, own] @ error.mT
+                torch.addcmul(outer, error, slope.mT, out=error)
+            rows = slice(1 + own.start, 1 + own.stop)
+            torch.bmm(dec[:, rows], error.mT, out=grad)
+            rows = slice(rows.start if own.start else 0, rows.stop)  # the bias is of the innermost level
+            # Assigned: into `out=`, which is no whole tensor, torch would multiply SAE by SAE.
+            grad_dec[:, rows] = self.on[:, rows] @ error
             outer = error
-        return grad[:, 1:]
+
+    def _gated(self, acts: Tensor, penalty: Tensor | None) -> Tensor:
+        """[R, width, B]: the gradients of the pre-activations, in their place."""
+        torch.sign(acts, out=self.gate)
+        for own, grad in zip(self.levels, self.grads, strict=True):
+            if penalty is not None:
+                grad += penalty[:, own]
+            torch.mul(grad, self.gate[:, own], out=self.pre[:, own])
+        return self.pre
 
     def _rescale(
         self, error: Tensor, length: Tensor | None, share: Tensor | float, is_l2: Tensor | None, step: int
@@ -197,7 +208,6 @@ class Equations:
 
     def _auxiliary(
         self,
-        pre: Tensor,
         rows: Tensor,
         norms: Tensor,
         error: Tensor,
@@ -212,9 +222,9 @@ class Equations:
         count = dead.sum(dim=1, keepdim=True)
         most = max(self.d_in // 2, 1)
         weight = 2 * rescale * (count / most).clamp(max=1)
-        strength = torch.where(dead, pre * norms, -torch.inf).mT
+        strength = torch.where(dead, self.pre * norms, -torch.inf).mT
         chosen = dead & largest(strength, count.clamp(max=most).flatten().tolist()).mT
-        acts = pre * chosen
+        acts = self.pre * chosen
         left = torch.baddbmm(error, acts.mT, rows)  # the error is a constant here
         return (rows @ left.mT) * chosen * weight * share, (acts * share @ left) * weight
 
