@@ -42,6 +42,7 @@ def test_patterns_with_counts_train_as_the_batches_they_stand_for(fields):
     weighted = itertools.islice(make_batches([run], "cpu", torch.float64), run.recipe.steps)
     spelled_out = []
     for batch in weighted:
+        assert float(batch.share.sum()) == pytest.approx(1)
         counts = (batch.share[0, 0] * run.recipe.batch_size).round().long()
         assert int(counts.sum()) == run.recipe.batch_size
         spelled_out.append(batch.x[0].repeat_interleave(counts, dim=0))
@@ -49,6 +50,21 @@ def test_patterns_with_counts_train_as_the_batches_they_stand_for(fields):
     theirs = train([run], batches=spelled_out, progress=False, dtype=torch.float64)[0]
     for name, weight in weights(ours).items():
         torch.testing.assert_close(weight, weights(theirs)[name], rtol=1e-7, atol=1e-8)
+
+
+def test_a_pattern_that_does_not_occur_in_a_batch_wakes_no_latent():
+    world = make_world(WorldConfig("rare", 6, (0.4, 0.05)))
+    recipe = Recipe("topk", 2, k=1, steps=50, batch_size=8, dead_after=2)
+    run = ToyRun(world, recipe, 0)
+    spelled_out = [
+        batch.x[0].repeat_interleave((batch.share[0, 0] * 8).round().long(), dim=0)
+        for batch in itertools.islice(make_batches([run], "cpu", torch.float64), recipe.steps)
+    ]
+    ours = train([run], progress=False, dtype=torch.float64)[0]
+    theirs = train([run], batches=spelled_out, progress=False, dtype=torch.float64)[0]
+    torch.testing.assert_close(ours.W_dec, theirs.W_dec, rtol=1e-7, atol=1e-8)
+    never_dead = train([run._replace(recipe=replace(recipe, dead_after=1000))], progress=False, dtype=torch.float64)[0]
+    assert (ours.W_dec - never_dead.W_dec).abs().max() > 1e-3, "no latent died: nothing was tested"
 
 
 def test_patterns_occur_as_often_as_the_world_says():
