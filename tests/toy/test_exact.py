@@ -406,7 +406,7 @@ def test_latents_are_matched_whatever_their_order():
     w_enc, b_enc, w_dec, b_dec = weights_of(found[0])
     near = nearest(found, w_enc.flip(1), b_enc.flip(0), w_dec.flip(0), b_dec)
     assert near.minimum is found[0] and near.distance == pytest.approx(0, abs=1e-6)
-    assert near.decoder_cosine == pytest.approx(1)
+    assert near.decoder_cosine == pytest.approx(1) and near.activations == pytest.approx(0, abs=1e-6)
 
 
 def test_the_search_is_deterministic_and_leaves_the_random_state_alone():

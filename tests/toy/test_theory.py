@@ -332,7 +332,8 @@ def test_with_several_exclusive_children_the_snap_margin_turns_where_the_parent_
 def test_the_snap_margin_is_negative_for_a_feature_that_is_not_the_largest_part_of_the_axis():
     often = [0.2, 0.05, 0.05, 0.7]
     assert snap_margin(FOUR, often, parent=0) < 0
-    assert snap_margin([[0, 0], [1, 0], [0, 1]], [0.5, 0.2, 0.3], parent=0) < 0
+    lead = (2 - 3) / 13**0.5  # the axis is along (-2, 3)
+    assert snap_margin([[0, 0], [1, 0], [0, 1]], [0.5, 0.2, 0.3], parent=0) == pytest.approx(lead)
     assert snap_margin([[0, 0], [1, 0], [0, 1]], [0.5, 0.2, 0.3], parent=1) > 0
 
 
@@ -341,6 +342,20 @@ def test_with_independent_features_the_snap_margin_is_that_of_the_perfect_latent
     margins = parent_margins(FOUR, independent)
     assert snap_margin(FOUR, independent) == pytest.approx(min(margins)) == pytest.approx(0.25 * 0.6)
     assert snap_margin(FOUR, [0.75 * 0.4, 0.25 * 0.4, 0.25 * 0.6, 0.75 * 0.6]) < 0  # more often than not
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.2, 0.6), st.floats(0, 0.5), st.floats(0, 0.3))
+def test_the_snap_margin_of_two_features_is_the_least_slope_of_the_tied_latents_curve_up_to_the_axis(
+    f0, given_f0, otherwise
+):
+    p = np.array([(1 - f0) * (1 - otherwise), f0 * (1 - given_f0), f0 * given_f0, (1 - f0) * otherwise])
+    angle = theory.principal_angle(*p[1:])
+    assume(0.05 < abs(angle) < math.pi / 4 - 0.05)
+    lead = math.cos(angle) - abs(math.sin(angle))
+    angles = np.linspace(0, angle, 2001)
+    slopes = np.diff(theory.tied_l2(angles, *p[1:])) / abs(angles[1])
+    assert snap_margin(FOUR, p) == pytest.approx(min(lead, *parent_margins(FOUR, p), slopes.min()), abs=2e-3)
 
 
 def test_probabilities_that_sum_to_more_than_one_have_no_axis():
