@@ -150,4 +150,4 @@ def test_samples(run: ToyRun, n: int, dtype: torch.dtype) -> tuple[Tensor, Tenso
     if (patterns := run.world.patterns()) is not None:
         return patterns.activations.to(dtype), patterns.probabilities.to(dtype)
     generator = torch.Generator().manual_seed(seed_for(run.train_seed, _TEST))
-    return run.world.sample(n, generator).activations.to(dtype), torch.full((n,), 1 / n, dtype=dtype)
+    return draw_activations(run.world, n, generator).to(dtype), torch.full((n,), 1 / n, dtype=dtype)
