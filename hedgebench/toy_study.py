@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,11 +71,12 @@ def run_toy(
     runs = scenario_runs(chosen, losses, range(seeds))
     if twice := sorted({run.name for run in runs if sum(other.name == run.name for other in runs) > 1}):
         raise BadInput(f"two SAEs would be called {twice[0]!r}: give the scenarios different names")
-    train_missing({out / "saes" / run.name: run.run for run in runs}, device)
-    scores, summary = _score(runs, out, device)
+    with _one_thread():
+        train_missing({out / "saes" / run.name: run.run for run in runs}, device)
+        scores, summary = _score(runs, out, device)
+        found = seats({out / "saes" / run.name: (run.scenario, run.run) for run in runs})
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
     files.append(write_table(read_runs(out), out / "runs.csv"))
-    found = seats({out / "saes" / run.name: (run.scenario, run.run) for run in runs})
     if len(found):
         files.append(write_table(found, out / "minima.csv"))
     if any(scenario.rows for scenario in chosen) and len(scores):
@@ -129,10 +130,26 @@ def run_phase_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "
 
     _check(seeds, device)
     out = Path(out)
-    frame = run_phases(seeds, device)
+    with _one_thread():
+        frame = run_phases(seeds, device)
     files = [write_table(frame, out / "phases.csv"), save_figure(draw_phases(frame), out / "phases.png")]
     write_text(out / "phases.md", phase_page(agreement(frame), f"hedgebench toy --study phases --seeds {seeds}"))
     return (*files, out / "phases.md")
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from further threads, and on a busy machine the waiting for each other costs many times the work."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):  # numpy's
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check(seeds: int, device: str) -> None:

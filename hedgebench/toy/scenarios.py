@@ -63,6 +63,7 @@ _NESTED = Recipe(
     lr_decay=0.5,
     steps=2000,
     batch_size=250,
+    snap_at=0.25,
     init_features=_PARENTS_FIRST,
     rescale_with_loss=False,
 )
