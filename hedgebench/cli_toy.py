@@ -31,14 +31,18 @@ def toy(args: argparse.Namespace) -> int:
 
     from hedgebench.toy_study import run_toy
 
-    result = run_toy(args.scenario, args.loss, args.seeds, args.out, args.device)
+    losses = list(dict.fromkeys(args.loss)) if args.loss else None
+    result = run_toy(args.scenario, losses, args.seeds, args.out, args.device)
     if len(result.scores):
         print(_headline(result.scores))
         print()
     for file in result.files:
         print(file)
     summary = result.summary
-    print(f"{summary.ok} of {summary.total} SAEs scored ({summary.done_before} were done before)", file=sys.stderr)
+    total = summary.total + len(result.equal)
+    print(f"{summary.ok} of {total} SAEs scored ({summary.done_before} were done before)", file=sys.stderr)
+    for name, twin in result.equal:
+        print(f"{name} is the same SAE as {twin}, number for number: it has no rows of its own", file=sys.stderr)
     for name, error in summary.failed + summary.skipped:
         print(f"failed: {name}: {error}", file=sys.stderr)
     return 1 if summary.failed or summary.skipped else 0

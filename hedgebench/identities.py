@@ -126,6 +126,11 @@ class Identities:
                 self._truths[folder] = error
         return self._truths[folder]
 
+    def one_truth(self, one: Checkpoint, other: Checkpoint) -> bool:
+        """Whether two SAEs have the same true features, or none: one SAE beside two worlds is two, to whoever asks for the truth."""
+        names = [truth.identity if isinstance(truth, Truth) else str(truth) for truth in map(self.truth, (one, other))]
+        return names[0] == names[1]
+
     def labelled(self, refs: tuple[str, ...]) -> list[LabelledData] | BadInput:
         """The labelled sets of an eval, or why they cannot be had."""
         from hedgebench.labelled_sets import open_labelled

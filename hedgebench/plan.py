@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -54,8 +54,8 @@ def make_plan(suite: Suite, objects: dict[str, SAE] | None = None, evals: dict[s
         check_model_name(suite.model)
     plan = Plan(suite.name, suite.time_limit)
     chosen = list(_evals(suite.evals, evals or {}, plan))
-    cards, failed = _checkpoints(suite, objects or {})
     identities = Identities(suite)
+    cards, failed = _checkpoints(suite, objects or {}, identities)
     seen: set[str] = set()
     for eval_class, config in chosen:
         plan.shares[eval_class.name] = eval_class.shares_work()
@@ -106,13 +106,22 @@ def resolve_labelled(eval_class: type[Eval], names: Sequence[str], base: Path) -
 
 
 def _checkpoints(
-    suite: Suite, objects: dict[str, SAE]
+    suite: Suite, objects: dict[str, SAE], identities: Identities
 ) -> tuple[list[tuple[Checkpoint, Checkpoint | None]], dict[str, str]]:
     """The cards of all SAEs and controls, each with the card of the SAE it is compared with; and the unreadable ones' errors."""
     from hedgebench.checkpoint import label
 
-    cards: dict[str, tuple[Checkpoint, Checkpoint | None]] = {}
+    cards: list[tuple[Checkpoint, Checkpoint | None]] = []
+    places: dict[str, list[int]] = {}
     failed: dict[str, str] = {}
+
+    def find(card: Checkpoint, same: Callable[[Checkpoint, Checkpoint], bool]) -> int | None:
+        return next((i for i in places.get(card.digest, ()) if same(cards[i][0], card)), None)
+
+    def add(card: Checkpoint, other: Checkpoint | None) -> None:
+        places.setdefault(card.digest, []).append(len(cards))
+        cards.append((card, other))
+
     for entry in suite.saes:
         for ref in _expand(entry):
             try:
@@ -121,33 +130,38 @@ def _checkpoints(
             except BadInput as error:
                 card, other = _unreadable(ref, entry), None
                 failed[card.digest] = str(error)
-            twin = cards.get(card.digest)
-            if twin is not None and twin[0].ref == card.ref:
-                again = label(twin[0], card.name, {**twin[0].tags, **card.tags})
-                card, other = replace(again, world=card.world or again.world), other or twin[1]
-            elif twin is not None:
+            if (again := find(card, _named_again)) is not None:
+                known, known_other = cards[again]
+                merged = label(known, card.name, {**known.tags, **card.tags})
+                cards[again] = replace(merged, world=card.world or known.world), other or known_other
+            elif (twin := find(card, identities.one_truth)) is not None:
                 logger.warning(
-                    "%s is the same SAE as %s, number for number: it is counted once", card.name, twin[0].name
+                    "%s is the same SAE as %s, number for number: it is counted once", card.name, cards[twin][0].name
                 )
-                continue
-            cards[card.digest] = (card, other)
+            else:
+                add(card, other)
     for entry in suite.saes:
         if not entry.controls:
             continue
         from hedgebench.controls import control_card
 
-        bases = [
-            c for c, _ in cards.values() if c.control_of is None and c.digest not in failed and _like(c, entry.like)
-        ]
-        if not bases and any(_like(c, entry.like) for c, _ in cards.values() if c.digest in failed):
+        bases = [c for c, _ in cards if c.control_of is None and c.digest not in failed and _like(c, entry.like)]
+        if not bases and any(_like(c, entry.like) for c, _ in cards if c.digest in failed):
             continue  # that SAE's own line says what is wrong
         if not bases:
             raise BadInput(f"{entry.where}: no SAE of the suite is like {entry.like!r}")
         for base in bases:
             for kind in entry.controls:
                 card = control_card(kind, base)
-                cards.setdefault(card.digest, (replace(card, tags={**card.tags, **entry.tags}), None))
-    return list(cards.values()), failed
+                if find(card, identities.one_truth) is None:
+                    add(replace(card, tags={**card.tags, **entry.tags}), None)
+    return cards, failed
+
+
+def _named_again(known: Checkpoint, card: Checkpoint) -> bool:
+    """Whether a suite names one SAE in two lines, which add to each other; with two worlds it is meant twice."""
+    one_world = known.world is None or card.world is None or known.world == card.world
+    return known.digest == card.digest and known.ref == card.ref and one_world
 
 
 def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> Checkpoint:

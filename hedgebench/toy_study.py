@@ -40,6 +40,8 @@ class StudyResult:
     summary: Summary
     files: tuple[Path, ...]
     """Tables, figures and the page."""
+    equal: tuple[tuple[str, str], ...] = ()
+    """SAEs whose weights equal another's, number for number, and that other one: they have no rows of their own."""
 
 
 def run_toy(
@@ -65,7 +67,7 @@ def run_toy(
     from hedgebench.toy.seats import seats
 
     _check(seeds, device)
-    out = Path(out)
+    out = _folder(out)
     scenarios = None if scenarios is None else list(scenarios)
     chosen = list(SCENARIOS.values()) if scenarios is None else [_scenario(s) for s in scenarios]
     runs = scenario_runs(chosen, losses, range(seeds))
@@ -73,7 +75,7 @@ def run_toy(
         raise BadInput(f"two SAEs would be called {twice[0]!r}: give the scenarios different names")
     with _one_thread():
         train_missing({out / "saes" / run.name: run.run for run in runs}, device)
-        scores, summary = _score(runs, out, device)
+        scores, summary, equal = _score(runs, out, device)
         found = seats({out / "saes" / run.name: (run.scenario, run.run) for run in runs})
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
     files.append(write_table(read_runs(out), out / "runs.csv"))
@@ -81,7 +83,7 @@ def run_toy(
         files.append(write_table(found, out / "minima.csv"))
     if any(scenario.rows for scenario in chosen) and len(scores):
         files += write_page(scores, found, out, _command(scenarios, losses, seeds))
-    return StudyResult(scores, summary, tuple(files))
+    return StudyResult(scores, summary, tuple(files), equal)
 
 
 def _command(scenarios: Iterable[str | Path | Scenario] | None, losses: Sequence[LossName] | None, seeds: int) -> str:
@@ -129,7 +131,7 @@ def run_phase_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "
     from hedgebench.toy.phases import agreement, draw_phases, run_phases
 
     _check(seeds, device)
-    out = Path(out)
+    out = _folder(out)
     with _one_thread():
         frame = run_phases(seeds, device)
     files = [write_table(frame, out / "phases.csv"), save_figure(draw_phases(frame), out / "phases.png")]
@@ -150,6 +152,22 @@ def _one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def _folder(out: str | Path) -> Path:
+    """The results folder, made before anything is computed for it.
+
+    Raises:
+        BadInput: It cannot be written.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror or error}") from None
+    return out
 
 
 def _check(seeds: int, device: str) -> None:
@@ -206,8 +224,10 @@ def is_trained(folder: Path, run: ToyRun) -> bool:
     return True
 
 
-def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame, Summary]:
-    """Run `toy_recovery` on every SAE, in this process, and read the table of their scores."""
+def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame, Summary, tuple[tuple[str, str], ...]]:
+    """Run `toy_recovery` on every SAE, in this process, and read the table of their scores; and which SAEs are equal to another."""
+    from hedgebench.checkpoint import read_checkpoint
+
     entries = tuple(SaeEntry(run.name, (str(out / "saes" / run.name),), run.name) for run in runs)
     plan = make_plan(Suite("toy", entries, (EvalEntry("toy", "toy_recovery", SETTINGS),)))
     summary = execute(plan, pending_runs(plan, out), out, [Here(Session(device))])
@@ -215,4 +235,7 @@ def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame,
     names = {run.run_id: run.checkpoint.name for run in plan.runs}
     scores = scores[scores["run_id"].isin(names)].reset_index(drop=True)
     # An SAE that was lost and trained again differs in its last digits: the record of the lost one still bears its name.
-    return scores.assign(sae=scores["run_id"].map(names)), summary
+    scored = {(run.checkpoint.digest, run.data): run.checkpoint.name for run in plan.runs}
+    twins = {r.name: scored.get((read_checkpoint(out / "saes" / r.name).digest, r.run.world.identity)) for r in runs}
+    equal = tuple((name, twin) for name, twin in twins.items() if twin is not None and twin != name)
+    return scores.assign(sae=scores["run_id"].map(names)), summary, equal

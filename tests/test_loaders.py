@@ -251,3 +251,15 @@ def test_a_topk_sae_without_a_sensible_k_is_refused(k: object, tmp_path: Path, e
     edit_config(tmp_path / "sae", k=k)
     with pytest.raises(BadInput, match="k of a topk SAE"):
         load_sae(tmp_path / "sae")
+
+
+def test_a_card_of_huge_weights_is_a_card(save_sae: Any, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from hedgebench import read_checkpoint
+
+    file = save_sae(tmp_path / "huge") / "sae_weights.safetensors"
+    save_file({**load_file(file), "W_dec": load_file(file)["W_dec"] * 1e37}, file)
+    card = read_checkpoint(tmp_path / "huge")
+    assert card.decoder_row_norm is not None
+    assert 1e37 < card.decoder_row_norm < 1e39

@@ -119,6 +119,17 @@ def test_the_posts_scenarios_bring_their_figures_and_page(tmp_path: Path):
             assert file.read_bytes().startswith(b"\x89PNG")
 
 
+def test_saes_that_came_out_equal_are_named_and_not_lost_silently(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    own.write_text(OWN.replace("steps: 400", "steps: 1, snap_at: [0.5, 0.9]"))  # one step: snap is mse yet
+    assert main(["toy", "--scenario", str(own), "--seeds", "1", "--out", str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert "1 of 4 SAEs scored" in error
+    for name in ("own-snap_at0.5-snap-s0", "own-snap_at0.9-mse-s0", "own-snap_at0.9-snap-s0"):
+        assert f"{name} is the same SAE as own-snap_at0.5-mse-s0, number for number" in error
+
+
 def test_global_state_is_left_alone(own: Path, tmp_path: Path):
     torch.manual_seed(3)
     state, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
@@ -162,6 +173,16 @@ def test_bad_usage_is_one_line_and_exit_2(
     assert message in error
     assert "Traceback" not in error
     assert error.strip().count("\n") == 0
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "file").write_text("")
+    assert main(["toy", "--scenario", str(own), "--out", str(tmp_path / "file" / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error
+    assert "toy SAEs" not in error  # the bar of training
 
 
 @pytest.mark.parametrize("seeds", ["0", "-1", "many"])

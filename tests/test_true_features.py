@@ -310,3 +310,18 @@ def test_an_sae_of_a_single_latent_can_be_evaluated(world: World):
     # its encoder is one column, contiguous with whatever stride
     row = world.features[:1]
     assert len(evaluate(build(row.T, row), Weights)) == 1
+
+
+def test_one_sae_beside_two_worlds_is_scored_on_both(tmp_path: Path, world: World):
+    other = small_world("other", n=3)
+    for name, truth in (("one", world), ("two", other)):
+        save(tmp_path / name, world)
+        truth.save(tmp_path / name / "world")
+    suite = Suite(
+        "s",
+        tuple(SaeEntry(n, (str(tmp_path / n),), n) for n in ("one", "two")),
+        (EvalEntry("e", "truth"), EvalEntry("e", "weights")),
+    )
+    runs = make_plan(suite, evals=CLASSES).runs
+    assert {run.data for run in runs if run.eval == "truth"} == {world.identity, other.identity}
+    assert [run.eval for run in runs].count("weights") == 1  # to whoever asks for no truth they are one SAE

@@ -75,7 +75,7 @@ def _heat(axes: Axes, values: np.ndarray[Any, Any], title: str, *, annotate: boo
 
 def pair_cosines(table: ToyTable) -> Figure:
     """Rows 1, 3, 4, 5 and 8: cosines of the single latent with both features, mean over training seeds."""
-    names = [(scenario, loss) for scenario in PAIRS for loss in LOSSES if _has(table, scenario, loss)]
+    names = [(scenario, loss) for scenario in PAIRS for loss in LOSSES if table.has(scenario, loss)]
     if not names:
         raise CannotMeasure("none of the two-feature scenarios was run")
     figure, axes = _axes(1, 2, 8, 0.8 + 0.35 * len(names))
@@ -92,7 +92,7 @@ def pair_cosines(table: ToyTable) -> Figure:
 
 def cosine_maps(table: ToyTable, scenario: str) -> Figure:
     """Cosines of every latent's encoder column and decoder row with every feature: one map for each loss, training seed 0."""
-    losses = [loss for loss in LOSSES if _has(table, scenario, loss)]
+    losses = [loss for loss in LOSSES if table.has(scenario, loss)]
     if not losses:
         raise CannotMeasure(f"scenario {scenario} was not run")
     maps = {
@@ -122,10 +122,6 @@ def _cosine_matrix(table: ToyTable, scenario: str, loss: str, metric: str) -> np
     found = np.full((latent.max() + 1, feature.max() + 1), math.nan)
     found[latent, feature] = rows["value"]
     return found
-
-
-def _has(table: ToyTable, scenario: str, loss: str) -> bool:
-    return bool(((table.rows["scenario"] == scenario) & (table.rows["loss"] == loss)).any())
 
 
 # --- curves --------------------------------------------------------------------------------------------------------------------
@@ -158,7 +154,7 @@ def _loss_curve(axes: Axes, table: ToyTable, ratio: float, name: str) -> None:
     for loss, angle, value in minima:
         axes.plot(theory.interpolation(angle), value, "o", color=COLOURS[loss], markersize=9, markerfacecolor="none")
     for loss in LOSSES:
-        if not _has(table, name, loss):
+        if not table.has(name, loss):
             continue
         ends = np.arctan2(table.cosine(name, loss, 1), table.cosine(name, loss, 0)).clip(0, math.pi / 2)
         curve = theory.tied_mse if loss == "mse" else theory.tied_l2

@@ -93,6 +93,8 @@ def _recipes(path: Path, data: LineMap) -> dict[str, Recipe]:
     grid = {key: value if isinstance(value, list) and key not in _LISTS else [value] for key, value in entry.items()}
     if empty := [key for key, values in grid.items() if not values]:
         raise BadInput(f"{path}:{entry.lines[empty[0]]}: {empty[0]!r} is an empty list")
+    if twice := [key for key, values in grid.items() if any(values.count(value) > 1 for value in values)]:
+        raise BadInput(f"{path}:{entry.lines[twice[0]]}: {twice[0]!r} lists a value twice")
     found = {}
     for values in itertools.product(*grid.values()):
         one = LineMap(zip(grid, values, strict=True))

@@ -122,6 +122,9 @@ def _scenarios() -> Iterator[Scenario]:
     )
     variants: dict[str, Mapping[str, Any]] = {f"balance{b:g}": {"balance": b} for b in BALANCES}
     variants["detach"] = {"detach": True}
+    rough = {"early": {"snap_at": 0.25}, "late": {"snap_at": 0.5}}
+    about = "the same from a noisy start, snap switching after a quarter or a half of training"
+    yield Scenario("rough", (13, 14), about, _FAMILIES, replace(_NESTED, init_noise=0.1), rough, ("snap",))
     about = "the same Matryoshka SAE, inner levels weighted less or more"
     yield Scenario("balanced", (15,), about, _FAMILIES, _NESTED, variants)
 
@@ -171,5 +174,10 @@ def scenario_runs(
                     config = replace(scenario.world, seed=seed) if scenario.world_per_seed else scenario.world
                     parts = [scenario.name, variant, loss, f"s{seed}"]
                     name = "-".join(part for part in parts if part)
-                    found.append(NamedRun(name, scenario.name, ToyRun(world_of(config), recipe, seed)))
+                    world = world_of(config)
+                    if max(recipe.init_features, default=0) >= world.n_features:
+                        raise BadInput(
+                            f"{name}: 'init_features' names feature {max(recipe.init_features)} of {world.n_features}, counted from 0"
+                        )
+                    found.append(NamedRun(name, scenario.name, ToyRun(world, recipe, seed)))
     return found

@@ -46,6 +46,10 @@ class ToyTable:
         rows = self._by_key.get_group(key).sort_values("train_seed")
         return rows["value"].to_numpy(dtype=np.float64)
 
+    def has(self, scenario: str, loss: str) -> bool:
+        """Whether there is any row of a scenario with a loss."""
+        return bool(((self.rows["scenario"] == scenario) & (self.rows["loss"] == loss)).any())
+
     def cosine(
         self, scenario: str, loss: str, feature: int, *, encoder: bool = False, latent: int = 0
     ) -> NDArray[np.float64]:

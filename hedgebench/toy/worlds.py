@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_ROUNDING = 1e-3
+"""How far from 1 a feature's norm, or from 0 the product of orthonormal ones, may be."""
+
+
 class Sample(NamedTuple):
     """Activations, and the truth behind them."""
 
@@ -154,8 +158,11 @@ def make_world(config: WorldConfig | SyntheticModelConfig) -> World:
     """
     if isinstance(config, SyntheticModelConfig):
         _check_size(config.num_features, config.hidden_dim)
-        model = SyntheticModel(config)
-        return World(config, model.feature_dict, model.activation_generator, model)
+        try:
+            model = SyntheticModel(config)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+            raise BadInput(f"synthetic world: SAELens does not make it: {' '.join(str(error).split())[:300]}") from None
+        return _checked(World(config, model.feature_dict, model.activation_generator, model), "synthetic world")
     _check_size(config.n_features, config.d_in)
     initializer = {"orthonormal": _orthonormalise, "random": None, "spread": orthogonal_initializer()}
     features = FeatureDictionary(
@@ -190,10 +197,33 @@ def load_world(folder: Path) -> World:
         raise
     except Exception as error:  # whatever safetensors or SAELens make of a damaged file
         raise BadInput(f"{folder}: cannot read the toy world: {' '.join(str(error).split())[:300]}") from None
-    if not all(torch.isfinite(tensor).all() for tensor in (world.features, world.bias)):
-        raise BadInput(f"{folder}: the toy world's features hold NaN or infinite values")
     world.__dict__["identity"] = identity
+    return _checked(world, f"{folder}: the toy world")
+
+
+def _checked(world: World, what: str) -> World:
+    """A world whose numbers make sense.
+
+    Raises:
+        BadInput: They do not.
+    """
+    law = world.activation_generator
+    p, strengths = law.firing_probabilities, torch.stack([law.mean_firing_magnitudes, law.std_firing_magnitudes])
+    if not all(torch.isfinite(tensor).all() for tensor in (world.features, world.bias)):
+        raise BadInput(f"{what}: its features or its bias hold NaN or infinite values")
+    if not bool(((p >= 0) & (p <= 1)).all()):
+        raise BadInput(f"{what}: a firing probability is {_worst(p):g}: it must lie between 0 and 1")
+    if not bool((torch.isfinite(strengths) & (strengths >= 0)).all()):
+        raise BadInput(f"{what}: a strength of firing, its mean or deviation, is negative, NaN or infinite")
+    if float((world.features.double().norm(dim=1) - 1).abs().max()) > _ROUNDING:
+        raise BadInput(f"{what}: its features are not unit vectors")
     return world
+
+
+def _worst(p: Tensor) -> float:
+    """The probability farthest outside [0, 1]; NaN is the farthest."""
+    outside = torch.nan_to_num((p - 0.5).abs(), nan=torch.inf)
+    return float(p[outside.argmax()])
 
 
 def _load_own(folder: Path) -> World:
@@ -201,14 +231,23 @@ def _load_own(folder: Path) -> World:
 
     config = WorldConfig.from_dict(world_files.read_json_bytes((folder / world_files.CONFIG_FILE).read_bytes()))
     tensors = load_file(folder / world_files.WEIGHTS_FILE)
-    features, bias = tensors["features"], tensors["bias"]
+    features, bias, correlation = tensors["features"], tensors["bias"], tensors.get("correlation")
+    if not all(tensor.dtype == torch.float32 for tensor in tensors.values()):
+        raise BadInput(f"{folder}: the toy world's tensors must be float32")
+    if (correlation is None) != (config.correlation is None):
+        raise BadInput(f"{folder}: the toy world's description and its tensors disagree on a correlation")
     if features.shape != (config.n_features, config.d_in) or bias.shape != (config.d_in,):
         raise BadInput(
             f"{folder}: the toy world's features are {list(features.shape)}, its description says {[config.n_features, config.d_in]}"
         )
+    if (
+        config.directions == "orthonormal"
+        and float((features @ features.T - torch.eye(len(features))).abs().max()) > _ROUNDING
+    ):
+        raise BadInput(f"{folder}: the toy world's features are not orthonormal, as its description says")
     made = FeatureDictionary(config.n_features, config.d_in, initializer=None, seed=0).requires_grad_(False)
     made.feature_vectors.data, made.bias.data = features, bias
-    return World(config, made, make_generator(config, tensors.get("correlation")))
+    return World(config, made, make_generator(config, correlation))
 
 
 def _load_synthetic(folder: Path) -> World:

@@ -102,29 +102,46 @@ def test_a_snap_that_undoes_half_of_the_hedging_meets_row_9_and_one_that_does_no
     assert said([0.1, 0.15, 0.2]) == "cannot tell"
 
 
-def test_the_best_multiplier_of_row_15_must_beat_all_three_ends():
+def test_the_papers_multiplier_of_row_15_must_beat_all_three_ends():
     claim = next(claim for claim in CLAIMS if claim.row == 15)
 
     def said(**mcc: float) -> str:
-        frame = [row for name, value in mcc.items() for row in rows(name, "mse", "mcc", [value, value + 1e-4])]
+        frame = [row for name, value in mcc.items() for row in rows(name, "mse", "mcc", [value, value + 1e-5])]
         return verdict(claim.checks(ToyTable(pd.DataFrame(frame))))
 
-    good = {
-        "balanced-balance0": 0.8,
-        "balanced-balance0.5": 0.995,
-        "balanced-balance0.25": 0.9,
-        "matryoshka": 0.9,
-        "balanced-detach": 0.8,
-    }
+    good = {"balanced-balance0": 0.8, "balanced-balance0.25": 0.995, "matryoshka": 0.9, "balanced-detach": 0.8}
     assert said(**good) == "holds"
     assert said(**good | {"matryoshka": 0.999}) == "does not hold"
     assert said(**good | {"balanced-detach": 0.995}) == "does not hold"
+    assert (
+        said(**good | {"balanced-balance0.5": 0.999, "balanced-balance0.25": 0.9}) == "does not hold"
+    )  # not the best of many
+
+
+def test_l2_that_leaves_a_parent_with_a_wide_basin_fails_row_6():
+    claim = next(claim for claim in CLAIMS if claim.row == 6)
+
+    def said(ratio: str, **ends: float) -> str:
+        more = {"params": "feature=1", "slice_by": "latent", "slice_value": "0"}
+        frame = [
+            row
+            for loss, end in ends.items()
+            for row in rows(f"tied-{ratio}", loss, "decoder_cosine", [end, end], **more)
+        ]
+        return verdict(claim.checks(ToyTable(pd.DataFrame(frame))))
+
+    assert said("0.75", mse=0.47, snap=0.707, l2=0.0) == "holds"
+    assert said("0.75", mse=0.47, snap=0.707, l2=0.707) == "does not hold"
+    assert said("0.75", mse=0.47, snap=0.0, l2=0.0) == "does not hold"  # past 2/3
+    assert said("1.1", mse=0.54, snap=0.707, l2=0.0) == "does not hold"  # past 1
+    assert said("0.95", mse=0.52, snap=0.707, l2=0.707) == "holds"  # a basin that training leaves
 
 
 def test_a_page_of_a_table_without_the_scenarios_says_not_run_and_draws_nothing():
     frame = pd.DataFrame(rows("mine", "mse", "hedged", [0.1, 0.2]))
     page = toy_page(frame, pd.DataFrame(), (), "hedgebench toy --scenario mine.yaml")
-    assert page.count("not run") == 2 * len(CLAIMS)
+    assert page.count("| not run |") == len(CLAIMS)
+    assert "\n## " not in page
     for draw in FIGURES.values():
         with pytest.raises(CannotMeasure):
             draw(ToyTable(frame))
@@ -156,7 +173,7 @@ def test_the_committed_table_has_five_seeds_of_three_losses_of_every_scenario(co
     assert (count == 1).all()
     seeds = ToyTable(committed).rows.groupby(["scenario", "loss"])["train_seed"].nunique()
     assert set(seeds) == {5}
-    assert set(seeds.groupby("scenario").size()) == {3}
+    assert set(seeds.groupby("scenario").size().drop(["rough-early", "rough-late"])) == {3}
     assert np.isfinite(committed["value"]).all()
 
 

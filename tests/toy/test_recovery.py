@@ -346,3 +346,22 @@ def test_nothing_given_is_changed():
     before = features.clone(), latents.clone()
     score(latents, features)
     assert torch.equal(features, before[0]) and torch.equal(latents, before[1])
+
+
+def test_all_at_once_says_of_every_latent_what_the_parts_say_and_nothing_of_dead_ones():
+    features = torch.eye(4, dtype=torch.float64)
+    decoder = rows(
+        [1, 0.2, 0.3, 0], [0, 1, 0, 0], [0, 0, 0, 1]
+    )  # f1 is tracked by the second, f2 by none, the third is dead
+    encoder = rows([1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1])
+    found = recovery.recover(decoder, encoder, features, torch.tensor([0.5, 0.5, 0.0]) > 0, 10)
+    norm = math.sqrt(1 + 0.04 + 0.09)
+    assert found.own.tolist() == [0, 1, -1]
+    assert found.absorbed[:2].tolist() == pytest.approx([0.2 / norm, 0])
+    assert found.hedged[:2].tolist() == pytest.approx([0.3 / norm, 0])
+    assert found.decoder_cosine[:2].tolist() == pytest.approx([1 / norm, 1])
+    assert found.encoder_cosine[:2].tolist() == pytest.approx([1, HALF])
+    assert found.asymmetry[:2].tolist() == pytest.approx([1 - 1 / norm, 1 - HALF])
+    assert all(
+        math.isnan(float(part[2])) for part in (found.hedged, found.absorbed, found.asymmetry, found.decoder_cosine)
+    )

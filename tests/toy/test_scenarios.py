@@ -91,6 +91,7 @@ def test_a_synthetic_world_takes_saelens_own_keys(tmp_path: Path):
         ("losses: [mse, snap]", "losses: mse", r"mine\.yaml:3: 'losses' must be a list"),
         ("losses", "loses", r"mine\.yaml:3: there is no key 'loses'.*losses"),
         ("width: [1, 2]", "width: []", r"mine\.yaml:2: 'width' is an empty list"),
+        ("width: [1, 2]", "width: [1, 1]", r"mine\.yaml:2: 'width' lists a value twice"),
         ("width: [1, 2]", "widht: 1", r"mine\.yaml:2: there is no key 'widht'.*width"),
         ("width: [1, 2], ", "", r"mine\.yaml:2: 'width' is missing"),
         ("l1: 1e-3", "l1: often", r"mine\.yaml:2: 'l1' must be a number"),
@@ -113,6 +114,12 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str
     with pytest.raises(BadInput, match=message) as error:
         read_scenario(write(tmp_path, OWN.replace(old, new)))
     assert "\n" not in str(error.value)
+
+
+def test_a_start_at_a_feature_that_the_world_does_not_have(tmp_path: Path):
+    scenario = read_scenario(write(tmp_path, OWN.replace("l1: 1e-3", "init_features: [7]")))
+    with pytest.raises(BadInput, match="mine-width1-mse-s0: 'init_features' names feature 7 of 3, counted from 0"):
+        scenario_runs([scenario], None, [0])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):

@@ -330,6 +330,33 @@ def damage_nan(folder: Path) -> None:
     save_file({**tensors, "features": tensors["features"] * float("nan")}, folder / "world.safetensors")
 
 
+def edit_tensors(folder: Path, **changes: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = {**load_file(folder / "world.safetensors"), **changes}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, folder / "world.safetensors")
+
+
+def damage_norm(folder: Path) -> None:
+    edit_tensors(folder, features=3 * torch.eye(8)[:2])
+
+
+def damage_zero(folder: Path) -> None:
+    edit_tensors(folder, features=torch.eye(8)[:2] * torch.tensor([[1.0], [0.0]]))
+
+
+def damage_twice(folder: Path) -> None:
+    edit_tensors(folder, features=torch.eye(8)[[0, 0]])
+
+
+def damage_dtype(folder: Path) -> None:
+    edit_tensors(folder, features=torch.eye(8, dtype=torch.int64)[:2])
+
+
+def damage_correlation(folder: Path) -> None:
+    edit_tensors(folder, correlation=torch.eye(2))
+
+
 def damage_missing(folder: Path) -> None:
     (folder / "world.safetensors").unlink()
 
@@ -340,8 +367,13 @@ def damage_missing(folder: Path) -> None:
         (damage_truncate, "cannot read the toy world"),
         (damage_shape, r"features are \[2, 8\], its description says \[2, 9\]"),
         (damage_json, "cannot read the toy world: JSON nested too deeply"),
-        (damage_nan, "NaN or infinite"),
+        (damage_nan, "NaN or infinite|not orthonormal"),
         (damage_missing, "cannot read the toy world"),
+        (damage_norm, "not orthonormal, as its description says"),
+        (damage_zero, "not orthonormal"),
+        (damage_twice, "not orthonormal"),
+        (damage_dtype, "must be float32"),
+        (damage_correlation, "disagree on a correlation"),
     ],
 )
 def test_a_damaged_world_is_one_line(damage: Any, message: str, tmp_path: Path):
@@ -350,6 +382,32 @@ def test_a_damaged_world_is_one_line(damage: Any, message: str, tmp_path: Path):
     with pytest.raises(BadInput, match=message) as error:
         load_world(tmp_path)
     assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_world_of_random_directions_must_still_have_unit_features(tmp_path: Path):
+    make_world(WorldConfig("loose", 8, (0.1, 0.1), directions="random")).save(tmp_path)
+    edit_tensors(tmp_path, features=2 * torch.eye(8)[:2])
+    with pytest.raises(BadInput, match="its features are not unit vectors"):
+        load_world(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"firing_probability": {"generator_name": "constant", "probability": 7.0}},
+            "must lie between 0 and 1|must be",
+        ),
+        ({"firing_probability": {"generator_name": "zipfian", "max_prob": 1.4}}, "max_prob|between 0 and 1"),
+        ({"mean_firing_magnitudes": float("nan")}, "a strength of firing"),
+        ({"std_firing_magnitudes": -1.0}, "a strength of firing"),
+    ],
+)
+def test_an_impossible_synthetic_world_is_one_line(changes: dict[str, Any], message: str):
+    with pytest.raises(BadInput, match=message) as error:
+        make_world(synthetic_config({"num_features": 16, "hidden_dim": 8, **changes}))
+    assert str(error.value).startswith("synthetic world: ")
     assert "\n" not in str(error.value)
 
 
