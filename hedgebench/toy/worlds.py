@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -151,24 +152,39 @@ class World:
 
 
 def make_world(config: WorldConfig | SyntheticModelConfig) -> World:
-    """The world of a description. Equal descriptions give equal worlds.
+    """The world of a description. Equal descriptions give equal worlds; a synthetic one without a seed has seed 0.
 
     Raises:
         BadInput: It does not fit into memory.
     """
     if isinstance(config, SyntheticModelConfig):
         _check_size(config.num_features, config.hidden_dim)
+        seeded = replace(config, seed=0) if config.seed is None else config
         try:
-            model = SyntheticModel(config)
+            with _own_state():
+                model = SyntheticModel(seeded)
         except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise BadInput(f"synthetic world: SAELens does not make it: {' '.join(str(error).split())[:300]}") from None
-        return _checked(World(config, model.feature_dict, model.activation_generator, model), "synthetic world")
+        return _checked(World(seeded, model.feature_dict, model.activation_generator, model), "synthetic world")
     _check_size(config.n_features, config.d_in)
     initializer = {"orthonormal": _orthonormalise, "random": None, "spread": orthogonal_initializer()}
-    features = FeatureDictionary(
-        config.n_features, config.d_in, bias=config.bias, initializer=initializer[config.directions], seed=config.seed
-    )
+    with _own_state():
+        features = FeatureDictionary(
+            config.n_features,
+            config.d_in,
+            bias=config.bias,
+            initializer=initializer[config.directions],
+            seed=config.seed,
+        )
     return World(config, features.requires_grad_(False), make_generator(config, correlation_matrix(config)))
+
+
+@contextlib.contextmanager
+def _own_state() -> Iterator[None]:
+    """What SAELens draws without a seed of its own is the same every time and leaves torch's global state alone; and it may take gradients."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(0)
+        yield
 
 
 def synthetic_config(data: Mapping[str, Any]) -> SyntheticModelConfig:
@@ -259,7 +275,8 @@ def _load_synthetic(folder: Path) -> World:
         shape = list(file.get_slice("feature_vectors").get_shape())
     if shape != [stated.get("num_features"), stated.get("hidden_dim")]:
         raise BadInput(f"{folder}: the synthetic model's features are {shape}, its config says otherwise")
-    model = SyntheticModel.load_from_disk(folder)
+    with _own_state():
+        model = SyntheticModel.load_from_disk(folder)
     return World(model.cfg, model.feature_dict, model.activation_generator, model)
 
 

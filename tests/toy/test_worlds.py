@@ -219,6 +219,30 @@ def test_a_description_survives_json():
         assert WorldConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+@pytest.mark.parametrize(
+    "config", [SYNTHETIC, {"num_features": 8, "hidden_dim": 4}, WorldConfig("s", 8, (0.1,) * 12, directions="spread")]
+)
+def test_making_and_loading_a_world_draws_nothing_from_the_global_state_and_needs_no_grad_mode(
+    config: Any, tmp_path: Path
+):
+    config = synthetic_config(config) if isinstance(config, dict) else config
+    before = torch.random.get_rng_state()
+    with torch.no_grad():
+        first = make_world(config)
+        torch.rand(3)  # whatever stands in the global generator
+        again = make_world(config)
+        first.save(tmp_path)
+        state = torch.random.get_rng_state()
+        loaded = load_world(tmp_path)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert not torch.is_grad_enabled()
+    torch.random.set_rng_state(before)
+    assert first.identity == again.identity == loaded.identity
+    assert torch.equal(first.features, again.features)
+    make_world(config)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_the_world_that_saelens_own_runner_saves_is_found(tmp_path: Path):
     make_world(synthetic_config(SYNTHETIC)).synthetic.save(tmp_path / "synthetic_model")
     assert load_world(world_files.find_world(tmp_path)).n_features == 24
