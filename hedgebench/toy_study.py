@@ -209,14 +209,12 @@ def is_trained(folder: Path, run: ToyRun) -> bool:
         BadInput: It holds something else.
     """
     from hedgebench.toy.world_files import WORLD_FOLDER, world_identity
+    from hedgebench.training.saving import read_metadata
 
     if not folder.exists():
         return False
-    try:
-        metadata = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))["metadata"]
-        found = metadata["toy_recipe"], metadata["train_seed"], world_identity(folder / WORLD_FOLDER)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{folder} exists and was not made by this program; remove it or choose another --out") from None
+    recipe, seed = read_metadata(folder, toy_recipe=dict, train_seed=int)
+    found = recipe, seed, world_identity(folder / WORLD_FOLDER)
     if found != (json.loads(json.dumps(run.recipe.to_dict())), run.train_seed, run.world.identity):
         raise BadInput(
             f"{folder} was trained with another recipe or on another world; remove it or choose another --out"

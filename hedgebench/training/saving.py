@@ -28,16 +28,28 @@ def is_done(folder: Path, settings: Mapping[str, Any]) -> bool:
     """
     if not folder.exists():
         return False
-    try:
-        metadata = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))["metadata"]
-        found = dict(metadata["train_settings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{folder} exists and was not made by this program; remove it or choose another --out") from None
+    (found,) = read_metadata(folder, train_settings=dict)
     if found != settings:
         changed = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
         raise BadInput(f"{folder} was trained with another {changed[0]!r}; remove it or choose another --out")
     logger.info("%s: already trained, skipped", folder)
     return True
+
+
+def read_metadata(folder: Path, **kinds: type) -> tuple[Any, ...]:
+    """What a checkpoint that this program wrote says of its training: the values of these keys, each of its kind.
+
+    Raises:
+        BadInput: The folder holds something else.
+    """
+    try:
+        metadata = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))["metadata"]
+        found = {key: metadata[key] for key in kinds}
+        if all(isinstance(found[key], kind) for key, kind in kinds.items()):
+            return tuple(found.values())
+        raise TypeError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{folder} exists and was not made by this program; remove it or choose another --out") from None
 
 
 def save_all(saes: Mapping[Path, TrainingSAE], save_dtype: str = "float32") -> None:
