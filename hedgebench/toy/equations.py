@@ -22,9 +22,9 @@ from torch import Tensor
 
 from hedgebench.toy.recipes import Recipe
 from hedgebench.toy.weights import Batch, Weights
+from hedgebench.training.losses import LossRatio
 
-_RATIO_DECAY = 0.98
-"""As in `hedgebench.training.losses.LossRatio`."""
+_RATIO_DECAY = LossRatio().decay
 _THRESHOLD_RATE = 0.01
 """SAELens's `topk_threshold_lr`."""
 

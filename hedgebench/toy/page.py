@@ -23,10 +23,10 @@ makes this page, its figures and the tables they are drawn from (`scores.parquet
 mean over them with its 95 % interval (Student's t). A claim *holds* where every interval lies in the range that the claim is taken to mean, *does not hold*
 where one lies outside, and otherwise these seeds *cannot tell*. The ranges are ours: the post gives pictures.
 
-Every latent starts at a feature, in rows 1 to 8, 11 and 12 with a little noise, in the others just there (`hedgebench/toy/scenarios.py` has all settings): what is shown is
+Every latent starts at a feature, in rows 1 to 8, 11 and 12 with a little noise, in the others just there but for scenario `rough` (`hedgebench/toy/scenarios.py` has all settings): what is shown is
 what the losses do to a latent that had found its feature, not how it finds one. L2 from there has not far to go, so its good numbers say less than those of snap, which begins with MSE. The L1 weight is
-the same for all three losses. The same command on the same machine gives the same digits. Otherwise, or beside other SAEs, sums in another order leave MSE as it is and
-may move single numbers of L2 and snap by about 0.01, because the norm has a cusp.
+the same for all three losses. The same command on the same machine gives the same digits. Otherwise, or beside other SAEs, sums in another order move numbers of MSE by less than
+0.001 and may move single ones of L2 and snap by about 0.01, because the norm has a cusp.
 
 | row | claim | verdict |
 | --- | --- | --- |
