@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import uuid
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.cache import touch, trim
 from hedgebench.eval import ActivationBatch
+from hedgebench.paths import cache_dir
+from hedgebench.records import package_version
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
@@ -89,6 +93,30 @@ class ActivationSource:
             fwd_hooks=[(self.hook, lambda act, hook: found.append(act.detach()))],  # noqa: ARG005
         )
         return flatten_heads(found[0], self.hook, self.head).cpu()
+
+
+def activation_folder(revision: str, text: str, hook: str, head: int | None, seed: int | None, dtype: str) -> Path:
+    """Where the activations of a text at a hook point are cached: named by all that decides them.
+
+    Args:
+        revision: What the model's name stands for.
+        text: The text's identity.
+        hook: The hook point.
+        head: The attention head, where the SAE reads one.
+        seed: The order of the text.
+        dtype: Numeric type of the model.
+    """
+    identity = {
+        "model": revision,
+        "data": text,
+        "hook": hook,
+        "head": head,
+        "seed": seed,
+        "dtype": dtype,
+        "versions": {name: package_version(name) for name in ("torch", "transformer-lens", "transformers")},
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_dir().absolute() / "activations" / key
 
 
 def check_context(model: Any, context_size: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.artifacts import Artifacts, Memory
 from hedgebench.identities import IN_MEMORY
 from hedgebench.paths import cache_dir
-from hedgebench.records import package_version
 from hedgebench.types import BadInput, Checkpoint, Run
 
 if TYPE_CHECKING:
@@ -132,13 +130,15 @@ class Shelf:
         Raises:
             BadInput: The SAE names no hook point, or the model has none of that name.
         """
-        from hedgebench.activations import ActivationSource
+        from hedgebench.activations import ActivationSource, activation_folder
 
         card = run.checkpoint
         if card.hook is None:
             raise BadInput(f"{card.name}: the checkpoint names no hook point; give `tags: {{hook: ...}}` in the suite")
         model, tokens = self.model(run), self.tokens(run, seed)
-        folder = cache_dir().absolute() / "activations" / _activation_key(run, tokens.text.identity, seed)
+        folder = activation_folder(
+            str(run.revision), tokens.text.identity, card.hook, card.hook_head_index, seed, run.dtype
+        )
         return ActivationSource(model, card.hook, card.hook_head_index, tokens, folder, card.d_in)
 
     def sae(self, card: Checkpoint, run: Run, *, calibrated: bool = False) -> SAE:
@@ -228,17 +228,3 @@ def _fingerprint(sae: SAE) -> int:
         flat = tensor.detach().cpu().reshape(-1).contiguous()
         value = zlib.crc32(flat.view(torch.uint8).numpy().data, value)
     return value
-
-
-def _activation_key(run: Run, text: str, seed: int | None) -> str:
-    """Names all that decides the activations at a hook point."""
-    identity = {
-        "model": run.revision,
-        "data": text,
-        "hook": run.checkpoint.hook,
-        "head": run.checkpoint.hook_head_index,
-        "seed": seed,
-        "dtype": run.dtype,
-        "versions": {name: package_version(name) for name in ("torch", "transformer-lens", "transformers")},
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
