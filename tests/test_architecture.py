@@ -27,6 +27,8 @@ FOR_EVALS = {
     "saebench_output",
     "activations",
     "artifacts",
+    "firing",
+    "matching",
 }
 
 
