@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,29 +57,39 @@ class ActivationSource:
         Raises:
             BadInput: The model's activations have another width than the SAE expects, or the sequences are longer than it takes.
         """
+        check_context(self.model, context_size)
+        for i, tokens in enumerate(self.tokens.batches(n_batches, batch_size, context_size)):
+            if i >= start:
+                yield self.one(i, tokens)
+
+    def one(self, i: int, tokens: torch.Tensor) -> ActivationBatch:
+        """Batch `i` of the token source, whose tokens [batch, context] are given, with its activations.
+
+        Raises:
+            BadInput: The model's activations have another width than the SAE expects.
+        """
         import torch
 
-        check_context(self.model, context_size)
-
+        file = self._file(i, tokens.shape)
+        acts = _read(file, tokens) if file is not None else None
+        if acts is None:
+            acts = self.compute(tokens)
+            if file is not None:
+                _write(file, tokens, acts)
+        if acts.shape[-1] != self.d_in:
+            raise BadInput(
+                f"the SAE expects vectors of width {self.d_in}, but {self.hook} of this model has {acts.shape[-1]}: is it the right model?"
+            )
         special = torch.tensor(sorted(self.tokens.special_ids), dtype=torch.long)
-        folder = self.folder / f"{batch_size}x{context_size}" if self.folder is not None else None
-        for i, tokens in enumerate(self.tokens.batches(n_batches, batch_size, context_size)):
-            if i < start:
-                continue
-            acts = self._acts(tokens, folder / f"{i:06d}.safetensors" if folder is not None else None)
-            if acts.shape[-1] != self.d_in:
-                raise BadInput(
-                    f"the SAE expects vectors of width {self.d_in}, but {self.hook} of this model has {acts.shape[-1]}: is it the right model?"
-                )
-            yield ActivationBatch(tokens, acts, ~torch.isin(tokens, special))
+        return ActivationBatch(tokens, acts, ~torch.isin(tokens, special))
 
-    def _acts(self, tokens: torch.Tensor, file: Path | None) -> torch.Tensor:
-        if file is not None and (cached := _read(file, tokens)) is not None:
-            return cached
-        acts = self.compute(tokens)
-        if file is not None:
-            _write(file, tokens, acts)
-        return acts
+    def is_cached(self, i: int, shape: Sequence[int]) -> bool:
+        """Whether the activations of batch `i`, of `shape` (batch, context), lie on disk."""
+        file = self._file(i, shape)
+        return file is not None and file.exists()
+
+    def _file(self, i: int, shape: Sequence[int]) -> Path | None:
+        return self.folder / f"{shape[0]}x{shape[1]}" / f"{i:06d}.safetensors" if self.folder is not None else None
 
     def compute(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run the model up to the hook point: [batch, context] to [batch, context, d_in], on the CPU."""

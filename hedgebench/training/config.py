@@ -1,19 +1,20 @@
 """What to train, from a YAML file. Every mistake is one line with its place and the nearest right word.
 
 A list given for `architecture`, `loss`, `train_seed`, `width`, `k`, `l1`, `balance`, `detach` or `snap_at` stands for one SAE per value; several lists
-stand for every combination.
+stand for every combination. An entry with `grow:` stands for one SAE per width, and their second controls.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
+from hedgebench.training.grow_config import Growing, read_growing
 from hedgebench.training.losses import LOSSES, LossName
 from hedgebench.training.typed import typed_values
 from hedgebench.types import BadInput
@@ -62,6 +63,10 @@ class SAERecipe:
     """Weight of the L1 penalty (standard)."""
     l1_warm_up: float = 0.0
     """Fraction of training over which the L1 penalty grows to its weight."""
+    grow: Growing | None = None
+    """For an SAE of a growing series: the series. `width` is the width it stays at."""
+    reordered: bool = False
+    """For a second control: trained on another order of the data since the SAE it repeats grew."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def read_config(path: str | Path) -> TrainConfig:
             f"{path}:{line}: 'hook' is one hook point; crosscoders and transcoders, of several, are not trained"
         )
     values = typed_values(path, data, TrainConfig, given={"saes": ()})
-    values["saes"] = tuple(recipe for entry in entries for recipe in _recipes(path, entry))
+    values["saes"] = tuple(recipe for entry in entries for recipe in _recipes(path, entry, data))
     for key in ("model", "data"):
         if (beside := path.parent / values.get(key, "offline")).exists():
             values[key] = str(beside.resolve())
@@ -163,8 +168,9 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
         )
 
 
-def _recipes(path: Path, entry: LineMap) -> list[SAERecipe]:
-    """One recipe per combination of the lists in an entry of `saes:`."""
+def _recipes(path: Path, entry: LineMap, data: LineMap) -> list[SAERecipe]:
+    """One recipe per combination of the lists in an entry of `saes:`, or a series of them where it grows."""
+    growing = read_growing(path, entry, data.get("tokens")) if "grow" in entry else None
     grid = {key: value if isinstance(value, list) else [value] for key, value in entry.items() if key in _GRID}
     if empty := [key for key, values in grid.items() if not values]:
         raise BadInput(f"{path}:{entry.lines[empty[0]]}: {empty[0]!r} is an empty list")
@@ -172,8 +178,25 @@ def _recipes(path: Path, entry: LineMap) -> list[SAERecipe]:
     for combination in itertools.product(*grid.values()):
         one = LineMap({**entry, **dict(zip(grid, combination, strict=True))})
         one.line, one.lines = entry.line, entry.lines
-        found.append(_recipe(path, one))
+        found += [_recipe(path, one)] if growing is None else _series(path, one, growing)
     return found
+
+
+def _series(path: Path, entry: LineMap, growing: Growing) -> list[SAERecipe]:
+    """One recipe per width, each followed by its second control. Of a Matryoshka SAE the outermost level grows."""
+    series = []
+    for width in growing.widths:
+        values = {"name": "{architecture}-{loss}-{width}-s{train_seed}", **entry, "width": width}
+        values.pop("grow")
+        if width > growing.start and isinstance(levels := entry.get("levels"), list):
+            values["levels"] = [*levels[:-1], width]
+        one = LineMap(values)
+        one.line, one.lines = entry.line, {"name": entry.line, "width": entry.lines["grow"], **entry.lines}
+        recipe = replace(_recipe(path, one), grow=growing)
+        series.append(recipe)
+        if growing.second_controls and width < growing.to:
+            series.append(replace(recipe, reordered=True, name=f"{recipe.name}-reordered"))
+    return series
 
 
 def _recipe(path: Path, entry: LineMap) -> SAERecipe:
@@ -183,6 +206,8 @@ def _recipe(path: Path, entry: LineMap) -> SAERecipe:
     architecture = entry.get("architecture")
     if any(kind in str(architecture) for kind in ("transcoder", "crosscoder")):
         raise wrong("architecture", f"{architecture!r} is no SAE of one hook point; HedgeBench trains nothing else")
+    if "reordered" in entry:
+        raise wrong("reordered", "'reordered' is for second controls, which 'grow' makes")
     recipe = SAERecipe(**typed_values(path, entry, SAERecipe))
     if recipe.architecture not in _OF_ARCHITECTURE:
         raise wrong(

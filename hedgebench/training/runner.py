@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import random
@@ -20,6 +21,8 @@ from hedgebench.types import BadInput
 if TYPE_CHECKING:
     from sae_lens.saes.sae import TrainingSAE
     from transformer_lens import HookedTransformer
+
+    from hedgebench.data import TextSource
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +51,11 @@ def train(config_path: str | Path, out: str | Path, *, device: str = "cpu") -> l
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"cannot write to {out}: {error.strerror}") from None
-        saes = train_saes(config, todo, device=device)
+    if plain := [recipe for recipe in todo if recipe.grow is None]:
+        saes = train_saes(config, plain, device=device)
         save_all({folders[name]: sae for name, sae in saes.items()}, config.save_dtype)
+    if left := {recipe.name for recipe in todo if recipe.grow is not None}:
+        grow_saes(config, left, out, device=device)
     return list(folders.values())
 
 
@@ -62,60 +68,70 @@ def train_saes(config: TrainConfig, recipes: list[SAERecipe], *, device: str = "
     Raises:
         BadInput: Unknown model, hook point or data.
     """
-    from hedgebench.data import open_text
-    from hedgebench.models import load_model
     from hedgebench.training.one_pass import run_one_pass
+    from hedgebench.training.saes import make_sae
 
-    model = load_model(config.model, device=device)
-    check_context(model, config.context_size)
-    d_in = _width_of_hook(model, config.hook)
-    text = open_text(config.data, "train")
+    model, text, d_in = _opened(config, device)
     logger.info("training %d SAEs on %d tokens of %s", len(recipes), config.tokens, text.identity)
     saes = {recipe.name: make_sae(config, recipe, d_in) for recipe in recipes}
     for recipe in recipes:
-        metadata = saes[recipe.name].cfg.metadata
-        metadata.train_seed = recipe.train_seed
-        metadata.data_seed = config.data_seed
-        metadata.train_tokens = config.steps * config.batch_tokens
-        metadata.train_text = text.identity
-        metadata.train_settings = _settings(config, recipe)
+        _tell(saes[recipe.name], config, recipe, text)
     with _globals_kept(config.data_seed):
         return run_one_pass(config, saes, model, text.dataset(config.data_seed), device)
 
 
-def make_sae(config: TrainConfig, recipe: SAERecipe, d_in: int) -> TrainingSAE:
-    """The untrained SAE of a recipe, on the CPU. Its weights depend on `train_seed`, the shape and nothing else."""
-    import torch
+def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = "cpu") -> None:
+    """Train the growing series of a config together, and save those of their SAEs that `names` has. Global random states are left as found.
 
-    from hedgebench.training.saes import TRAINING_CLASSES
+    A run that was broken off goes on from its state in `out`, which is deleted when all is saved.
 
-    special: dict[str, dict[str, Any]] = {
-        "batchtopk": {"k": recipe.k, "topk_threshold_lr": config.threshold_lr},
-        "matryoshka_batchtopk": {
-            "k": recipe.k,
-            "topk_threshold_lr": config.threshold_lr,
-            "matryoshka_widths": list(recipe.levels),
-            "balance": recipe.balance,
-            "detach_levels": recipe.detach,
-        },
-        "topk": {"k": int(recipe.k)},
-        "standard": {"l1_coefficient": recipe.l1, "l1_warm_up_steps": int(recipe.l1_warm_up * config.steps)},
-    }
-    sae_class, config_class = TRAINING_CLASSES[recipe.architecture]
-    sae_config = config_class(
-        d_in=d_in,
-        d_sae=recipe.width,
-        normalize_activations="expected_average_only_in" if config.normalize else "none",
-        reshape_activations="hook_z" if config.hook.endswith("hook_z") else "none",
-        reconstruction_loss=recipe.loss,
-        snap_at=recipe.snap_at,
-        total_steps=config.steps,
-        **special[recipe.architecture],
-    )
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(recipe.train_seed)
-        sae: TrainingSAE = sae_class(sae_config)
-    return sae
+    Raises:
+        BadInput: Unknown model, hook point or data, too little text, or nothing can be written.
+    """
+    from hedgebench.checkpoint import describe
+    from hedgebench.loaders import load_raw
+    from hedgebench.models import model_revision
+    from hedgebench.training.bank import Bank
+    from hedgebench.training.growing import Nursery
+
+    recipes = [recipe for recipe in config.saes if recipe.grow is not None]
+    key = json.dumps([_settings(config, recipe) for recipe in recipes], sort_keys=True)
+    state = out / f".growing-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
+    model, text, d_in = _opened(config, device)
+    with _globals_kept(config.data_seed):
+        bank = Bank(config, model, text, model_revision(config.model), d_in)
+        bank.fill()
+        saes = Nursery(config, recipes, bank, d_in, device).train(state)
+    for recipe in recipes:
+        if recipe.name not in names:
+            continue
+        sae, folder = saes[recipe.name], out / recipe.name
+        _tell(sae, config, recipe, text)
+        growth = sae.cfg.metadata.growth
+        for role in ("control", "second_control") if growth else ():  # saved before: recipes come in the order of width
+            growth[f"{role}_digest"] = describe(load_raw(out / growth[role]), name="").digest if growth[role] else None
+        save_all({folder: sae}, config.save_dtype)
+    state.unlink(missing_ok=True)
+
+
+def _opened(config: TrainConfig, device: str) -> tuple[HookedTransformer, TextSource, int]:
+    """The model and the text of a config, and the width of the activations at its hook point."""
+    from hedgebench.data import open_text
+    from hedgebench.models import load_model
+
+    model = load_model(config.model, device=device)
+    check_context(model, config.context_size)
+    return model, open_text(config.data, "train"), _width_of_hook(model, config.hook)
+
+
+def _tell(sae: TrainingSAE, config: TrainConfig, recipe: SAERecipe, text: TextSource) -> None:
+    """Write into an SAE's metadata how it was trained."""
+    metadata = sae.cfg.metadata
+    metadata.train_seed = recipe.train_seed
+    metadata.data_seed = config.data_seed
+    metadata.train_tokens = config.steps * config.batch_tokens
+    metadata.train_text = text.identity
+    metadata.train_settings = _settings(config, recipe)
 
 
 def _width_of_hook(model: HookedTransformer, hook: str) -> int:
@@ -155,4 +171,10 @@ def _globals_kept(seed: int) -> Iterator[None]:
 def _settings(config: TrainConfig, recipe: SAERecipe) -> dict[str, Any]:
     """All that decides the weights of one SAE, as plain JSON data."""
     shared = {key: value for key, value in asdict(config).items() if key not in _NEVER_CHANGES}
-    return json.loads(json.dumps({**shared, **asdict(recipe)}))  # type: ignore[no-any-return]
+    own = asdict(recipe)
+    if recipe.grow is None:
+        del own["grow"], own["reordered"]
+    else:
+        del own["grow"]["checkpoint"]  # its digest says what it is
+        own["sequences_per_pass"] = config.sequences_per_pass  # second controls take whole passes in another order
+    return json.loads(json.dumps({**shared, **own}))  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from sae_lens.registry import register_sae_training_class
 from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from sae_lens.saes.matryoshka_batchtopk_sae import MatryoshkaBatchTopKTrainingSAE, MatryoshkaBatchTopKTrainingSAEConfig
@@ -21,6 +22,7 @@ from sae_lens.saes.standard_sae import StandardSAEConfig, StandardTrainingSAE, S
 from sae_lens.saes.topk_sae import TopKSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
 from torch import Tensor
 
+from hedgebench.training.config import SAERecipe, TrainConfig
 from hedgebench.training.losses import LOSSES, LossName, LossRatio, LossSchedule, l2_error, squared_error
 
 
@@ -215,3 +217,34 @@ TRAINING_CLASSES: dict[str, tuple[Any, Any]] = {
 
 for _sae_class, _config_class in TRAINING_CLASSES.values():
     register_sae_training_class(_config_class.architecture(), _sae_class, _config_class)
+
+
+def make_sae(config: TrainConfig, recipe: SAERecipe, d_in: int) -> TrainingSAE:
+    """The untrained SAE of a recipe, on the CPU. Its weights depend on `train_seed`, the shape and nothing else."""
+    special: dict[str, dict[str, Any]] = {
+        "batchtopk": {"k": recipe.k, "topk_threshold_lr": config.threshold_lr},
+        "matryoshka_batchtopk": {
+            "k": recipe.k,
+            "topk_threshold_lr": config.threshold_lr,
+            "matryoshka_widths": list(recipe.levels),
+            "balance": recipe.balance,
+            "detach_levels": recipe.detach,
+        },
+        "topk": {"k": int(recipe.k)},
+        "standard": {"l1_coefficient": recipe.l1, "l1_warm_up_steps": int(recipe.l1_warm_up * config.steps)},
+    }
+    sae_class, config_class = TRAINING_CLASSES[recipe.architecture]
+    sae_config = config_class(
+        d_in=d_in,
+        d_sae=recipe.width,
+        normalize_activations="expected_average_only_in" if config.normalize else "none",
+        reshape_activations="hook_z" if config.hook.endswith("hook_z") else "none",
+        reconstruction_loss=recipe.loss,
+        snap_at=recipe.snap_at,
+        total_steps=config.steps,
+        **special[recipe.architecture],
+    )
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(recipe.train_seed)
+        sae: TrainingSAE = sae_class(sae_config)
+    return sae
