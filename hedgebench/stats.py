@@ -15,6 +15,7 @@ import numpy as np
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import ArrayLike
     from torch import Tensor
 
@@ -72,6 +73,41 @@ def jackknife(statistic: Callable[..., Tensor], *units: Tensor) -> tuple[Tensor,
         return values, None, n
     left_out = statistic(*(total - unit for total, unit in zip(totals, wide, strict=True)))
     return values, (n - 1) / n**0.5 * left_out.std(0, correction=1), n
+
+
+def bootstrap(
+    statistic: Callable[..., Tensor], *units: Tensor, generator: torch.Generator, resamples: int = 1000
+) -> tuple[Tensor, Tensor | None, int]:
+    """As `jackknife`, with standard errors by resampling units with replacement.
+
+    Args:
+        statistic: From totals, one [..., *shape] per entry of `units`, to values [..., m]; it must broadcast over leading dimensions.
+        units: Each [n, *shape].
+        generator: On the CPU.
+        resamples: How often all units are drawn anew.
+
+    Returns:
+        (values [m], stderrs [m], n). The stderrs are None for a single unit.
+
+    Raises:
+        ValueError: The lengths differ, or a NaN or infinity is among them.
+        CannotMeasure: There is no unit.
+    """
+    import torch
+
+    wide = [unit.double() for unit in units]
+    _check(*wide)
+    values, n = statistic(*(unit.sum(0) for unit in wide)), len(wide[0])
+    if n < 2:
+        return values, None, n
+    flat = torch.cat([unit.reshape(n, -1) for unit in wide], dim=1)
+    drawn = []
+    for _ in range(resamples):
+        times = torch.bincount(torch.randint(n, (n,), generator=generator), minlength=n).double()
+        drawn.append(times @ flat)
+    totals = torch.stack(drawn).split([unit[0].numel() for unit in wide], dim=1)
+    shaped = (total.reshape(resamples, *unit.shape[1:]) for total, unit in zip(totals, wide, strict=True))
+    return values, statistic(*shaped).std(0, correction=1), n
 
 
 class Interval(NamedTuple):
