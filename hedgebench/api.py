@@ -36,6 +36,9 @@ def evaluate(
     device: str = "cpu",
     dtype: str = "float32",
     world: World | str | Path | None = None,
+    control: SAE | str | Path | None = None,
+    second_control: SAE | str | Path | None = None,
+    group: str | None = None,
 ) -> DataFrame:
     """Evaluate SAEs in this process and return the scores table.
 
@@ -49,6 +52,9 @@ def evaluate(
         device: Torch device.
         dtype: Numeric type of the model and the SAEs.
         world: The true features, where they do not lie beside the checkpoints: a `hedgebench.toy.worlds.World`, or its folder.
+        control: The SAE that these are compared with, where their own metadata name none: a reference or an SAE.
+        second_control: The control trained in another order of the data, likewise.
+        group: The name of all these SAEs together, where they differ in training seed only and do not say so themselves.
 
     Returns:
         One row per number (see `hedgebench.results.SCORES`). A run that fails has no row; its error is logged, and stands in
@@ -63,7 +69,9 @@ def evaluate(
         raise BadInput(f"dtype is {dtype!r}{nearest(str(dtype), DTYPES)}")
     objects, entries = _saes(saes)
     worlds, place = _world(world)
-    entries = tuple(replace(entry, world=place) for entry in entries)
+    controls = {"control": control, "second_control": second_control}
+    places = {kind: _control(kind, given, objects) for kind, given in controls.items()}
+    entries = tuple(replace(entry, world=place, group=group, **places) for entry in entries)
     classes, wanted = _evals(evals)
     suite = Suite("evaluate", entries, wanted, model, data, tuple(seeds), dtype)
     if not entries or not wanted:
@@ -71,7 +79,8 @@ def evaluate(
     plan = make_plan(suite, objects, classes)
     if plan.mistakes:
         raise BadInput(plan.mistakes[0])
-    by_digest = {r.checkpoint.digest: objects[r.checkpoint.name] for r in plan.runs if r.checkpoint.ref is None}
+    cards = [c for r in plan.runs for c in (r.checkpoint, r.control, r.second_control, *r.siblings) if c is not None]
+    by_digest = {card.digest: objects[card.name] for card in cards if card.ref is None and not card.members}
     with tempfile.TemporaryDirectory(prefix="hedgebench-") as scratch:
         folder = Path(out) if out is not None else Path(scratch)
         summary = execute(plan, pending_runs(plan, folder), folder, [Here(Session(device, by_digest, classes, worlds))])
@@ -103,6 +112,18 @@ def _saes(given: Any) -> tuple[dict[str, SAE], tuple[SaeEntry, ...]]:
         check_weights(objects[name], name)
         entries.append(SaeEntry(name, (f"memory:{name}",), name))
     return objects, tuple(entries)
+
+
+def _control(kind: str, given: Any, objects: dict[str, SAE]) -> str | None:
+    """The reference of an SAE that others are compared with; one in memory joins `objects`."""
+    from hedgebench.loaders import check_weights, inference_copy
+
+    if given is None or isinstance(given, (str, Path)):
+        return None if given is None else str(given)
+    name = f"{kind}="  # none that a mapping would have by chance
+    objects[name] = inference_copy(given)
+    check_weights(objects[name], name)
+    return f"{IN_MEMORY}{name}"
 
 
 def _world(given: Any) -> tuple[dict[str, World], str | None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.paths import cache_dir
+from hedgebench.pedigree import read_growth, read_recipe
 from hedgebench.records import package_version, read_json, write_json
 from hedgebench.types import BadInput, Checkpoint
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _NOT_BEHAVIOUR = {"metadata", "device", "dtype"}
 _METADATA_BEHAVIOUR = ("model_name", "hook_name", "hook_head_index")
 _FROM_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "model", "hook")
-_CARD_VERSION = 1
+_CARD_VERSION = 2
 """Rises whenever a card read from the same files could change."""
 
 
@@ -109,6 +110,8 @@ def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> C
         hook_head_index=_whole(meta.get("hook_head_index")),
         release=_text(meta.get("release")),
         sae_id=_text(meta.get("sae_id")),
+        growth=read_growth(meta),
+        recipe=read_recipe(meta),
     )
     return label(card, name, tags)
 

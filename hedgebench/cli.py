@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", metavar="M", help="language model, where the SAE names none or another is wanted")
     sub.add_argument("--data", metavar="D", help="without a suite: text (default offline)")
     sub.add_argument("--world", metavar="DIR", help="without a suite: true features that do not lie beside the SAE")
+    sub.add_argument("--control", metavar="REF", help="without a suite: the SAE that the others are compared with")
+    sub.add_argument("--second-control", metavar="REF", help="without a suite: the control in another order of data")
+    sub.add_argument("--group", metavar="NAME", help="without a suite: the SAEs differ in their training seed only")
     sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
     sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
     sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
@@ -132,6 +135,7 @@ def _list(args: argparse.Namespace) -> int:
                 "package": p.package,
                 "package_version": p.package_version,
                 "needs": sorted(p.object.needs),
+                "may_use": sorted(p.object.may_use),
                 "draws": p.object.draws,
                 "cost": p.object.cost,
                 "metrics": [asdict(m) for m in p.object.metrics],
@@ -142,8 +146,10 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     for p in evals.values():
         about = (p.object.__doc__ or "").strip().splitlines()
+        uses = f"  may use {', '.join(sorted(p.object.may_use))}" if p.object.may_use else ""
         print(
-            f"{p.name}  v{p.object.version}  needs {', '.join(sorted(p.object.needs))}  [{p.package} {p.package_version}]"
+            f"{p.name}  v{p.object.version}  needs {', '.join(sorted(p.object.needs))}{uses}"
+            f"  [{p.package} {p.package_version}]"
         )
         if about:
             print(f"    {about[0]}")

@@ -57,8 +57,8 @@ def _suite(args: argparse.Namespace) -> Suite:
     from hedgebench.suite import EvalEntry, SaeEntry, Suite, read_suite
 
     if args.suite is not None:
-        for option in ("sae", "eval", "data", "seeds", "world"):
-            if getattr(args, option):
+        for option in ("sae", "eval", "data", "seeds", "world", "control", "second-control", "group"):
+            if getattr(args, option.replace("-", "_")):
                 raise BadInput(f"--{option} goes without a suite; the suite has its own")
         suite = read_suite(args.suite)
         return replace(suite, model=args.model) if args.model else suite
@@ -68,9 +68,10 @@ def _suite(args: argparse.Namespace) -> Suite:
         raise BadInput("without a suite, --out DIR says where the results go")
     if args.world and not Path(args.world).is_dir():
         raise BadInput(f"--world {args.world}: there is no such folder")
+    relatives = {"control": args.control, "second_control": args.second_control, "group": args.group}
     return Suite(
         name=Path(args.out).name or "run",
-        saes=tuple(SaeEntry("--sae", (ref,), world=args.world) for ref in args.sae),
+        saes=tuple(SaeEntry("--sae", (ref,), world=args.world, **relatives) for ref in args.sae),
         evals=tuple(EvalEntry("--eval", *parse_eval(text)) for text in args.eval),
         model=args.model,
         data=args.data or "offline",

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from hedgebench.labelled import LabelledData
     from hedgebench.toy.worlds import World
 
-__all__ = ["NEEDS", "ActivationBatch", "CannotMeasure", "Eval", "EvalContext", "Figure", "Metric", "Score"]
+__all__ = ["NEEDS", "OPTIONAL", "ActivationBatch", "CannotMeasure", "Eval", "EvalContext", "Figure", "Metric", "Score"]
 
 NEEDS = frozenset({"sae", "control", "siblings", "activations", "model", "data", "features"})
 """What an eval may ask for. `activations` and `model` bring the language model; without them none is loaded."""
+OPTIONAL = NEEDS | {"second_control"}
+"""What an eval may use where it can be had."""
 
 
 class ActivationBatch(NamedTuple):
@@ -48,10 +50,10 @@ def _no_progress(_fraction: float) -> None:
 
 @dataclass
 class EvalContext:
-    """What the harness hands to one run. Fields that the eval did not ask for in `needs` are None."""
+    """What the harness hands to one run. Fields that the eval did not ask for, in `needs` or `may_use`, are None."""
 
     sae: SAE
-    """Folded to unit decoder rows, cast, frozen, on `device`. A copy, and still not to be changed."""
+    """Folded to unit decoder rows, cast, frozen, on `device`. A copy, and still not to be changed. Of a group: its first."""
     checkpoint: Checkpoint
     generator: torch.Generator
     """On the CPU, seeded with the run's seed: the only source of randomness an eval may use."""
@@ -62,7 +64,16 @@ class EvalContext:
     data: Any = None
     """A token source, see `tokens`."""
     control: SAE | None = None
+    """The SAE that this one is compared with; of a grown SAE, its parent trained on for as long. Its shape may be any."""
+    second_control: SAE | None = None
+    """The control again, trained in another order of the data."""
     siblings: Sequence[SAE] = ()
+    """SAEs that differ in training seed only, in its order: for an eval that needs them the whole group, two at least;
+    for one that may use them the others of this SAE's group, perhaps none. Their shapes may be any."""
+    sibling_cards: Sequence[Checkpoint] = ()
+    """The cards of `siblings`, in their order."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """What of `may_use` is not there, each with the reason."""
     features: World | None = None
     """The true features, and samples of what they make; on the CPU."""
     labelled: Sequence[LabelledData] = ()
@@ -118,6 +129,9 @@ class Eval:
     version: ClassVar[int]
     """Rises whenever a number could change."""
     needs: ClassVar[frozenset[str] | set[str]] = frozenset({"sae"})
+    """What a run cannot do without: an SAE that lacks it is skipped. With `siblings`, there is one run for a whole group of SAEs."""
+    may_use: ClassVar[frozenset[str] | set[str]] = frozenset()
+    """What a run uses where it can be had: of the words of `needs`, and `second_control`. `ctx.absent` says what could not."""
     draws: ClassVar[bool] = True
     """False: the eval draws nothing and runs once, whatever the suite's seeds."""
     cost: ClassVar[str] = ""
@@ -150,6 +164,11 @@ class Eval:
             ctx.progress(1.0)
 
     @classmethod
+    def uses(cls, cfg: Any) -> frozenset[str]:  # noqa: ARG003 - the interface
+        """What a run with these settings asks for; an eval overrides it where a setting makes something of `may_use` pointless."""
+        return frozenset(cls.needs) | frozenset(cls.may_use)
+
+    @classmethod
     def metric(cls, name: str) -> Metric:
         """The declared metric of that name.
 
@@ -167,6 +186,11 @@ class Eval:
     def shares_work(cls) -> bool:
         """Whether `run_many` is more than a loop over `run`."""
         return cls.run_many is not Eval.run_many
+
+
+def asked(eval_class: type[Eval], config: Any) -> frozenset[str]:
+    """What a run asks for: all that the eval needs, and what of `may_use` it has a use for with these settings."""
+    return frozenset(eval_class.needs) | (eval_class.uses(config) & frozenset(eval_class.may_use))
 
 
 def public_config(config: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.eval import Eval
 from hedgebench.records import make_run_id, package_version
+from hedgebench.relatives import Family
 from hedgebench.suite import Suite
 from hedgebench.types import BadInput, Checkpoint, Run
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 IN_MEMORY = "memory:"
 """Before the identity of a world that is an object, in place of a folder."""
 UNREADABLE = "toy:unreadable"
+NO_TRUTH = "it needs the true features, and this checkpoint comes with none"
 
 
 class Truth(NamedTuple):
@@ -44,22 +46,37 @@ class Identities:
         eval_class: type[Eval],
         config: dict[str, Any],
         seed: int | None,
-        card: Checkpoint,
-        control: Checkpoint | None,
+        family: Family,
+        uses: frozenset[str] | None = None,
     ) -> tuple[Run, str | None]:
-        """A run, and the reason it cannot succeed where that is known already."""
-        needs = set(eval_class.needs)
-        problem = None
+        """A run, and the reason it cannot succeed where that is known already.
+
+        Args:
+            eval_class: What to run.
+            config: Its settings, defaults included.
+            seed: Evaluation seed; None for an eval that draws nothing.
+            family: The SAE, and those it is compared with.
+            uses: What the eval asks for with these settings, what it needs included. Whatever of it cannot be had, and is not needed, the run goes on without.
+        """
+        card, needs = family.card, set(eval_class.needs)
+        uses = frozenset(needs) if uses is None else uses
+        absent = {word: why for word, why in family.absent.items() if word in uses}
+        problem = next((family.problems[word] for word in absent if word in needs and word in family.problems), None)
         model = revision = data = source = hook = None
-        if needs & {"activations", "model"} or ("data" in needs and not eval_class.labelled_sets):
-            source, data = self.suite.data, self.text() if needs & {"activations", "data"} else None
+        of_model = {"activations", "model"} | (set() if eval_class.labelled_sets else {"data"})
+        if why := self.no_model(card) if uses & of_model and not needs & of_model else None:
+            absent |= dict.fromkeys(sorted(uses & of_model), why)
+        elif uses & of_model:
+            source, data = self.suite.data, self.text() if uses & {"activations", "data"} else None
             model, hook = card.model, card.hook
             found = self.revision(model) if model else None
             if isinstance(found, BadInput):
-                problem = str(found)
+                problem = problem or str(found)
             else:
                 revision = found
-        other = control if "control" in needs else None
+        control = family.control if "control" in uses else None
+        second = family.second_control if "second_control" in uses else None
+        siblings = family.siblings if "siblings" in uses else ()
         labelled: tuple[str, ...] = ()
         if eval_class.labelled_sets:
             labelled = tuple(config["data"])
@@ -69,14 +86,17 @@ class Identities:
             data = " + ".join(d.identity for d in sets) or None
             config = {**config, "data": [d.name for d in sets] or list(labelled)}
         world = None
-        if "features" in needs and (truth := self.truth(card)) is not None:
+        truth = self.truth(card) if "features" in uses else None
+        if "features" in uses and not isinstance(truth, Truth):
+            absent["features"] = str(truth or NO_TRUTH)
+        if truth is not None and ("features" in needs or isinstance(truth, Truth)):
             problem = problem or (str(truth) if isinstance(truth, BadInput) else None)
             # a world that cannot be read has a name of its own: mended, or taken away, it is another run
             world, named = (None, UNREADABLE) if isinstance(truth, BadInput) else truth
             data = f"{data} + {named}" if data else named
         identity = {
             "digest": card.digest,
-            "control": other.digest if other else None,
+            "control": control.digest if control else None,
             "eval": eval_class.name,
             "version": eval_class.version,
             "config": config,
@@ -88,6 +108,10 @@ class Identities:
             "dtype": self.suite.dtype,
             "packages": {name: package_version(name) for name in eval_class.packages},
         }
+        if second is not None:
+            identity["second_control"] = second.digest
+        if siblings and not card.members:  # a group's own digest says who its members are
+            identity["siblings"] = sorted(sibling.digest for sibling in siblings)
         if card.control_kind == "random" and model is not None and data != self.text():
             identity["calibration"] = self.text()  # its L0 is matched on the suite's text
         run_id = make_run_id(identity)
@@ -103,11 +127,22 @@ class Identities:
             data,
             source,
             self.suite.dtype,
-            other,
+            control,
             labelled,
             world,
+            second,
+            siblings,
+            absent,
         )
         return run, problem
+
+    def no_model(self, card: Checkpoint) -> str | None:
+        """Why an eval that may do without goes on without the activations of an SAE, or None where it need not."""
+        if card.model is None or card.hook is None:
+            lacking = "model" if card.model is None else "hook point"
+            return f"the checkpoint names no {lacking}" + ("; give `model:` in the suite" if card.model is None else "")
+        revision = self.revision(card.model)
+        return str(revision) if isinstance(revision, BadInput) else None
 
     def truth(self, card: Checkpoint) -> Truth | BadInput | None:
         """The true features of an SAE: what the suite names, else what lies beside the checkpoint. None, or why they cannot be read, where they cannot be had."""

@@ -50,4 +50,6 @@ def _order(run: Run) -> tuple[Any, ...]:
 
 
 def _bytes(run: Run) -> int:
-    return 2 * run.checkpoint.d_in * run.checkpoint.width * 4
+    own = () if run.checkpoint.members else (run.checkpoint,)
+    cards = [c for c in (*own, run.control, run.second_control, *run.siblings) if c is not None]
+    return sum(2 * card.d_in * card.width * 4 for card in cards)

@@ -10,9 +10,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.eval import Eval, public_config
+from hedgebench.eval import Eval, asked, public_config
 from hedgebench.identities import Identities
 from hedgebench.registry import get_eval, make_config, nearest
+from hedgebench.relatives import Family, as_groups, family_of, with_siblings
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, Checkpoint, Run
 
@@ -30,7 +31,7 @@ class Plan:
     time_limit: float
     runs: list[Run] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
-    """run_id of each run on an SAE that cannot be loaded: it fails with this line."""
+    """run_id of each run on an SAE, or with a relative, that cannot be loaded: it fails with this line."""
     mistakes: list[str] = field(default_factory=list)
     """Evals that the suite names and that cannot be had, a line each: the rest of the suite is carried out."""
     shares: dict[str, bool] = field(default_factory=dict)
@@ -55,18 +56,18 @@ def make_plan(suite: Suite, objects: dict[str, SAE] | None = None, evals: dict[s
     plan = Plan(suite.name, suite.time_limit)
     chosen = list(_evals(suite.evals, evals or {}, plan))
     identities = Identities(suite)
-    cards, failed = _checkpoints(suite, objects or {}, identities)
+    families, failed = _families(suite, objects or {}, identities)
     seen: set[str] = set()
-    for eval_class, config in chosen:
+    for eval_class, config, uses in chosen:
         plan.shares[eval_class.name] = eval_class.shares_work()
         for seed in suite.seeds if eval_class.draws else (None,):
-            for card, control in cards:
-                run, problem = identities.run(eval_class, config, seed, card, control)
+            for family in as_groups(families) if "siblings" in eval_class.needs else families:
+                run, problem = identities.run(eval_class, config, seed, family, uses)
                 if run.run_id in seen:
                     continue
                 seen.add(run.run_id)
                 plan.runs.append(run)
-                problem = failed.get(card.digest) or problem
+                problem = next((failed[d] for d in (family.card.digest, *family.card.members) if d in failed), problem)
                 if problem is not None:
                     plan.unreadable[run.run_id] = problem
     return plan
@@ -74,7 +75,8 @@ def make_plan(suite: Suite, objects: dict[str, SAE] | None = None, evals: dict[s
 
 def _evals(
     entries: tuple[EvalEntry, ...], given: dict[str, type[Eval]], plan: Plan
-) -> Iterator[tuple[type[Eval], dict[str, Any]]]:
+) -> Iterator[tuple[type[Eval], dict[str, Any], frozenset[str]]]:
+    """Each eval of a suite, its settings, and what it asks for with them."""
     for entry in entries:
         try:
             eval_class = given.get(entry.name) or get_eval(entry.name)
@@ -82,14 +84,15 @@ def _evals(
             plan.mistakes.append(f"{entry.where}: {error}")
             continue
         try:
-            config = dict(public_config(make_config(eval_class, dict(entry.config))))
+            made = make_config(eval_class, dict(entry.config))
+            config, uses = dict(public_config(made)), asked(eval_class, made)
             if eval_class.labelled_sets:
                 config["data"] = resolve_labelled(
                     eval_class, config["data"], Path(entry.where.rpartition(":")[0]).parent
                 )
         except BadInput as error:
             raise BadInput(f"{entry.where}: {error}") from None
-        yield eval_class, config
+        yield eval_class, config, uses
 
 
 def resolve_labelled(eval_class: type[Eval], names: Sequence[str], base: Path) -> list[str]:
@@ -105,41 +108,60 @@ def resolve_labelled(eval_class: type[Eval], names: Sequence[str], base: Path) -
     return resolve(names, eval_class.labelled_sets, base)
 
 
+def _families(suite: Suite, objects: dict[str, SAE], identities: Identities) -> tuple[list[Family], dict[str, str]]:
+    """All SAEs and control rows, each with those it is compared with; and the unreadable ones' errors."""
+
+    def read(ref: str) -> Checkpoint:
+        return _read(ref, SaeEntry(ref), suite, objects)
+
+    cards, failed = _checkpoints(suite, objects, identities)
+    families = with_siblings([family_of(card, *named, read) for card, named in cards], failed)
+    return families, failed
+
+
+_Named = tuple[str | None, str | None]
+"""The control and the second control that a suite names."""
+
+
 def _checkpoints(
     suite: Suite, objects: dict[str, SAE], identities: Identities
-) -> tuple[list[tuple[Checkpoint, Checkpoint | None]], dict[str, str]]:
-    """The cards of all SAEs and controls, each with the card of the SAE it is compared with; and the unreadable ones' errors."""
+) -> tuple[list[tuple[Checkpoint, _Named]], dict[str, str]]:
+    """The cards of all SAEs and control rows, each with the SAEs that it is to be compared with; and the unreadable ones' errors."""
     from hedgebench.checkpoint import label
 
-    cards: list[tuple[Checkpoint, Checkpoint | None]] = []
+    cards: list[tuple[Checkpoint, _Named]] = []
     places: dict[str, list[int]] = {}
     failed: dict[str, str] = {}
 
     def find(card: Checkpoint, same: Callable[[Checkpoint, Checkpoint], bool]) -> int | None:
         return next((i for i in places.get(card.digest, ()) if same(cards[i][0], card)), None)
 
-    def add(card: Checkpoint, other: Checkpoint | None) -> None:
+    def add(card: Checkpoint, named: _Named) -> None:
         places.setdefault(card.digest, []).append(len(cards))
-        cards.append((card, other))
+        cards.append((card, named))
 
     for entry in suite.saes:
         for ref in _expand(entry):
             try:
                 card = _read(ref, entry, suite, objects)
-                other = _read(entry.control, SaeEntry(entry.where), suite, objects) if entry.control else None
             except BadInput as error:
-                card, other = _unreadable(ref, entry), None
+                card = _unreadable(ref, entry)
                 failed[card.digest] = str(error)
             if (again := find(card, _named_again)) is not None:
-                known, known_other = cards[again]
+                known, (control, second) = cards[again]
+                if known.group and card.group and known.group != card.group:
+                    raise BadInput(
+                        f"{entry.where}: {known.name} is in group {known.group!r} already, and can be in one"
+                    )
                 merged = label(known, card.name, {**known.tags, **card.tags})
-                cards[again] = replace(merged, world=card.world or known.world), other or known_other
+                merged = replace(merged, world=card.world or known.world, group=card.group or known.group)
+                cards[again] = merged, (entry.control or control, entry.second_control or second)
             elif (twin := find(card, identities.one_truth)) is not None:
                 logger.warning(
                     "%s is the same SAE as %s, number for number: it is counted once", card.name, cards[twin][0].name
                 )
             else:
-                add(card, other)
+                add(card, (entry.control, entry.second_control))
     for entry in suite.saes:
         if not entry.controls:
             continue
@@ -154,7 +176,7 @@ def _checkpoints(
             for kind in entry.controls:
                 card = control_card(kind, base)
                 if find(card, identities.one_truth) is None:
-                    add(replace(card, tags={**card.tags, **entry.tags}), None)
+                    add(replace(card, tags={**card.tags, **entry.tags}), (None, None))
     return cards, failed
 
 
@@ -172,7 +194,7 @@ def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> C
         card = describe(objects[name], name=name, tags=entry.tags)
     else:
         card = read_checkpoint(ref, name=entry.name if len(entry.refs) == 1 else None, tags=entry.tags)
-    return replace(card, model=suite.model or card.model, world=entry.world)
+    return replace(card, model=suite.model or card.model, world=entry.world, group=entry.group)
 
 
 def _expand(entry: SaeEntry) -> Iterator[str]:
@@ -202,7 +224,16 @@ def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
             with file.open("rb") as opened:
                 h.update(hashlib.file_digest(opened, "sha256").digest())
     name = entry.name or (path.resolve().name if path.exists() else ref)
-    return Checkpoint(f"unreadable-{h.hexdigest()[:21]}", name, "unreadable", d_in=0, width=0, ref=ref, tags=entry.tags)
+    return Checkpoint(
+        f"unreadable-{h.hexdigest()[:21]}",
+        name,
+        "unreadable",
+        d_in=0,
+        width=0,
+        ref=ref,
+        tags=entry.tags,
+        group=entry.group,
+    )
 
 
 def _like(card: Checkpoint, like: str | None) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from hedgebench.eval import NEEDS, Eval
+from hedgebench.eval import NEEDS, OPTIONAL, Eval
 from hedgebench.types import BadInput, Metric
 
 EVAL_GROUP = "hedgebench.evals"
@@ -68,9 +68,10 @@ def check_eval(name: str, found: Any) -> type[Eval]:
     version = getattr(found, "version", None)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise InvalidPlugin(f"`version` must be a whole number from 1, found {version!r}")
-    unknown = sorted(set(found.needs) - NEEDS)
-    if isinstance(found.needs, str) or unknown:
-        raise InvalidPlugin(f"`needs` must be a set out of {sorted(NEEDS)}, found {found.needs!r}")
+    for attribute, known in (("needs", NEEDS), ("may_use", OPTIONAL)):
+        words = getattr(found, attribute)
+        if isinstance(words, str) or not set(words) <= known:
+            raise InvalidPlugin(f"`{attribute}` must be a set out of {sorted(known)}, found {words!r}")
     metrics = getattr(found, "metrics", ())
     names = [m.name for m in metrics if isinstance(m, Metric)]
     if not names or len(names) != len(metrics) or len(set(names)) != len(names):

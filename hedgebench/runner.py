@@ -96,7 +96,8 @@ def execute(
     done_before = sum(record_path(out, r.eval, r.run_id).exists() for r in plan.runs if r.run_id not in now)
     batch = _Batch(plan, out, len(pending))
     for run in plan.runs:
-        write_card(out, run.checkpoint)
+        for card in (run.checkpoint, *(run.siblings if run.checkpoint.members else ())):
+            write_card(out, card)
     batch.give_up(pending)
     jobs = deque(make_jobs([r for r in pending if r.run_id not in plan.unreadable], plan.shares))
     threads = [threading.Thread(target=batch.serve, args=(place, jobs), daemon=True) for place in places]

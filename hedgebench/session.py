@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.eval import Eval, EvalContext
+from hedgebench.eval import Eval, EvalContext, asked
 from hedgebench.paths import cache_dir
 from hedgebench.records import Outcome, score_row
 from hedgebench.registry import get_eval, make_config
@@ -52,9 +52,9 @@ class Job:
 
 
 def _run_from_dict(data: Mapping[str, Any]) -> Run:
-    control = Checkpoint.from_dict(data["control"]) if data["control"] else None
-    card, labelled = Checkpoint.from_dict(data["checkpoint"]), tuple(data["labelled"])
-    return Run(**{**data, "checkpoint": card, "control": control, "labelled": labelled})
+    cards = {key: Checkpoint.from_dict(data[key]) for key in ("checkpoint", "control", "second_control") if data[key]}
+    siblings = tuple(Checkpoint.from_dict(card) for card in data["siblings"])
+    return Run(**{**data, **cards, "siblings": siblings, "labelled": tuple(data["labelled"])})
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Session:
         config = make_config(eval_class, dict(first.config))
         for item in items:
             try:
-                item.context = self._context(eval_class, item.run, progress)
+                item.context = self._context(eval_class, asked(eval_class, config), item.run, progress)
             except Exception as error:
                 item.error = error
         ready = [(item, item.context) for item in items if item.context is not None]
@@ -136,36 +136,39 @@ class Session:
         finally:
             self.shelf.release_hooks()
             for item, context in ready:
-                if self.shelf.drop_if_changed(context.sae):
-                    item.error = ValueError("the eval changed the SAE it was given: it must work on a copy")
+                given = (context.sae, context.control, context.second_control, *context.siblings)
+                # each is looked at: a changed one must not be kept for the next run
+                if any([self.shelf.drop_if_changed(sae) for sae in given if sae is not None]):
+                    item.error = ValueError("the eval changed an SAE it was given: it must work on a copy")
 
-    def _context(self, eval_class: type[Eval], run: Run, progress: Callable[[float], None]) -> EvalContext:
+    def _context(
+        self, eval_class: type[Eval], uses: frozenset[str], run: Run, progress: Callable[[float], None]
+    ) -> EvalContext:
         import torch
 
-        needs = set(eval_class.needs)
-        if "siblings" in needs:
-            raise CannotMeasure("it needs a group of SAEs that differ in training seed only, and the suite names none")
-        if "features" in needs and run.world is None:
-            raise CannotMeasure("it needs the true features, and this checkpoint comes with none")
-        if "control" in needs and run.control is None:
-            raise CannotMeasure(
-                "it compares an SAE with another, and this one names none: give `control:` in the suite"
-            )
-        runs_model = bool(needs & {"activations", "model"})
+        if lacking := [why for word, why in run.absent.items() if word in eval_class.needs]:
+            raise CannotMeasure(lacking[0])
+        uses -= run.absent.keys()
+        runs_model = bool(uses & {"activations", "model"})
+        first = run.siblings[0] if run.checkpoint.members else run.checkpoint
         return EvalContext(
             features=self.shelf.world(run) if run.world is not None else None,
-            sae=self.shelf.sae(run.checkpoint, run, calibrated=runs_model or run.world is not None),
+            sae=self.shelf.sae(first, run, calibrated=runs_model or run.world is not None),
             checkpoint=run.checkpoint,
             generator=torch.Generator().manual_seed(run.seed or 0),
             device=self.device,
             seed=run.seed,
             model=self.shelf.model(run) if runs_model else None,
-            data=self.shelf.tokens(run, run.seed) if needs & {"activations", "data"} and not run.labelled else None,
+            data=self.shelf.tokens(run, run.seed) if uses & {"activations", "data"} and not run.labelled else None,
             labelled=self.shelf.labelled(run.labelled),
             artifacts=self.shelf.artifacts(run) if runs_model else None,
-            control=self.shelf.sae(run.control, run) if "control" in needs and run.control else None,
+            control=self.shelf.sae(run.control, run) if run.control else None,
+            second_control=self.shelf.sae(run.second_control, run) if run.second_control else None,
+            siblings=tuple(self.shelf.sae(card, run) for card in run.siblings),
+            sibling_cards=run.siblings,
+            absent={word: why for word, why in run.absent.items() if word in eval_class.may_use},
             cache=cache_dir() / "evals" / run.eval,
-            activation_source=self.shelf.activations(run, run.seed) if "activations" in needs else None,
+            activation_source=self.shelf.activations(run, run.seed) if "activations" in uses else None,
             progress=progress,
         )
 

@@ -13,7 +13,7 @@ from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit")
-_SAE = ("path", "release", "ids", "controls", "like", "control", "world", "tags", "name")
+_SAE = ("path", "release", "ids", "controls", "like", "control", "second_control", "group", "world", "tags", "name")
 _CONTROLS = ("random", "permuted")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -27,7 +27,11 @@ class SaeEntry:
     refs: tuple[str, ...] = ()
     name: str | None = None
     control: str | None = None
-    """The reference of the SAE that a grown one is compared with."""
+    """The reference of the SAE that these are compared with; None: the one that their own metadata name, if any."""
+    second_control: str | None = None
+    """The reference of the control trained in another order of the data."""
+    group: str | None = None
+    """These SAEs, and those of other entries with this name, differ in their training seed only."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     controls: tuple[str, ...] = ()
     like: str | None = None
@@ -154,11 +158,23 @@ class _Reader:
             raise self.wrong(entry.lines["tags"], "'tags' must be a mapping from names to plain values")
         where = f"{self.path}:{entry.line}"
         if kinds == ["controls"]:
+            for key in ("control", "second_control", "group"):
+                if key in entry:
+                    raise self.wrong(
+                        entry.lines[key], f"{key!r} goes with a 'path' or a 'release', not with 'controls'"
+                    )
             return SaeEntry(where, controls=self.controls(entry), like=self.beside(self.text(entry, "like")), tags=tags)
         refs = self.paths(entry) if kinds == ["path"] else self.release(entry)
-        control = self.text(entry, "control")
-        control = self.ref(control) if control else None
-        return SaeEntry(where, refs, self.text(entry, "name"), control, tags, world=self.world(entry))
+        named = {key: self.text(entry, key) for key in ("control", "second_control")}
+        return SaeEntry(
+            where,
+            refs,
+            self.text(entry, "name"),
+            tags=tags,
+            world=self.world(entry),
+            group=self.text(entry, "group"),
+            **{key: self.ref(ref) if ref else None for key, ref in named.items()},
+        )
 
     def world(self, entry: LineMap) -> str | None:
         given = self.text(entry, "world")

@@ -55,6 +55,27 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How an SAE came out of a narrower one. Names are of folders beside its own."""
+
+    parent: str
+    parent_width: int
+    """Latents of the parent: the first rows of the grown SAE and of its controls."""
+    added: int
+    """New latents: the rows after those."""
+    at_tokens: int
+    """Training tokens that the parent had seen."""
+    control: str
+    """The parent trained on for as long, on the same data, without new latents."""
+    control_digest: str
+    second_control: str | None = None
+    """Like the control, in another order of the data."""
+    second_control_digest: str | None = None
+    live_added: float | None = None
+    """Share of the new latents that fired at the end of training."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The card of one SAE: what it says of itself, and the digest of what it computes.
 
@@ -93,21 +114,30 @@ class Checkpoint:
     """For a control row (random, permuted): the digest of the SAE it imitates."""
     control_kind: str | None = None
     control_seed: int | None = None
-    grown_from: str | None = None
-    """The reference of the SAE this one is compared with (`control:` in a suite), for evals that need one."""
+    growth: Growth | None = None
+    """For a grown SAE: from what, and which SAEs it is compared with."""
+    recipe: str | None = None
+    """Hash of all that decided its training but the seed: SAEs that share it differ in their training seed only."""
+    group: str | None = None
+    """The name (`group:` in a suite) of the SAEs that differ from it in their training seed only."""
+    members: tuple[str, ...] = ()
+    """For the card of such a group: the digests of its SAEs, in order of training seed."""
     world: str | None = None
     """Where its true features are (`world:` in a suite), where they are not beside it: a folder, or `memory:IDENTITY`."""
     tags: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """This card as plain JSON data."""
-        return {**asdict(self), "prefixes": list(self.prefixes), "tags": dict(self.tags)}
+        lists = {"prefixes": list(self.prefixes), "members": list(self.members)}
+        return {**asdict(self), **lists, "tags": dict(self.tags)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Checkpoint:
         """The inverse of `to_dict`; unknown keys are ignored, so that older programs read newer cards."""
         known = {f.name for f in fields(cls)}
-        return cls(**{**{k: v for k, v in data.items() if k in known}, "prefixes": tuple(data.get("prefixes", ()))})
+        lists = {key: tuple(data.get(key, ())) for key in ("prefixes", "members")}
+        growth = Growth(**data["growth"]) if data.get("growth") else None
+        return cls(**{**{k: v for k, v in data.items() if k in known}, **lists, "growth": growth})
 
 
 @dataclass(frozen=True)
@@ -135,3 +165,8 @@ class Run:
     """Where the labelled texts are opened: names or paths."""
     world: str | None = None
     """Where the true features are opened: a folder, or `memory:IDENTITY`; what they are is in `data`."""
+    second_control: Checkpoint | None = None
+    siblings: tuple[Checkpoint, ...] = ()
+    """The other SAEs of its group; for a run of the group itself, all of them. In order of training seed."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """What the eval asks for and this SAE does not have, each with the reason."""

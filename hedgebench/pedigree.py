@@ -1,0 +1,74 @@
+"""Where an SAE comes from, as its own metadata say: what it has grown out of, and the recipe it shares with SAEs of other training seeds.
+
+Metadata are untrusted: where any part is of the wrong kind, it is as if nothing were there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hedgebench.types import Growth
+
+_FOLDER = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*")
+"""A plain folder name: no path, nothing hidden, no way up."""
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+
+
+def read_growth(metadata: Mapping[str, Any]) -> Growth | None:
+    """What a grown SAE says of its family (`growth`), or None."""
+    found = metadata.get("growth")
+    if not isinstance(found, Mapping):
+        return None
+    values = {key: found.get(key) for key in (*_NEEDED, *_OPTIONAL)}
+    good = all(fits(values[key]) for key, fits in _NEEDED.items()) and all(
+        values[key] is None or fits(values[key]) for key, fits in _OPTIONAL.items()
+    )
+    paired = (values["second_control"] is None) == (values["second_control_digest"] is None)
+    return Growth(**values) if good and paired else None
+
+
+def read_recipe(metadata: Mapping[str, Any]) -> str | None:
+    """Hash of all that decided the training but the seed and the name (`train_settings`; of a toy SAE, its recipe and world), or None."""
+    settings, toy = metadata.get("train_settings"), metadata.get("toy_recipe")
+    if isinstance(settings, Mapping):
+        told = {str(key): value for key, value in settings.items() if key not in ("train_seed", "name")}
+    elif isinstance(toy, Mapping):
+        told = {"toy_recipe": toy, "toy_world": metadata.get("toy_world")}
+    else:
+        return None
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, str) and _FOLDER.fullmatch(value) is not None
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+_NEEDED: Mapping[str, Callable[[Any], bool]] = {
+    "parent": _is_folder,
+    "parent_width": _is_count,
+    "added": _is_count,
+    "at_tokens": _is_count,
+    "control": _is_folder,
+    "control_digest": _is_digest,
+}
+_OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
+    "second_control": _is_folder,
+    "second_control_digest": _is_digest,
+    "live_added": _is_share,
+}
