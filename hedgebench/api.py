@@ -69,9 +69,8 @@ def evaluate(
         raise BadInput(f"dtype is {dtype!r}{nearest(str(dtype), DTYPES)}")
     objects, entries = _saes(saes)
     worlds, place = _world(world)
-    controls = {"control": control, "second_control": second_control}
-    places = {kind: _control(kind, given, objects) for kind, given in controls.items()}
-    entries = tuple(replace(entry, world=place, group=group, **places) for entry in entries)
+    first, second = _control("control", control, objects), _control("second_control", second_control, objects)
+    entries = tuple(replace(e, world=place, group=group, control=first, second_control=second) for e in entries)
     classes, wanted = _evals(evals)
     suite = Suite("evaluate", entries, wanted, model, data, tuple(seeds), dtype)
     if not entries or not wanted:

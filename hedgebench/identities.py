@@ -94,7 +94,7 @@ class Identities:
             # a world that cannot be read has a name of its own: mended, or taken away, it is another run
             world, named = (None, UNREADABLE) if isinstance(truth, BadInput) else truth
             data = f"{data} + {named}" if data else named
-        identity = {
+        identity: dict[str, Any] = {
             "digest": card.digest,
             "control": control.digest if control else None,
             "eval": eval_class.name,

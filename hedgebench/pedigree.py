@@ -23,7 +23,7 @@ def read_growth(metadata: Mapping[str, Any]) -> Growth | None:
     found = metadata.get("growth")
     if not isinstance(found, Mapping):
         return None
-    values = {key: found.get(key) for key in (*_NEEDED, *_OPTIONAL)}
+    values: dict[str, Any] = {key: found.get(key) for key in (*_NEEDED, *_OPTIONAL)}
     good = all(fits(values[key]) for key, fits in _NEEDED.items()) and all(
         values[key] is None or fits(values[key]) for key, fits in _OPTIONAL.items()
     )

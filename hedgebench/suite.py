@@ -165,15 +165,16 @@ class _Reader:
                     )
             return SaeEntry(where, controls=self.controls(entry), like=self.beside(self.text(entry, "like")), tags=tags)
         refs = self.paths(entry) if kinds == ["path"] else self.release(entry)
-        named = {key: self.text(entry, key) for key in ("control", "second_control")}
+        control, second = (self.text(entry, key) for key in ("control", "second_control"))
         return SaeEntry(
             where,
             refs,
             self.text(entry, "name"),
+            self.ref(control) if control else None,
             tags=tags,
             world=self.world(entry),
+            second_control=self.ref(second) if second else None,
             group=self.text(entry, "group"),
-            **{key: self.ref(ref) if ref else None for key, ref in named.items()},
         )
 
     def world(self, entry: LineMap) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hedgebench.cli import main
 from hedgebench.eval import Eval
 from hedgebench.registry import InvalidPlugin, check_eval, find_evals, get_eval, make_config
 from hedgebench.types import BadInput, Metric
@@ -79,6 +81,9 @@ def test_an_unknown_eval_gets_the_nearest_right_name():
         ({"version": 0}, "whole number from 1"),
         ({"version": True}, "whole number from 1"),
         ({"needs": {"sae", "gpu"}}, "'gpu'"),
+        ({"needs": {"sae", "second_control"}}, "`needs` must be a set out of"),
+        ({"may_use": {"gpu"}}, "`may_use` must be a set out of .*'second_control'.*'gpu'"),
+        ({"may_use": "control"}, "`may_use` must be a set"),
         ({"metrics": ()}, "tuple of Metric"),
         ({"metrics": (Metric("a", "x"), Metric("a", "y"))}, "distinct names"),
         ({"run": Eval.run}, "overrides neither"),
@@ -145,6 +150,19 @@ def test_listing_needs_neither_torch_nor_pandas():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "saebench_core" in done.stdout and "BROKEN" not in done.stdout
+
+
+def test_what_an_eval_may_use_is_listed(plugin: Callable[..., Path], capfd: pytest.CaptureFixture[str]):
+    plugin(
+        GOOD.replace("draws =", "may_use, draws =").replace('"answer", 1,', '"answer", 1, {"siblings", "control"},'),
+        answer="Answer",
+    )
+    assert main(["list"]) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("answer ")]
+    assert "needs sae  may use control, siblings  [" in line
+    assert main(["list", "--json"]) == 0
+    listed = {e["name"]: e for e in json.loads(capfd.readouterr().out)["evals"]}
+    assert listed["answer"]["may_use"] == ["control", "siblings"] and listed["decoder_bias"]["may_use"] == []
 
 
 def test_a_package_cannot_take_the_name_of_a_built_in_eval(plugin: Callable[..., Path]):

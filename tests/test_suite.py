@@ -21,6 +21,8 @@ saes:
     ids: layer_12/width_16k/average_l0_*
   - path: grown
     control: parent
+    second_control: gemma-scope-2b-pt-res:other
+    group: seeds
   - controls: [random, permuted]
     like: snap
 evals: [decoder_bias, {saebench_core: {n_batches: 8}}]
@@ -45,7 +47,8 @@ def test_a_suite_is_read_whole(tmp_path: Path):
         "loss": "snap"
     }
     assert release.refs == ("gemma-scope-2b-pt-res:layer_12/width_16k/average_l0_*",)
-    assert grown.control == str(tmp_path / "parent")
+    assert (grown.control, grown.second_control) == (str(tmp_path / "parent"), "gemma-scope-2b-pt-res:other")
+    assert (grown.group, globbed.group, globbed.control) == ("seeds", None, None)
     assert (controls.controls, controls.like) == (("random", "permuted"), "snap")
     assert [(e.name, dict(e.config)) for e in suite.evals] == [
         ("decoder_bias", {}),
@@ -56,15 +59,21 @@ def test_a_suite_is_read_whole(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seeds:", "sedes:", r"suite.yaml:13: a suite has no key 'sedes'; did you mean 'seeds'\?"),
+        ("seeds:", "sedes:", r"suite.yaml:15: a suite has no key 'sedes'; did you mean 'seeds'\?"),
         ("    control: parent", "    contrl: parent", r"suite.yaml:9: .* no key 'contrl'; did you mean 'control'\?"),
         (
             "[random, permuted]",
             "[random, permutd]",
-            r"suite.yaml:10: unknown control 'permutd'; did you mean 'permuted'\?",
+            r"suite.yaml:12: unknown control 'permutd'; did you mean 'permuted'\?",
         ),
-        ("[0, 1, 2]", "[0, 1, one]", "suite.yaml:13: 'seeds' must be a list of different whole numbers"),
+        ("[0, 1, 2]", "[0, 1, one]", "suite.yaml:15: 'seeds' must be a list of different whole numbers"),
         ("[0, 1, 2]", "[0, 0]", "different whole numbers"),
+        ("group: seeds", "group: [seeds]", "suite.yaml:11: 'group' must be a text"),
+        (
+            "    like: snap",
+            "    group: mine",
+            "suite.yaml:13: 'group' goes with a 'path' or a 'release', not with 'controls'",
+        ),
         ("[0, 1, 2]", "[-1]", "whole numbers from 0"),
         ("[0, 1, 2]", "3", "'seeds' must be a list"),
         ("checkpoints/*", "chekpoints/*", "suite.yaml:4: no folder matches 'chekpoints/"),
