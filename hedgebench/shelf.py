@@ -181,12 +181,11 @@ class Shelf:
             if calibrated:
                 self._calibrate(run, sae, self.sae(base, run))
             return sae
-        raw = self.objects.get(card.digest)
-        if raw is None:
-            raw = load_raw(str(card.ref))
-            if digest_of(raw) != card.digest:
-                raise BadInput(f"{card.ref}: the file changed since the run was planned; run again")
-        return prepare(raw, device=self.device, dtype=run.dtype)
+        given = self.objects.get(card.digest)
+        raw = given if given is not None else load_raw(str(card.ref))
+        if given is None and digest_of(raw) != card.digest:
+            raise BadInput(f"{card.ref}: the file changed since the run was planned; run again")
+        return prepare(raw, device=self.device, dtype=run.dtype, in_place=given is None)
 
     def _calibrate(self, run: Run, control: SAE, sae: SAE) -> None:
         """Match a random control's L0 to its SAE's, on tokens or samples that no evaluation seed draws; on fewer where the text is short."""
