@@ -1,4 +1,7 @@
-"""Directions: cosines, and how much of a vector lies in the span of others. Pure functions on tensors, computed in float64."""
+"""Directions: cosines, spans and spectra. Pure functions on tensors, in float64, on the device the tensors are on.
+
+What is about all pairs of many rows stands in `hedgebench.cosines`.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def row_span(rows: Tensor, rtol: float | None = None) -> Tensor:
-    """An orthonormal basis of the span of rows, in float64.
-
-    The right singular vectors whose singular value is above `rtol` times the largest one, from the eigenvectors of rows^T rows: the cost
-    grows with d, not with the number of rows, and singular values below about 1e-8 of the largest cannot be told from zero.
+    """An orthonormal basis of the span of rows, in float64: the singular axes whose singular value is above `rtol` times the largest one.
 
     Args:
         rows: [n, d].
@@ -44,18 +44,53 @@ def row_span(rows: Tensor, rtol: float | None = None) -> Tensor:
     Returns:
         [rank, d]; rank 0 where all rows are zero.
     """
+    values, axes = singular_axes(rows)
+    return axes[values > (rank_tolerance(rows) if rtol is None else rtol) * values[:1]]
+
+
+def rank_tolerance(rows: Tensor) -> float:
+    """The share of the largest singular value of rows [n, d] below which one counts as zero."""
+    import torch
+
+    return max(max(rows.shape) * torch.finfo(rows.dtype).eps, 1e-7)
+
+
+def singular_axes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The singular values of rows, descending, and the right singular vectors, in float64.
+
+    For few rows (4 n <= d) by SVD. For more, from the eigenvectors of rows^T rows, whose cost grows as n d^2 + d^3 and memory as d^2: singular values
+    below about 1e-8 of the largest cannot be told from zero then.
+
+    Args:
+        rows: [n, d].
+
+    Returns:
+        ([r], [r, d]), r = min(n, d) or d.
+    """
     import torch
 
     n, d = rows.shape
-    if rtol is None:
-        rtol = max(max(n, d) * torch.finfo(rows.dtype).eps, 1e-7)
+    if 4 * n <= d:
+        _, values, axes = torch.linalg.svd(rows.double(), full_matrices=False)
+        return values, axes
     gram = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
     for chunk in rows.split(_CHUNK):
         wide = chunk.double()
         gram += wide.T @ wide
-    values, vectors = torch.linalg.eigh(gram)
-    basis: Tensor = vectors[:, values > rtol**2 * values[-1].clamp(min=0)].T
-    return basis
+    squares, vectors = torch.linalg.eigh(gram)
+    return squares.clamp(min=0).sqrt().flip(0), vectors.T.flip(0)  # rounding alone makes a square negative
+
+
+def effective_rank(values: Tensor) -> float:
+    """The exponential of the entropy of singular values divided by their sum: r for r equal ones (Roy & Vetterli 2007).
+
+    Args:
+        values: [r] singular values, not all zero.
+    """
+    import torch
+
+    shares = values.double() / values.double().sum()
+    return float(torch.special.entr(shares).sum().exp())
 
 
 def span_share(vectors: Tensor, basis: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ FOR_EVALS = {
     "saebench_output",
     "activations",
     "artifacts",
+    "cosines",
     "firing",
     "matching",
 }

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_saes import orthonormal_features, unit_rows
 
-from hedgebench.geometry import cosine, row_span, span_share
+from hedgebench.geometry import cosine, effective_rank, row_span, singular_axes, span_share
 from hedgebench.types import CannotMeasure
 
 SEEDS = st.integers(0, 2**31)
@@ -96,3 +96,29 @@ def test_zero_rows_span_nothing():
 def test_the_rank_follows_the_tolerance_given():
     rows = torch.diag(torch.tensor([1.0, 1e-2, 1e-4]))
     assert [len(row_span(rows, rtol)) for rtol in (None, 1e-3, 0.1)] == [3, 2, 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS, st.integers(1, 12), st.integers(1, 40))
+def test_singular_values_and_axes_are_those_of_the_dense_decomposition(seed, n, d):
+    rows = torch.randn(n, d, generator=seeded(seed))
+    values, axes = singular_axes(rows)
+    r = min(n, d)
+    torch.testing.assert_close(values[:r], torch.linalg.svdvals(rows.double()), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(axes @ axes.T, torch.eye(len(axes), dtype=torch.float64))
+    torch.testing.assert_close((axes @ rows.double().T).norm(dim=1)[:r], values[:r], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(values[r:], torch.zeros(len(values) - r, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_equal_singular_values_have_the_rank_as_their_effective_rank():
+    assert effective_rank(torch.tensor([3.0, 3.0, 3.0, 0.0])) == pytest.approx(3)
+    assert effective_rank(torch.tensor([7.0])) == pytest.approx(1)
+
+
+def test_the_effective_rank_of_two_unequal_ones_is_their_entropy():
+    expected = math.exp(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+    assert effective_rank(torch.tensor([1.0, 3.0])) == pytest.approx(expected)
+
+
+def test_no_rows_span_nothing():
+    assert row_span(torch.zeros(0, 3)).shape == (0, 3)

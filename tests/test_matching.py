@@ -1,0 +1,141 @@
+"""Matchings against brute force, against each other, and against their own bound."""
+
+from itertools import permutations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from known_saes import unit_rows
+
+from hedgebench import matching
+from hedgebench.matching import approximate, match
+
+SEEDS = st.integers(0, 2**31)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noisy_pair(seed: int, n: int, d: int, noise: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows, and the same in another order with noise; half of them have no counterpart at all."""
+    generator = seeded(seed)
+    a, b = unit_rows(n, d, generator), unit_rows(n, d, generator)
+    b[: n // 2] = a[: n // 2] + noise * b[: n // 2]
+    return a, b[torch.randperm(n, generator=generator)]
+
+
+def dense(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(a.double(), dim=1) @ torch.nn.functional.normalize(b.double(), dim=1).T
+
+
+def is_one_to_one(partner: torch.Tensor) -> bool:
+    return sorted(partner.tolist()) == list(range(len(partner)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 6), st.integers(1, 5), st.booleans())
+def test_no_order_of_the_others_has_a_larger_sum(seed, n, d, absolute):
+    a, b = unit_rows(n, d, seeded(seed)), unit_rows(n, d, seeded(seed + 1))
+    cosine = dense(a, b).abs() if absolute else dense(a, b)
+    best = max(float(cosine[range(n), order].sum()) for order in permutations(range(n)))
+    found = match(a, b, absolute=absolute)
+    assert is_one_to_one(found.partner) and found.exact and found.gap == 0
+    assert float(found.cosine.double().sum()) == pytest.approx(best, abs=1e-5)
+    torch.testing.assert_close(found.cosine.double(), cosine[range(n), found.partner], atol=1e-6, rtol=0)
+
+
+def test_a_greedy_matching_would_be_worse():
+    """The largest cosine is not in the best matching."""
+    a = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
+    b = torch.tensor([[0.96, 0.28], [0.0, -1.0]])
+    assert dense(a, b).argmax() == 0 and match(a, b).partner.tolist() == [1, 0]
+
+
+def test_signs_count_unless_they_are_asked_not_to():
+    a = unit_rows(6, 9, seeded(0))
+    assert match(-a, a, absolute=True).cosine.tolist() == pytest.approx([1.0] * 6, abs=1e-6)
+    assert match(-a, a, absolute=True).partner.tolist() == list(range(6))
+    assert match(-a, a).cosine.max() < 0.9
+
+
+def test_a_permutation_is_found_and_turned_round():
+    a, order = unit_rows(50, 8, seeded(0)), torch.randperm(50, generator=seeded(1))
+    found = match(a, a[order])
+    assert torch.equal(order[found.partner], torch.arange(50))
+    assert torch.equal(found.turned().partner, order)
+    other = match(*noisy_pair(0, 50, 8))
+    assert torch.equal(other.turned().cosine[other.partner], other.cosine)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 40), st.integers(1, 10), st.booleans())
+def test_with_all_pairs_as_candidates_the_sparse_solver_finds_the_best_matching(seed, n, d, absolute):
+    a, b = noisy_pair(seed, n, d)
+    best, found = match(a, b, absolute=absolute), approximate(a, b, absolute=absolute, candidates=n)
+    assert is_one_to_one(found.partner)
+    assert float(found.cosine.sum()) == pytest.approx(float(best.cosine.sum()), abs=1e-5)
+    assert found.gap == pytest.approx(0, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(2, 60), st.integers(1, 6), st.integers(2, 9), st.booleans(), st.sampled_from([3, 1000]))
+def test_the_bound_holds_and_the_matching_is_one(seed, n, m, d, absolute, chunk):
+    a, b = noisy_pair(seed, n, d, noise=2.0)
+    best = match(a, b, absolute=absolute)
+    found = approximate(a, b, absolute=absolute, candidates=m, chunk=chunk)
+    assert is_one_to_one(found.partner) and not found.exact
+    short = float((best.cosine.double() - found.cosine.double()).mean())
+    assert -1e-6 <= short <= found.gap + 1e-6
+    cosine = dense(a, b).abs() if absolute else dense(a, b)
+    torch.testing.assert_close(found.cosine.double(), cosine[range(n), found.partner], atol=1e-6, rtol=0)
+
+
+def test_few_candidates_cost_something_and_more_cost_less():
+    """Or the two tests above would say nothing of the approximation."""
+    a, b = noisy_pair(0, 300, 6, noise=2.0)
+    best = match(a, b).cosine.mean()
+    short = [float(best - approximate(a, b, candidates=m).cosine.mean()) for m in (1, 4, 16)]
+    assert short[0] > short[1] > short[2] >= -1e-6 and short[0] > 1e-4
+
+
+def test_the_error_of_the_approximation_at_its_default_is_small():
+    a, b = noisy_pair(0, 1000, 64, noise=1.0)
+    best, found = match(a, b), approximate(a, b)
+    assert float((best.partner == found.partner).double().mean()) > 0.99
+    assert abs(float(best.cosine.mean() - found.cosine.mean())) <= found.gap < 1e-3
+
+
+def test_equal_rows_and_rows_of_zeros_are_matched_too():
+    a = torch.zeros(40, 5)
+    a[:4] = unit_rows(4, 5, seeded(0))
+    a[10:30] = a[0]
+    assert match(a, a).cosine.sum() == pytest.approx(24, abs=1e-4)  # the others are sixteen rows of zeros
+    for chunk in (7, 40):
+        found = approximate(a, a, candidates=3, chunk=chunk)
+        assert is_one_to_one(found.partner)
+        assert float(found.cosine.sum()) + 40 * found.gap >= 24 - 1e-4
+    assert found.cosine.sum() == pytest.approx(24, abs=1e-4)
+
+
+def test_beyond_the_limit_the_approximation_runs_and_says_so(monkeypatch):
+    a, b = noisy_pair(0, 30, 8)
+    assert match(a, b, exact_up_to=30).exact
+    found = match(a, b, exact_up_to=29, candidates=5)
+    assert not found.exact and found.candidates == 5
+    monkeypatch.setattr(matching, "approximate", None)
+    assert match(a, b, exact_up_to=30).exact
+
+
+def test_sets_of_different_sizes_are_refused():
+    for pair in (match, approximate):
+        with pytest.raises(ValueError, match=r"\(3, 2\) with \(4, 2\)"):
+            pair(torch.ones(3, 2), torch.ones(4, 2))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_candidates_found_on_a_gpu_give_the_same():
+    a, b = noisy_pair(0, 200, 16)
+    for pair in (match, approximate):
+        assert torch.equal(pair(a, b).partner, pair(a.cuda(), b.cuda()).partner)
