@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.formats.layouts import display_name, find_layout
 from hedgebench.paths import cache_dir
 from hedgebench.pedigree import read_growth, read_recipe
 from hedgebench.records import package_version, read_json, write_json
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 _NOT_BEHAVIOUR = {"metadata", "device", "dtype"}
 _METADATA_BEHAVIOUR = ("model_name", "hook_name", "hook_head_index")
 _FROM_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "model", "hook")
-_CARD_VERSION = 2
+_CARD_VERSION = 3
 """Rises whenever a card read from the same files could change."""
 
 
 def read_checkpoint(ref: str | Path, *, name: str | None = None, tags: Mapping[str, Any] | None = None) -> Checkpoint:
     """The card of the SAE that `ref` names, loaded and checked.
 
-    The card of a folder is remembered until one of its files changes, so that planning a batch again is quick.
+    The card of an SAE on disk is remembered until one of its files changes, so that planning a batch again is quick.
 
     Raises:
         BadInput: The reference cannot be loaded.
     """
-    path, memo = Path(ref), _memo_file(Path(ref))
+    memo = _memo_file(ref)
     remembered = read_json(memo) if memo is not None else None
     if remembered is not None:
         card = Checkpoint.from_dict(remembered)
@@ -44,17 +45,17 @@ def read_checkpoint(ref: str | Path, *, name: str | None = None, tags: Mapping[s
         card = describe(load_raw(ref), name="")
         if memo is not None:
             _remember(memo, card)
-    name = name or (path.resolve().name if path.exists() else str(ref))
-    return label(replace(card, ref=str(ref)), name, tags)
+    return label(replace(card, ref=str(ref)), name or display_name(ref), tags)
 
 
-def _memo_file(path: Path) -> Path | None:
-    """Where the card of a SAELens folder is remembered: named by the folder's place, and its files' sizes and times."""
-    files = [path / "cfg.json", path / "sae_weights.safetensors"]
-    if not all(f.is_file() for f in files):
+def _memo_file(ref: str | Path) -> Path | None:
+    """Where the card of an SAE on disk is remembered: named by its place, and its files' places, sizes and times."""
+    found = find_layout(ref)
+    if found is None:
         return None
-    stats = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in (f.stat() for f in files)]
-    key = json.dumps([str(path.resolve()), stats, _CARD_VERSION, package_version("sae-lens")])
+    stats = [(str(f.resolve()), s.st_size, s.st_mtime_ns, s.st_ino) for f in found.files for s in [f.stat()]]
+    # the folder as it is written, too: a card tells what its names say
+    key = json.dumps([found.format, str(found.folder), stats, _CARD_VERSION, package_version("sae-lens")])
     return cache_dir() / "cards" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
@@ -97,6 +98,7 @@ def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> C
         d_in=sae.cfg.d_in,
         width=sae.cfg.d_sae,
         hook=_text(meta.get("hook_name")),
+        layer=_whole(meta.get("layer")),
         model=_text(meta.get("model_name")),
         loss=_text(meta.get("reconstruction_loss")),
         k=_number(details.get("k", getattr(sae.cfg, "k", None))),
@@ -134,5 +136,7 @@ def label(card: Checkpoint, name: str, tags: Mapping[str, Any] | None) -> Checkp
     """A card under a name and with a suite's tags; tags that name a field of the card (loss, k, hook, ...) fill it."""
     tags = dict(tags or {})
     card = replace(card, name=name, tags=tags, **{k: v for k, v in tags.items() if k in _FROM_TAGS})
-    match = re.search(r"(?:^|\.)blocks\.(\d+)(?:\.|$)", card.hook or "")
+    if card.hook is None:
+        return card  # its metadata may tell a layer and no more
+    match = re.search(r"(?:^|\.)blocks\.(\d+)(?:\.|$)", card.hook)
     return replace(card, layer=int(match[1]) if match else None)

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REF",
         action="append",
         default=[],
-        help="without a suite: a path, or release:sae_id (repeatable)",
+        help="without a suite: a path, a pattern of paths in quotes (*, **), or release:sae_id (repeatable)",
     )
     sub.add_argument(
         "--eval", metavar="NAME[:key=value,...]", action="append", default=[], help="without a suite (repeatable)"

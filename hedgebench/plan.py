@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, asked, public_config
+from hedgebench.formats.layouts import display_name, find_layout, find_paths
 from hedgebench.identities import Identities
 from hedgebench.registry import get_eval, make_config, nearest
 from hedgebench.relatives import Family, as_groups, family_of, with_siblings
@@ -198,8 +200,14 @@ def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> C
 
 
 def _expand(entry: SaeEntry) -> Iterator[str]:
-    """The references of an entry, with `*` in SAE ids filled in from SAELens's directory."""
+    """The references of an entry, with `*` filled in: in paths from the disk, in SAE ids from SAELens's directory."""
     for ref in entry.refs:
+        if glob.has_magic(ref) and not Path(ref).exists():
+            if paths := find_paths(ref):
+                yield from paths
+                continue
+            if ":" not in ref:
+                raise BadInput(f"{entry.where}: no folder or file of weights matches {ref!r}")
         release, _, sae_id = ref.partition(":")
         if "*" not in sae_id or Path(ref).exists():
             yield ref
@@ -218,15 +226,16 @@ def _expand(entry: SaeEntry) -> Iterator[str]:
 def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
     """A card for what cannot be loaded, named by the bytes that cannot be read, so that a mended file is another one."""
     h, path = hashlib.sha256(ref.encode() if not Path(ref).exists() else b""), Path(ref)
-    for file in sorted(path.glob("*")) if path.is_dir() else []:
+    found = find_layout(ref)
+    inside = sorted(path.glob("*")) if path.is_dir() else [path]
+    for file in dict.fromkeys([*(found.files if found else ()), *inside]):
         if file.is_file():
             h.update(file.name.encode())
             with file.open("rb") as opened:
                 h.update(hashlib.file_digest(opened, "sha256").digest())
-    name = entry.name or (path.resolve().name if path.exists() else ref)
     return Checkpoint(
         f"unreadable-{h.hexdigest()[:21]}",
-        name,
+        entry.name or display_name(ref),
         "unreadable",
         d_in=0,
         width=0,

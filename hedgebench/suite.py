@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
@@ -206,9 +207,9 @@ class _Reader:
         full = self.ref(pattern)
         if not glob.has_magic(pattern):
             return (full,)
-        found = sorted(p for p in glob.glob(full, recursive=True) if Path(p).is_dir())  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found = find_paths(full)
         if not found:
-            raise self.wrong(entry.lines["path"], f"no folder matches {pattern!r}")
+            raise self.wrong(entry.lines["path"], f"no folder or file of weights matches {pattern!r}")
         return tuple(found)
 
     def release(self, entry: LineMap) -> tuple[str, ...]:

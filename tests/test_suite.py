@@ -76,7 +76,7 @@ def test_a_suite_is_read_whole(tmp_path: Path):
         ),
         ("[0, 1, 2]", "[-1]", "whole numbers from 0"),
         ("[0, 1, 2]", "3", "'seeds' must be a list"),
-        ("checkpoints/*", "chekpoints/*", "suite.yaml:4: no folder matches 'chekpoints/"),
+        ("checkpoints/*", "chekpoints/*", "suite.yaml:4: no folder or file of weights matches 'chekpoints/"),
         ("tags: {loss: snap}", "tags: {loss: [snap]}", "'tags' must be a mapping"),
         ("name: losses", "name: losses\nname: again", "key 'name' is given twice"),
         ("name: losses", "name: [losses]", "'name' must be a text"),
