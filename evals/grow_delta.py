@@ -1,0 +1,265 @@
+"""Whether old latents gave up what new latents took over, when an SAE grew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hedgebench.family import Family
+    from hedgebench.growth import Movement
+
+POST = "growing SAE of the post on feature hedging"
+PAPER = "Chanin et al. 2025, arXiv 2505.11756"
+
+NO_TEXT = "no text is read, since n_batches is 0"
+
+_share = partial(Metric, unit="share", higher_is_better=False, low=0.0, high=1.0)
+
+
+class GrowDelta(Eval):
+    """How much of what old latents changed, when the SAE grew, lies in the span of the new rows: what they gave up, they had hedged.
+
+    The control is the same SAE trained on for as long without new latents. For every latent of the control, δ is the difference of the unit decoder row
+    (grown less control), and P projects on the span of the new decoder rows, of rank r in d dimensions.
+
+    *Nulls.* Both changes and rows prefer the large directions of the activations, so that a random span (r / d) flatters the metric. *Matched* spans
+    are: the new rows of other training seeds' grown SAEs (`other_seed`; strict, since other seeds add some of the same features), and random rows with the
+    covariance of the control's residual (`residual`). And without any new latent: the change between the control and a second control, trained on another order of the
+    data, on the new rows (`reordered`). `excess` is over the largest of those at hand, and with `null=...` over each; it is signed, and not clamped.
+
+    With `weights=encoder`, the same of encoder columns, on the same span. Hedging is given up by both sides alike, absorption changes the encoder: `symmetry`.
+
+    New latents that are dead took nothing over, and the metric is blind: their live share stands beside every value, and below `min_live` there is none.
+    Errors are bootstrapped over the old latents of this one SAE; they do not hold the difference between training seeds.
+    """
+
+    name, version = "grow_delta", 1
+    needs: ClassVar = frozenset({"control"})
+    may_use: ClassVar = frozenset({"siblings", "second_control", "activations"})
+    cost = (
+        "weights: one product of the old rows with all spans, d_in * width * r * (n_null + a few); "
+        "shared: one pass of the model up to the hook point, unless n_batches is 0"
+    )
+    metrics = (
+        Metric(
+            "excess",
+            "delta_share less that of the largest matched null; with `null=...` less that one's",
+            unit="share",
+            higher_is_better=False,
+            chance=0.0,
+            low=-1.0,
+            high=1.0,
+        ),
+        _share("delta_share", "Mean of |Pδ|² / |δ|² over old latents that moved; of a random span r / d", paper=POST),
+        _share(
+            "direction_share", "Mean of |Pδ| / |δ| over old latents that moved; of a random span E|Pu|, in closed form"
+        ),
+        _share("hedging_degree", "max(0, (g - b) / (1 - b))", chance=0.0, paper=PAPER),
+        Metric("unclamped_degree", "(g - b) / (1 - b)", unit="share", higher_is_better=False, chance=0.0, paper=PAPER),
+        Metric("projection", "g: mean of |Pδ| over old latents, rows being of norm 1", low=0.0, high=2.0, paper=PAPER),
+        Metric(
+            "baseline",
+            "b: the same for a random span of rank r; in closed form |δ| Γ((r+1)/2) Γ(d/2) / (Γ(r/2) Γ((d+1)/2)), or the mean over sampled spans",
+            low=0.0,
+            high=2.0,
+            paper=PAPER,
+        ),
+        Metric(
+            "z",
+            "(delta_share - mean) / SD, over sampled random spans; with `null=residual` over spans of that null",
+            unit="SD",
+            chance=0.0,
+        ),
+        _share("null_share", "delta_share of a null (`null=...`); mean over its spans"),
+        Metric("delta_norm", "Mean of |δ|, from 0 to 2: how far old latents moved at all", low=0.0, high=2.0),
+        Metric("cosine", "Mean cosine of an old latent's row before and after", low=-1.0, high=1.0),
+        Metric(
+            "symmetry",
+            "2 Σ p·q / Σ (|p|² + |q|²), p and q what decoder row and encoder column changed inside the span: 1 where alike (hedging), 0 where one side only (absorption)",
+            chance=0.0,
+            low=-1.0,
+            high=1.0,
+        ),
+        Metric("live_added", "Share of the new latents that fire", unit="share", low=0.0, high=1.0),
+        Metric("rank", "Rank of the span of the new rows", low=0.0),
+    )
+
+    @dataclass(frozen=True)
+    class Config:
+        """What it is compared with."""
+
+        baseline: str = "closed_form"
+        """b of the hedging degree: `closed_form`, or `sampled` as in the paper, from `n_null` spans."""
+        n_null: int = 50
+        """Random spans of each null."""
+        min_live: float = 0.5
+        """Least share of live new latents."""
+        n_batches: int = 8
+        """Batches of text: who fires, and the covariance of the residual. 0 reads no text, and needs no model."""
+        batch_size: int = 16
+        """Sequences per batch."""
+        context_size: int = 128
+        """Tokens per sequence."""
+
+        def __post_init__(self) -> None:
+            if self.baseline not in ("closed_form", "sampled"):
+                raise ValueError(f"'baseline' is closed_form or sampled, not {self.baseline!r}")
+            if self.n_null < 2:
+                raise ValueError("'n_null' must be 2 or more")
+            if not 0 <= self.min_live <= 1:
+                raise ValueError(f"'min_live' is a share from 0 to 1, not {self.min_live}")
+            if self.n_batches < 0 or min(self.batch_size, self.context_size) < 1:
+                raise ValueError("'n_batches' must be 0 or more, 'batch_size' and 'context_size' 1 or more")
+
+    @classmethod
+    def uses(cls, cfg: Config) -> frozenset[str]:
+        """Without batches, no activations."""
+        return super().uses(cfg) - (frozenset({"activations"}) if cfg.n_batches == 0 else frozenset())
+
+    def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
+        """Measure one grown SAE.
+
+        Raises:
+            CannotMeasure: It is no wider than its control, grew by as many latents as there are dimensions, or too few new latents are alive.
+        """
+        from hedgebench.family import Family
+        from hedgebench.growth import mean_inside
+        from hedgebench.spans import new_span
+
+        assert ctx.control is not None  # the harness says so where there is none
+        family = Family.of(ctx.control, ctx.sae, ctx.second_control)
+        if ctx.second_control is None:
+            why = ctx.absent.get("second_control", "the control was trained once")
+            ctx.leave_blank("null_share null=reordered", why)
+        firing, covariance = _from_text(ctx, cfg)
+        yield from _live(ctx, cfg, family, firing)
+        basis = new_span(ctx.sae.W_dec[family.old :])
+        if not len(basis):
+            raise CannotMeasure("all new decoder rows are zero")
+        yield Score("rank", len(basis), n=family.added)
+        random = _random_spans(ctx, cfg, basis, None)
+        like_residual = _random_spans(ctx, cfg, basis, covariance) if covariance is not None else []
+        nulls = dict(_matched_spans(ctx, family, like_residual))
+        for side in family.sides:
+            params = {"weights": side} if side != "decoder" else {}
+            found = family.movement(side, basis, nulls)
+            sampled = mean_inside(*family.before_and_after(side), random) if cfg.baseline == "sampled" else None
+            yield from _estimates(ctx, found, basis, sampled, params)
+            yield from _z(found, random, params)
+            yield from _z(found, like_residual, params | {"null": "residual"})
+        yield from _symmetry(ctx, family, basis)
+
+
+def _from_text(ctx: EvalContext, cfg: GrowDelta.Config) -> tuple[Tensor | None, Tensor | None]:
+    """On how many tokens each latent fires, and the covariance [d, d] of what the control leaves over; None where no text is read."""
+    from hedgebench.firing import firing_counts
+    from hedgebench.residuals import residual_covariance
+
+    if ctx.activation_source is None or cfg.n_batches == 0 or ctx.control is None:
+        ctx.leave_blank("null_share null=residual", ctx.absent.get("activations", NO_TEXT))
+        return None, None
+    text = cfg.n_batches, cfg.batch_size, cfg.context_size
+    firing, _ = firing_counts(ctx.sae, ctx.activations(*text))
+    ctx.progress(0.4)
+    return firing, residual_covariance(ctx.control, ctx.activations(*text))
+
+
+def _live(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, firing: Tensor | None) -> Iterator[Score]:
+    """The share of the new latents that fire: on the text read, else as the checkpoint itself says.
+
+    Raises:
+        CannotMeasure: It is too small, or nobody knows.
+    """
+    growth, added = ctx.checkpoint.growth, family.added
+    if firing is not None:
+        share = float((firing[family.old :] > 0).double().mean())
+    elif growth is not None and growth.live_added is not None:
+        share = growth.live_added
+    else:
+        why = f"whether the new latents are alive is not known: {ctx.absent.get('activations', NO_TEXT)}"
+        if cfg.min_live > 0:
+            raise CannotMeasure(f"{why}; let it read text, or set min_live to 0 to go without")
+        ctx.leave_blank("live_added", why)
+        return
+    if share < cfg.min_live:
+        raise CannotMeasure(
+            f"{share:.0%} of the {added} new latents are alive, less than min_live {cfg.min_live:.0%}: dead ones took nothing over"
+        )
+    yield Score("live_added", share, n=added)
+
+
+def _random_spans(ctx: EvalContext, cfg: GrowDelta.Config, basis: Tensor, covariance: Tensor | None) -> list[Tensor]:
+    """Random spans as large as that of the new rows: isotropic, or of rows drawn with a covariance."""
+    from hedgebench.spans import covariance_factor, random_span
+
+    factor = covariance_factor(covariance).to(basis) if covariance is not None else None
+    rank, d = basis.shape
+    return [random_span(rank, d, ctx.generator, factor).to(basis) for _ in range(cfg.n_null)]
+
+
+def _matched_spans(ctx: EvalContext, family: Family, like_residual: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The nulls that are spans, each as the mean projector of its own."""
+    from hedgebench.spans import mean_projector, new_span
+
+    if like_residual:
+        yield "residual", mean_projector(like_residual)
+    same_shape = [other for other in ctx.siblings if other.W_dec.shape == ctx.sae.W_dec.shape]
+    if same_shape:
+        yield "other_seed", mean_projector([new_span(other.W_dec[family.old :]) for other in same_shape])
+    else:
+        ctx.leave_blank("null_share null=other_seed", "there is no SAE of this recipe with another training seed")
+
+
+def _estimates(
+    ctx: EvalContext, found: Movement, basis: Tensor, sampled: Tensor | None, side: dict[str, str]
+) -> Iterator[Score]:
+    """Everything that is a mean over old latents."""
+    from hedgebench.growth import estimates
+    from hedgebench.spans import expected_norm
+
+    rank, d = basis.shape
+    chance = {"delta_share": rank / d, "direction_share": expected_norm(rank, d)}
+    for label, (value, stderr, n) in estimates(found, rank, ctx.generator, sampled).items():
+        metric, _, null = label.partition(" ")
+        params = side | ({"null": null} if null else {})
+        yield Score(metric, value, params, stderr=stderr, n=n, chance=chance.get(metric))
+        if label == "delta_share":
+            yield Score("null_share", rank / d, side | {"null": "isotropic"})
+            yield Score("excess", value - rank / d, side | {"null": "isotropic"}, stderr=stderr, n=n)
+    if not found.moved.any():
+        ctx.leave_blank("delta_share", "no old latent moved")
+    if not found.null_shares:
+        ctx.leave_blank("excess", "there is no matched null: no text, no other training seed, no second control")
+
+
+def _z(found: Movement, spans: list[Tensor], params: dict[str, str]) -> Iterator[Score]:
+    """The share in the span of the new rows, in standard deviations of that in random spans."""
+    from hedgebench.spans import span_shares
+
+    if spans and found.moved.any():
+        shares = span_shares(found.second_moment, spans)
+        share = found.share.square()[found.moved].mean()
+        yield Score("z", float((share - shares.mean()) / shares.std()), params, n=len(spans))
+
+
+def _symmetry(ctx: EvalContext, family: Family, basis: Tensor) -> Iterator[Score]:
+    """Whether both sides gave up the same."""
+    from hedgebench.growth import agreement
+    from hedgebench.stats import bootstrap
+
+    if "encoder" not in family.sides:
+        ctx.leave_blank("symmetry", "the SAE has no encoder matrix")
+        return
+    twice, sizes = agreement(family.before_and_after("decoder"), family.before_and_after("encoder"), basis)
+    if not float(sizes.sum()) > 0:
+        ctx.leave_blank("symmetry", "no old latent changed inside the span")
+        return
+    values, stderrs, n = bootstrap(lambda p, q: (p / q)[..., None], twice, sizes, generator=ctx.generator)
+    yield Score("symmetry", float(values[0]), stderr=None if stderrs is None else float(stderrs[0]), n=n)
