@@ -107,6 +107,7 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
             continue
         sae, folder = saes[recipe.name], out / recipe.name
         _tell(sae, config, recipe, text)
+        _tell_as_sae_lens(sae, config)
         growth = sae.cfg.metadata.growth
         for role in ("control", "second_control") if growth else ():  # saved before: recipes come in the order of width
             growth[f"{role}_digest"] = describe(load_raw(out / growth[role]), name="").digest if growth[role] else None
@@ -132,6 +133,17 @@ def _tell(sae: TrainingSAE, config: TrainConfig, recipe: SAERecipe, text: TextSo
     metadata.train_tokens = config.steps * config.batch_tokens
     metadata.train_text = text.identity
     metadata.train_settings = _settings(config, recipe)
+
+
+def _tell_as_sae_lens(sae: TrainingSAE, config: TrainConfig) -> None:
+    """What SAELens's own runner writes into an SAE's metadata, for SAEs that it did not run."""
+    metadata = sae.cfg.metadata
+    metadata.model_name, metadata.model_class_name = config.model, "HookedTransformer"
+    metadata.model_from_pretrained_kwargs = {}
+    metadata.hook_name, metadata.hook_head_index = config.hook, None
+    metadata.dataset_path, metadata.context_size, metadata.seqpos_slice = config.data, config.context_size, (None,)
+    metadata.prepend_bos, metadata.sequence_separator_token = True, "bos"
+    metadata.exclude_special_tokens, metadata.disable_concat_sequences = True, False
 
 
 def _width_of_hook(model: HookedTransformer, hook: str) -> int:
