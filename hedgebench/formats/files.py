@@ -76,9 +76,10 @@ def check_shapes(file: Path, found: Shapes, wanted: Shapes, source: str) -> None
     Raises:
         BadInput: Names the tensor, and what was found and wanted.
     """
-    for name, shape in wanted.items():
+    for name in wanted:
         if name not in found:
             raise BadInput(f"{file}: no {name} in it; found {_list(found)}")
+    for name, shape in wanted.items():
         if tuple(found[name]) != tuple(shape):
             raise BadInput(f"{file}: {name} has shape {list(found[name])}, but {source} asks for {list(shape)}")
 

@@ -1,0 +1,350 @@
+"""Files of other projects are untrusted: what is damaged, lies or would run code is refused in one line, before memory is taken."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import known_formats as known
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hedgebench import load_sae
+from hedgebench.types import BadInput
+
+
+def refused(ref: Path, message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        load_sae(ref)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def cut(file: Path, share: float = 0.5) -> None:
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+
+
+def write_member(file: Path, name: str, data: bytes, compression: int = zipfile.ZIP_STORED) -> None:
+    """Put an array's bytes in a Gemma Scope file in place of what is there."""
+    with zipfile.ZipFile(file) as old:
+        rest = {i.filename: old.read(i) for i in old.infolist() if i.filename != f"{name}.npy"}
+    with zipfile.ZipFile(file, "w", compression) as new:
+        for key, value in {**rest, f"{name}.npy": data}.items():
+            new.writestr(key, value)
+
+
+def npy(shape: tuple[int, ...], dtype: str = "<f4", data: bytes = b"") -> bytes:
+    """An array's file with a header that may claim anything."""
+    header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+def without(name: str) -> dict[str, np.ndarray]:
+    return {key: value for key, value in known.gemma_arrays().items() if key != name}
+
+
+def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    return {**known.gemma_arrays(), **arrays}
+
+
+def poisoned(value: float) -> dict[str, np.ndarray]:
+    arrays = known.gemma_arrays()
+    arrays["w_enc"][0, 0] = value
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (without("threshold"), r"no threshold in it; found b_dec, b_enc, w_dec, w_enc"),
+        (without("w_enc"), r"no w_enc in it"),
+        (
+            changed(w_dec=known.gemma_arrays()["w_enc"]),
+            r"w_dec has shape \[8, 20\], but w_enc \[8, 20\] asks for \[20, 8\]",
+        ),
+        (changed(b_enc=np.zeros(3, np.float32)), r"b_enc has shape \[3\]"),
+        (changed(w_enc=np.zeros((0, 20), np.float32)), r"w_enc has shape \[0, 20\]"),
+        (changed(b_dec=np.zeros(8, np.int64)), "b_dec holds int64 numbers"),
+        (changed(b_dec=np.array(["x"] * 8)), "b_dec holds <U1 numbers"),
+        (
+            changed(b_dec=np.array([known] * 8, dtype=object).astype(str).astype(object)),
+            "Python objects, which are never unpickled",
+        ),
+        (poisoned(float("nan")), "1 of 160 values of W_enc are NaN or infinite"),
+        (poisoned(float("inf")), "NaN or infinite"),
+    ],
+)
+def test_arrays_that_are_no_sae_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path):
+    refused(known.write_gemma_scope(tmp_path / "average_l0_22", arrays) / "params.npz", message)
+
+
+def test_a_truncated_archive_is_refused(tmp_path: Path):
+    file = known.write_gemma_scope(tmp_path / "it") / "params.npz"
+    cut(file)
+    refused(file, r"not a whole \.npz file")
+
+
+def test_an_archive_with_flipped_bytes_is_refused(tmp_path: Path):
+    file = known.write_gemma_scope(tmp_path / "it") / "params.npz"
+    data = bytearray(file.read_bytes())
+    at = data.index(known.gemma_arrays()["w_enc"].tobytes()[:64])
+    data[at : at + 4] = b"\x00\x00\x80\x3f"
+    file.write_bytes(data)
+    refused(file, r"not a whole \.npz file \(BadZipFile: Bad CRC-32")
+
+
+HUGE = {"w_enc": npy((2**20, 2**24)), "w_dec": npy((2**24, 2**20)), "b_enc": npy((2**24,)), "b_dec": npy((2**20,))}
+
+
+@pytest.mark.parametrize("made", [HUGE, HUGE | {"threshold": npy((2**24,))}, {"b_dec": npy((2**40,))}])
+def test_a_header_that_claims_a_huge_array_takes_no_memory(made: dict[str, bytes], tmp_path: Path):
+    file = known.write_gemma_scope(tmp_path / "it") / "params.npz"
+    for name, data in made.items():
+        write_member(file, name, data)
+    refused(file, r"of shape \[.*\] takes \d+ bytes, but \d+ are there")
+
+
+def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path):
+    file = known.write_gemma_scope(tmp_path / "it") / "params.npz"
+    size = 2**22
+    write_member(file, "b_enc", npy((size,), data=bytes(4 * size)), zipfile.ZIP_DEFLATED)
+    refused(file, r"unpacks to \d+ bytes from \d+; that is no array of weights")
+
+
+def test_an_honest_compressed_archive_loads(tmp_path: Path):
+    stored = load_sae(known.write_gemma_scope(tmp_path / "it"))
+    np.savez_compressed(tmp_path / "packed.npz", **known.gemma_arrays())
+    assert torch.equal(load_sae(tmp_path / "packed.npz").W_enc, stored.W_enc)
+
+
+def test_arrays_in_fortran_order_and_half_precision_load(tmp_path: Path):
+    arrays = {name: np.asfortranarray(a.astype(np.float16)) for name, a in known.gemma_arrays().items()}
+    sae = load_sae(known.write_gemma_scope(tmp_path / "it", arrays))
+    torch.testing.assert_close(
+        sae.W_dec * sae.W_dec.new_tensor(arrays["w_dec"].astype(np.float32)).norm(dim=1, keepdim=True),
+        torch.from_numpy(arrays["w_dec"].astype(np.float32)),
+    )
+
+
+# --- safetensors ---------------------------------------------------------------------------------------------------------------
+
+SAFETENSORS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "sparsify": (lambda path: known.write_sparsify(path / "layers.3"), "sae.safetensors"),
+    "llama_scope": (lambda path: known.write_llama_scope(path / "L15R"), "checkpoints/final.safetensors"),
+    "plain": (lambda path: known.write_plain(path / "it/sae.safetensors").parent, "sae.safetensors"),
+}
+
+
+@pytest.mark.parametrize("name", SAFETENSORS)
+@pytest.mark.parametrize("damage", ["truncated", "missing", "shape", "integers", "nan"])
+def test_damaged_safetensors_are_refused(name: str, damage: str, tmp_path: Path):
+    write, weights = SAFETENSORS[name]
+    folder = write(tmp_path)
+    file, tensors = folder / weights, load_file(folder / weights)
+    first = sorted(tensors)[-1]
+    last = sorted(tensors)[0]
+    if damage == "truncated":
+        cut(file)
+    elif damage == "missing":
+        save_file({k: v for k, v in tensors.items() if k != first}, file)
+    elif damage == "shape":
+        save_file({**tensors, last: torch.zeros(3)}, file)
+    elif damage == "integers":
+        save_file({**tensors, last: tensors[last].long()}, file)
+    else:
+        save_file({**tensors, first: torch.full_like(tensors[first], float("nan"))}, file)
+    message = {
+        "truncated": "not a whole safetensors file",
+        "missing": f"no {first} in it",
+        "shape": f"{last} has shape \\[3\\], but .* asks for",
+        "integers": f"{last} holds I64 numbers",
+        "nan": "NaN or infinite",
+    }[damage]
+    refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"transcode": True}, "a transcoder maps one hook point to another"),
+        ({"skip_connection": True}, "a transcoder"),
+        ({"activation": "groupmax"}, "'groupmax' has no counterpart in SAELens"),
+        ({"signed": True}, "may be negative"),
+        ({"k": 99}, "k is 99, more than the 20 latents"),
+        ({"k": 0}, "k must be a whole number from 1"),
+        ({"d_in": "8"}, "d_in must be a whole number"),
+        ({"num_latents": 0}, r"encoder.weight has shape \[20, 8\], but cfg.json \(d_in 8, 256 latents\)"),
+        ({"num_latents": 10**12, "d_in": 10**9}, "encoder.weight has shape"),
+    ],
+)
+def test_sparsify_settings_that_are_no_such_sae_are_refused(changes: dict[str, Any], message: str, tmp_path: Path):
+    refused(known.write_sparsify(tmp_path / "layers.3", **changes), message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hook_point_out": "blocks.15.hook_mlp_out"}, "maps blocks.15.hook_resid_post to blocks.15.hook_mlp_out"),
+        ({"act_fn": "relu"}, "act_fn is 'relu'"),
+        ({"use_glu_encoder": True}, "use_glu_encoder"),
+        ({"norm_activation": "token-wise"}, "norm_activation is 'token-wise'"),
+        ({"dataset_average_activation_norm": None}, "dataset_average_activation_norm must hold"),
+        ({"dataset_average_activation_norm": {"in": 0.0}}, "in must be a number above 0"),
+        ({"dataset_average_activation_norm": {"in": 1.0, "out": 2.0}}, "another norm"),
+        ({"jump_relu_threshold": "0.3"}, "jump_relu_threshold must be a number"),
+        ({"jump_relu_threshold": float("nan")}, "jump_relu_threshold must be a number"),
+        ({"d_sae": 21}, r"decoder.weight has shape|encoder.weight has shape"),
+        ({"hook_point_in": None}, "hook_point_in must be a text"),
+    ],
+)
+def test_llama_scope_settings_that_are_no_such_sae_are_refused(changes: dict[str, Any], message: str, tmp_path: Path):
+    refused(known.write_llama_scope(tmp_path / "Llama3_1-8B-Base-L15R-8x", **changes), message)
+
+
+@pytest.mark.parametrize(
+    ("notes", "message"),
+    [
+        ({"apply_b_dec_to_input": "yes"}, "apply_b_dec_to_input is true or false"),
+        ({"k": "21"}, "k of an SAE without thresholds is a whole number from 1 to 20"),
+        ({"k": "many"}, "k is a number"),
+        ({"l0": "nan"}, "l0 is a number"),
+    ],
+)
+def test_notes_of_a_plain_file_that_make_no_sense_are_refused(notes: dict[str, str], message: str, tmp_path: Path):
+    refused(known.write_plain(tmp_path / "it.safetensors", **notes), message)
+
+
+def test_a_plain_file_with_a_tensor_of_unknown_meaning_is_refused(tmp_path: Path):
+    weights = {**known.plain_weights(), "b_gate": torch.zeros(known.D_SAE)}
+    refused(known.write_plain(tmp_path / "it.safetensors", weights), "b_gate is in it, and what it does is not said")
+
+
+# --- pickles -------------------------------------------------------------------------------------------------------------------
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return (exec, (f"open({str(self.trace)!r}, 'w').write('code from a checkpoint was run')",))
+
+
+def test_the_bomb_is_a_real_one(tmp_path: Path):
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "trace")))
+    assert (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("place", ["alone", "among the tensors", "bare pickle", "old format"])
+def test_a_pickle_that_would_run_code_is_refused_and_no_code_runs(place: str, tmp_path: Path):
+    bomb = Bomb(tmp_path / "trace")
+    folder = known.write_dictionary(tmp_path / "trainer_0")
+    file = folder / "ae.pt"
+    if place == "alone":
+        torch.save(bomb, file)
+    elif place == "among the tensors":
+        torch.save({**known.dictionary_weights("BatchTopKSAE"), "extra": bomb}, file)
+    elif place == "bare pickle":
+        file.write_bytes(pickle.dumps(bomb))
+    else:
+        torch.save({"encoder.weight": bomb}, file, _use_new_zipfile_serialization=False)
+    code = f"from hedgebench import load_sae\nfrom hedgebench.types import BadInput\ntry:\n    load_sae({str(file)!r})\nexcept BadInput as error:\n    print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert not bomb.trace.exists(), "code from a checkpoint was run"
+    assert "more than tensors" in done.stdout or "not a whole file of torch.save" in done.stdout, done.stderr
+
+
+def expanded() -> dict[str, Any]:
+    """Tensors that claim terabytes out of one number."""
+    n, d = 2**24, 2**20
+    made = {"W_enc": (d, n), "b_enc": (n,), "W_dec": (n, d), "b_dec": (d,), "threshold": (n,)}
+    return {name: torch.zeros(1).expand(*shape) for name, shape in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "trainer", "message"),
+    [
+        ("BatchTopKSAE", {"step": 3, "ae": {}}, {}, "step is a int, not a tensor; it is no finished ae.pt"),
+        ("BatchTopKSAE", [torch.zeros(3)], {}, "expected named tensors, found list"),
+        ("BatchTopKSAE", {}, {}, "no encoder.weight in it; found nothing"),
+        ("AutoEncoder", known.dictionary_weights("BatchTopKSAE"), {}, "no bias in it"),
+        ("BatchTopKSAE", None, {"dict_class": "CrossCoder"}, "dict_class is 'CrossCoder'; "),
+        ("BatchTopKSAE", None, {"dict_class": "BatchTopKSEA"}, "did you mean 'BatchTopKSAE'"),
+        ("BatchTopKSAE", None, {"dict_size": 21}, r"encoder.weight has shape \[20, 8\], but config.json"),
+        ("BatchTopKSAE", None, {"activation_dim": None}, "activation_dim must be a whole number"),
+        ("AutoEncoderTopK", None, {"k": None}, "k must be a whole number"),
+        ("AutoEncoderTopK", None, {"k": 6}, "its k is 5, but config.json says 6"),
+        ("AutoEncoderTopK", None, {"k": 600}, "k is 600, more than the 20 latents"),
+        (
+            "JumpReluAutoEncoder",
+            expanded(),
+            {"dict_size": 2**24, "activation_dim": 2**20},
+            "claims more than the file holds",
+        ),
+        (
+            "AutoEncoder",
+            {k: v.long() for k, v in known.dictionary_weights("AutoEncoder").items()},
+            {},
+            "holds torch.int64 numbers",
+        ),
+    ],
+)
+def test_dictionaries_that_lie_or_are_none_are_refused(
+    kind: str, weights: Any, trainer: dict[str, Any], message: str, tmp_path: Path
+):
+    refused(known.write_dictionary(tmp_path / "trainer_0", kind, weights=weights, **trainer), message)
+
+
+def test_a_truncated_dictionary_is_refused(tmp_path: Path):
+    folder = known.write_dictionary(tmp_path / "trainer_0")
+    cut(folder / "ae.pt")
+    refused(folder, r"not a whole file of torch.save")
+
+
+def test_a_packed_dictionary_is_refused(tmp_path: Path):
+    file = known.write_dictionary(tmp_path / "trainer_0") / "ae.pt"
+    with zipfile.ZipFile(file) as old:
+        parts = {i.filename: old.read(i) for i in old.infolist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in parts.items():
+            new.writestr(name, data)
+    refused(file, "packed or overlapping parts")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"x"', "{}", '{"trainer": 3}', "[" * 100_000])
+def test_settings_that_are_no_settings_are_refused(text: str, tmp_path: Path):
+    folder = known.write_dictionary(tmp_path / "trainer_0")
+    (folder / "config.json").write_text(text)
+    refused(folder, "not valid JSON|expected a JSON object|no 'trainer' in it")
+
+
+@pytest.mark.parametrize("name", ["ae.pt", "model.pt", "weights.bin", "sae.pkl"])
+def test_other_pickled_files_are_not_opened(name: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "trace")))
+    refused(tmp_path / name, "pickled weights are not opened")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_gemma_scope_transcoder_is_refused(tmp_path: Path):
+    place = tmp_path / "gemma-scope-2b-pt-transcoders/layer_12/width_16k/average_l0_6"
+    refused(known.write_gemma_scope(place), "a transcoder maps one hook point to another")
+
+
+def test_a_config_may_lack_what_only_some_data_have(tmp_path: Path):
+    folder = known.write_dictionary(tmp_path / "trainer_0")
+    config = known.dictionary_config("BatchTopKSAE")
+    del config["buffer"], config["trainer"]["lm_name"], config["trainer"]["layer"]
+    (folder / "config.json").write_text(json.dumps(config))
+    meta = load_sae(folder).cfg.metadata
+    assert (meta.hook_name, meta.model_name) == (None, None)
