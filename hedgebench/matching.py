@@ -32,14 +32,6 @@ class Matching(NamedTuple):
         """Whether all pairs were looked at."""
         return self.candidates is None
 
-    def turned(self) -> Matching:
-        """The same pairs, from the other side."""
-        import torch
-
-        place = torch.empty_like(self.partner)
-        place[self.partner] = torch.arange(len(place))
-        return self._replace(partner=place, cosine=self.cosine[place])
-
 
 def match(
     rows: Tensor, others: Tensor, *, absolute: bool = False, exact_up_to: int = 16_384, candidates: int = 64

@@ -30,6 +30,7 @@ FOR_EVALS = {
     "cosines",
     "firing",
     "matching",
+    "overlap",
 }
 
 
