@@ -159,6 +159,13 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
         raise wrong(
             "buffer_sequences", "the buffer holds less than one batch: raise 'buffer_sequences' or lower 'batch_tokens'"
         )
+    buffer = config.buffer_sequences * config.context_size
+    for growing in {recipe.grow for recipe in config.saes if recipe.grow is not None}:
+        if growing.every < buffer or growing.born_at(growing.to) + buffer > config.tokens:
+            raise wrong(
+                "buffer_sequences",
+                f"an SAE grows where a buffer begins, every {growing.every} tokens, and the buffer holds {buffer}: lower 'buffer_sequences', or grow later or longer",
+            )
     if config.save_dtype not in _SAVE_DTYPES:
         raise wrong("save_dtype", f"'save_dtype' is {config.save_dtype!r}{nearest(config.save_dtype, _SAVE_DTYPES)}")
     names = [recipe.name for recipe in config.saes]

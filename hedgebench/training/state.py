@@ -71,7 +71,8 @@ def grown(state: Mapping[str, Any], add: int, seed: int) -> dict[str, Any]:
     weights["W_dec"] = torch.cat([weights["W_dec"], rows])
     weights["W_enc"] = torch.cat([weights["W_enc"], rows.T], dim=1)
     weights["b_enc"] = torch.cat([weights["b_enc"], rows.new_zeros(add)])
-    for name, moments in zip(wide["parameters"], wide["optimizer"]["state"].values(), strict=True):
+    for i, moments in wide["optimizer"]["state"].items():  # empty before the first step
+        name = wide["parameters"][i]
         for key in ("exp_avg", "exp_avg_sq"):
             if name in _LATENT_DIMENSION:
                 moments[key] = _widened(moments[key], _LATENT_DIMENSION[name], add)

@@ -25,8 +25,8 @@ from tiny_models import save_tiny
 from hedgebench import read_checkpoint
 from hedgebench.training import saving
 from hedgebench.training.config import read_config
-from hedgebench.training.runner import make_sae, train, train_saes
-from hedgebench.training.saes import HedgeBatchTopK, HedgeStandard
+from hedgebench.training.runner import train, train_saes
+from hedgebench.training.saes import HedgeBatchTopK, HedgeStandard, make_sae
 from hedgebench.types import BadInput
 
 STEPS, SWITCH, D_IN, WIDTH = 12, 3, 32, 16
