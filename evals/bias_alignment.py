@@ -6,13 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from hedgebench.eval import ActivationBatch, CannotMeasure, Eval, EvalContext, Metric, Score
+from hedgebench.eval import ActivationBatch, CannotMeasure, Eval, EvalContext, Figure, Metric, Score
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
     from sae_lens import SAE
     from torch import Tensor
 
 PAPER = "Chanin et al. 2025, arXiv 2505.11756"
+
+
+def _draw_relative_norm_against_width(scores: DataFrame, axes: Axes) -> None:
+    """The norm of the bias over that of the mean activation against the width, so that hook points and models compare."""
+    from hedgebench.figures import width_series
+
+    label = r"$\Vert b_\mathrm{dec}\Vert_2\,/\,\Vert$mean activation$\Vert_2$"
+    width_series(
+        scores, axes, "bias_alignment", "relative_norm_of_mean", label, "Decoder bias over the mean activation"
+    )
+    axes.axhline(1.0, color="0.35", linestyle=":", linewidth=1, zorder=0)
 
 
 class BiasAlignment(Eval):
@@ -59,6 +72,7 @@ class BiasAlignment(Eval):
         ),
     )
 
+    figures = (Figure("norm_of_mean_against_width", _draw_relative_norm_against_width),)
     cost = "shared: one pass of the model up to the hook point, cached on disk; each SAE: sums over those activations"
 
     @dataclass(frozen=True)

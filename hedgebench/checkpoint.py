@@ -19,6 +19,7 @@ from hedgebench.types import BadInput, Checkpoint
 
 if TYPE_CHECKING:
     from sae_lens import SAE
+    from torch import Tensor
 
 _NOT_BEHAVIOUR = {"metadata", "device", "dtype"}
 _METADATA_BEHAVIOUR = ("model_name", "hook_name", "hook_head_index")
@@ -106,7 +107,7 @@ def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> C
         train_seed=_whole(meta.get("train_seed")),
         train_tokens=_whole(meta.get("train_tokens")),
         prefixes=tuple(w for w in widths if _whole(w)) if isinstance(widths, list) else (),
-        decoder_row_norm=_number(float(sae.W_dec.detach().double().norm(dim=-1).mean())),
+        decoder_row_norm=_number(_mean_row_norm(sae.W_dec.detach())),
         b_dec_norm=_number(float(sae.b_dec.detach().double().norm())) if hasattr(sae, "b_dec") else None,
         dtype=sae.cfg.dtype,
         hook_head_index=_whole(meta.get("hook_head_index")),
@@ -116,6 +117,13 @@ def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> C
         recipe=read_recipe(meta),
     )
     return label(card, name, tags)
+
+
+def _mean_row_norm(rows: Tensor) -> float:
+    """In float64, which holds the norms of huge weights too, and in pieces, so that no wide copy of the whole is made."""
+    import torch
+
+    return float(torch.cat([part.double().norm(dim=-1) for part in rows.split(8192)]).mean())
 
 
 def _text(value: Any) -> str | None:

@@ -99,8 +99,8 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
             shapes = {name: _header(archive, members[name], file)[0] for name in NAMES if name in members}
             shape = shapes.get("w_enc", ())
             d_in, d_sae = shape if len(shape) == 2 else (0, 0)
-            wanted = dict.fromkeys(("b_enc", "threshold"), (d_sae,))
-            wanted |= {"w_enc": (d_in, d_sae), "w_dec": (d_sae, d_in), "b_dec": (d_in,)}
+            wanted: dict[str, tuple[int, ...]] = {"w_enc": (d_in, d_sae), "w_dec": (d_sae, d_in), "b_dec": (d_in,)}
+            wanted |= dict.fromkeys(("b_enc", "threshold"), (d_sae,))
             if not d_in * d_sae and "w_enc" in shapes:
                 raise BadInput(f"{file}: w_enc has shape {list(shape)}, not [d_in, d_sae]")
             check_shapes(file, {n: shapes.get(n, ()) for n in members}, wanted, f"w_enc {list(shape)}")
@@ -140,16 +140,15 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> np.
 
     shape, fortran, dtype = _header(archive, member, file)
     array = np.empty(shape, dtype, order="F" if fortran else "C")
-    room = memoryview(array.reshape(-1, order="A")).cast("B")
+    room = array.reshape(-1, order="A").view(np.uint8)
     with archive.open(member) as stream:
         stream.read(member.file_size - len(room))
-        for start in range(0, len(room), _CHUNK):
-            part = room[start : start + _CHUNK]
-            done = 0
-            while done < len(part):  # readinto may give less than asked
-                if not (got := stream.readinto(part[done:])):
-                    raise EOFError(f"{member.filename} ends too early")
-                done += got
+        filled = 0
+        while filled < len(room):
+            if not (part := stream.read(min(_CHUNK, len(room) - filled))):
+                raise EOFError(f"{member.filename} ends too early")
+            room[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+            filled += len(part)
         stream.read(1)  # to its end: only there is the checksum compared
     return array.astype(np.float32, order="C", copy=False)
 

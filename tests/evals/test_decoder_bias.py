@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hedgebench_evals.decoder_bias import DecoderBias
+from hedgebench_evals.decoder_bias import DecoderBias, spans_everything
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_saes import bias_only, build, identity, oracle, orthonormal_features, permuted_decoder, random_rows
@@ -12,6 +12,7 @@ from known_saes import bias_only, build, identity, oracle, orthonormal_features,
 from hedgebench import evaluate
 from hedgebench.checkpoint import describe
 from hedgebench.eval import EvalContext
+from hedgebench.geometry import row_span
 from hedgebench.loaders import prepare
 from hedgebench.types import CannotMeasure, Score
 
@@ -74,6 +75,34 @@ def test_the_mean_share_of_random_biases_is_chance():
     assert sum(s.value for s in scores) / 200 == pytest.approx(scores[0].chance, abs=0.04)
 
 
+@pytest.mark.parametrize(("rank", "n"), [(6, 40), (7, 40), (7, 4000), (1, 4000)])
+def test_the_first_rows_tell_that_all_span_the_space_only_where_they_do(rank: int, n: int):
+    rows = torch.randn(n, rank, generator=seeded()) @ torch.randn(rank, 7, generator=seeded(1))
+    assert spans_everything(rows, 1e-6) == (rank == 7)
+    assert len(row_span(rows, 1e-6)) == rank
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.floats(-7, 0), st.floats(-6, -1), st.integers(0, 100))
+def test_rows_said_to_span_the_space_do_so_by_every_singular_value(n: int, weakest: float, rtol: float, seed: int):
+    rows = torch.randn(n, 4, generator=seeded(seed), dtype=torch.float64) * torch.tensor([1.0, 1.0, 1.0, 10**weakest])
+    rows[0] *= 30  # one row lifts the largest singular value
+    if spans_everything(rows, 10**rtol):
+        assert len(row_span(rows, 10**rtol)) == 4
+
+
+def test_the_rank_does_not_depend_on_how_many_rows_there_are():
+    """A weak direction is one still where 100,000 rows are strong in others: torch's default tolerance would grow with their number."""
+    rows = torch.randn(100_000, 6, generator=seeded())
+    rows[:, 5] = 0
+    rows[-5:, 5] = 1
+    sae = with_bias(build(rows.T, rows), torch.ones(6))
+    ctx = EvalContext(prepare(sae, dtype="float32"), describe(sae, name="many"), seeded())
+    assert torch.linalg.matrix_rank(ctx.sae.W_dec) == 5
+    assert "b_dec_span_share" not in {s.metric for s in DecoderBias().run(ctx, DecoderBias.Config())}
+    assert "span all 6 dimensions" in ctx.missing["b_dec_span_share"]
+
+
 def test_permuting_the_decoder_changes_nothing():
     sae = with_bias(random_rows(9, 4, seeded()), torch.randn(9, generator=seeded(1)))
     scores, permuted = measure(sae)[0], measure(permuted_decoder(sae, seeded(2)))[0]
@@ -91,7 +120,7 @@ def test_the_norm_scales_with_the_bias_and_the_share_does_not(scale):
 
 def test_the_share_is_blank_where_the_rows_span_everything():
     scores, missing = measure(with_bias(identity(4), torch.ones(4)))
-    assert set(scores) == {"b_dec_norm", "b_dec_relative_norm"}
+    assert set(scores) == {"b_dec_norm", "b_dec_relative_norm", "d_in"}
     assert "span all 4 dimensions" in missing["b_dec_span_share"]
 
 
@@ -127,6 +156,7 @@ def test_the_table_has_its_rows_without_any_model(monkeypatch):
     monkeypatch.setattr("hedgebench.models.load_model", lambda *args, **kwargs: pytest.fail("a model was loaded"))
     sae = with_bias(random_rows(9, 4, seeded()), torch.ones(9))
     table = evaluate({"known": sae}, "decoder_bias", seeds=(0, 1)).set_index("metric")
-    assert list(table.index) == ["b_dec_norm", "b_dec_relative_norm", "b_dec_span_share"]
+    assert list(table.index) == ["b_dec_norm", "b_dec_relative_norm", "b_dec_span_share", "d_in"]
+    assert table.loc["d_in", "value"] == 9
     assert table.loc["b_dec_norm", "value"] == pytest.approx(3)
     assert table.loc["b_dec_span_share", "chance"] == pytest.approx(4 / 9)
