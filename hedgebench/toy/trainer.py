@@ -50,6 +50,12 @@ class Trained:
     loss_rescale: float
     """What L1 or auxiliary loss were last multiplied by; 1 for mse."""
 
+    @property
+    def weights(self) -> Weights:
+        """As the trainer holds them, [1, ...] each: a run can start there."""
+        dec = torch.cat([self.b_dec[None], self.W_dec])
+        return Weights(self.W_enc.T[None], dec[None], self.b_enc[None, :, None])
+
     def encode(self, x: Tensor) -> Tensor:
         """Activations [n, width] of x [n, d_in], as the SAE is used: BatchTopK by its threshold."""
         recipe = self.run.recipe
@@ -76,9 +82,12 @@ def train(
     batches: Iterable[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     memory: int | None = None,
+    starts: Sequence[Weights] | None = None,
 ) -> list[Trained]:
     """Train toy SAEs: what `train_parts` yields, in the order given."""
-    found = train_parts(runs, device=device, progress=progress, batches=batches, dtype=dtype, memory=memory)
+    found = train_parts(
+        runs, device=device, progress=progress, batches=batches, dtype=dtype, memory=memory, starts=starts
+    )
     done = dict(found)
     return [done[i] for i in range(len(runs))]
 
@@ -91,6 +100,7 @@ def train_parts(
     batches: Iterable[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     memory: int | None = None,
+    starts: Sequence[Weights] | None = None,
 ) -> Iterator[tuple[int, Trained]]:
     """Train toy SAEs, and yield those that were trained together as soon as they are done.
 
@@ -101,6 +111,8 @@ def train_parts(
         batches: Samples to train on instead of the runs' worlds, one [batch, d_in] per step, the same for every run.
         dtype: Precision of training.
         memory: Bytes that may be taken at a time. Default: most of what is free on the device.
+        starts: The weights of each run before its first step, [1, ...] each, such as another run ended with (`Trained.weights`). Default: a
+            start of their own, from the training seed. Adam and the learning rate begin anew.
 
     Yields:
         (index of the run, what it came to). What a run gives depends on it alone, but for rounding.
@@ -119,13 +131,15 @@ def train_parts(
     ) as bar:
         for part in parts:
             tick = partial(bar.update, part.step_work)
-            trained = _train_part([runs[i] for i in part.members], given, device, dtype, tick)
+            before = [start(runs[i]) if starts is None else starts[i] for i in part.members]
+            trained = _train_part([runs[i] for i in part.members], before, given, device, dtype, tick)
             yield from zip(part.members, trained, strict=True)
 
 
 @torch.no_grad()
 def _train_part(
     runs: Sequence[ToyRun],
+    starts: Sequence[Weights],
     given: Sequence[Tensor] | None,
     device: str,
     dtype: torch.dtype,
@@ -134,7 +148,7 @@ def _train_part(
     """Train runs of one shape; `tick` is called after every step."""
     recipe, d_in = runs[0].recipe, runs[0].world.d_in
     equations = Equations([run.recipe for run in runs], d_in, device, dtype)
-    flat = torch.cat([start(run).flat() for run in runs]).to(device, dtype)
+    flat = torch.cat([weights.flat() for weights in starts]).to(device, dtype)
     flat.grad = torch.zeros_like(flat)
     weights, gradients = (Weights.of(tensor, d_in, recipe.width) for tensor in (flat, flat.grad))
     equations.after_step(weights)

@@ -1,0 +1,298 @@
+"""Whether the hedging degree follows hedging that is known: toy SAEs that grow, in worlds whose features fire ever more together.
+
+A narrow SAE is trained. Then one copy, *grown*, gets new latents (random unit rows times 0.1, encoder their transpose, bias 0) and trains on, and another, the
+*control*, trains on without, on the same samples; a second control sees others. The dial of a setting is what makes an SAE hedge, and the truth is read off the
+control's decoder rows: their part on features that no latent tracks (`recovery.recover`). The measures are those of the eval `grow_delta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from hedgebench.growth import agreement, degree, movement
+from hedgebench.spans import covariance_factor, expected_norm, mean_projector, new_span, random_span
+from hedgebench.toy.recipes import Recipe, ToyRun
+from hedgebench.toy.recovery import Recovery, cosines, recover
+from hedgebench.toy.weights import Weights
+from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from torch import Tensor
+
+    from hedgebench.toy.trainer import Trained
+    from hedgebench.training.losses import LossName
+
+MIN_LIVE = 0.5
+"""With a smaller share of live new latents, `grow_delta` refuses, and so is the SAE left out here."""
+_AGAIN, _OTHERWISE = 1000, 2000
+"""Added to a training seed: the samples that a copy trains on, and those of the second control."""
+_STEPS_AFTER = 1000
+_AFTER: Mapping[str, LossName] = {"mse": "mse", "snap": "l2"}
+"""The loss that training goes on with: snap has turned to L2 by then."""
+_SAMPLES, _NULL_SPANS = 4096, 30
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A dial, and the SAEs that grow at each of its values."""
+
+    name: str
+    title: str
+    dial: str
+    """What the dial is."""
+    points: tuple[float, ...]
+    """Its values."""
+    world: Callable[[float, int], WorldConfig]
+    """Of a dial's value and a seed."""
+    recipe: Recipe
+    """Of the narrow SAE; the loss is given apart."""
+    added: int
+    """New latents."""
+    losses: tuple[LossName, ...] = ("mse", "snap")
+    per_world: int = 2
+    """Training seeds in every world: what another seed's new latents learn is a null."""
+
+
+class Plan(NamedTuple):
+    """One SAE that is to grow."""
+
+    setting: Setting
+    value: float
+    world_seed: int
+    run: ToyRun
+    """Of the narrow SAE."""
+
+
+def _crowd(strength: float, seed: int) -> WorldConfig:
+    correlation = RandomCorrelation(strength=strength, uncorrelated=5)
+    return WorldConfig("crowd", 32, (*(0.25,) * 5, *(0.1,) * 15), correlation=correlation, seed=seed)
+
+
+def _pair(given: float, seed: int) -> WorldConfig:
+    """A feature, and a second one that fires 1 time in 20, so often where the first does."""
+    first, second = 0.25, 0.05
+    otherwise = (second - first * given) / (1 - first)
+    return WorldConfig("pair", 32, (first, given), parents={1: 0}, otherwise={1: otherwise}, seed=seed)
+
+
+def _child(given: float, seed: int) -> WorldConfig:
+    return WorldConfig("child", 32, (0.25, given), parents={1: 0}, seed=seed)
+
+
+_STRENGTHS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+_NARROW = Recipe("standard", 5, l1=1e-2, steps=2000, batch_size=200, lr_decay=0.5, rescale_with_loss=False)
+_ALONE = replace(_NARROW, width=1, init_noise=0.01)
+_STRENGTH = "correlation strength"
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "crowd+5",
+            "5 latents, 20 features, grown by 5: a third of the rest",
+            _STRENGTH,
+            _STRENGTHS,
+            _crowd,
+            _NARROW,
+            5,
+        ),
+        Setting("crowd+15", "The same, grown by 15: all of the rest", _STRENGTH, _STRENGTHS, _crowd, _NARROW, 15),
+        Setting(
+            "faint L1",
+            "Grown by 15 with a tenth of the L1",
+            _STRENGTH,
+            _STRENGTHS,
+            _crowd,
+            replace(_NARROW, l1=1e-3),
+            15,
+            ("mse",),
+        ),
+        Setting(
+            "pair",
+            "One latent, two features, grown by 1",
+            "P(second | first); .05 is independence",
+            (0.0, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15),
+            _pair,
+            _ALONE,
+            1,
+            per_world=6,
+        ),
+        Setting(
+            "child",
+            "One latent, a parent and its child, grown by 1",
+            "P(child | parent)",
+            (0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
+            _child,
+            _ALONE,
+            1,
+            per_world=6,
+        ),
+    )
+}
+"""Every setting by name."""
+
+
+def make_plans(seeds: int, settings: Iterable[Setting]) -> list[Plan]:
+    """The SAEs to train: for every setting, loss and value of the dial, some in each of `seeds` worlds."""
+    from hedgebench.toy.worlds import World, make_world
+
+    worlds: dict[tuple[object, ...], World] = {}
+    found = []
+    for setting in settings:
+        for loss in setting.losses:
+            for value in setting.points:
+                for seed in range(seeds):
+                    key = (setting.world, value, seed)
+                    world = (
+                        worlds[key] if key in worlds else worlds.setdefault(key, make_world(setting.world(value, seed)))
+                    )
+                    recipe = replace(setting.recipe, loss=loss)
+                    twins = range(setting.per_world * seed, setting.per_world * (seed + 1))
+                    found += [Plan(setting, value, seed, ToyRun(world, recipe, twin)) for twin in twins]
+    return found
+
+
+def grown_start(trained: Trained, added: int) -> Weights:
+    """The weights of an SAE with so many new latents: random unit rows times 0.1, encoder their transpose, bias 0. Drawn from its training seed."""
+    weights, d = trained.weights, trained.run.world.d_in
+    rows = torch.randn(added, d, generator=torch.Generator().manual_seed(trained.run.train_seed))
+    rows = (0.1 * rows / rows.norm(dim=1, keepdim=True))[None]
+    return Weights(
+        torch.cat([weights.enc, rows], 1),
+        torch.cat([weights.dec, rows], 1),
+        torch.cat([weights.b_enc, torch.zeros(1, added, 1)], 1),
+    )
+
+
+class Family(NamedTuple):
+    """What became of one plan."""
+
+    control: Trained
+    second: Trained
+    grown: Trained
+
+
+def train_families(plans: Sequence[Plan], device: str = "cpu", progress: bool = True) -> list[Family]:
+    """Train narrow SAEs, then their controls, second controls and grown copies. SAEs that several settings begin with are trained once."""
+    from hedgebench.toy.trainer import train
+
+    def trained(runs: list[ToyRun], starts: list[Weights] | None) -> list[Trained]:
+        return train(runs, device=device, progress=progress, starts=starts)
+
+    begun = list(dict.fromkeys(plan.run for plan in plans))
+    narrow = dict(zip(begun, trained(begun, None), strict=True))
+    on = [_on(sae, shift, 0) for shift in (_AGAIN, _OTHERWISE) for sae in narrow.values()]
+    kept = trained(on, [sae.weights for sae in narrow.values()] * 2)
+    controls, seconds = (dict(zip(begun, half, strict=True)) for half in (kept[: len(begun)], kept[len(begun) :]))
+    sources = [narrow[plan.run] for plan in plans]
+    added = [plan.setting.added for plan in plans]
+    grown = trained(
+        [_on(sae, _AGAIN, n) for sae, n in zip(sources, added, strict=True)],
+        [grown_start(sae, n) for sae, n in zip(sources, added, strict=True)],
+    )
+    return [Family(controls[p.run], seconds[p.run], sae) for p, sae in zip(plans, grown, strict=True)]
+
+
+def _on(narrow: Trained, shift: int, added: int) -> ToyRun:
+    """How a copy of a narrow SAE trains on."""
+    world, recipe, seed = narrow.run
+    on = replace(recipe, loss=_AFTER[recipe.loss], width=recipe.width + added, steps=_STEPS_AFTER)
+    return ToyRun(world, on, seed + shift)
+
+
+def run_growth(
+    seeds: int = 5, device: str = "cpu", progress: bool = True, settings: Iterable[Setting] = tuple(SETTINGS.values())
+) -> DataFrame:
+    """Train and measure; about two minutes on one core for five worlds of each.
+
+    Returns:
+        One row per grown SAE, in columns setting, loss, dial, world, train_seed; `live`, the share of live new latents; the truth: `hedged`, the part of the control's unit
+        rows on features nobody tracks (norm, mean over latents), `taken`, that on features that new latents track, `left`, what the grown SAE's old rows still hold on
+        features nobody tracks, `absorbed`, what they hold on features that others track, `swapped`, the share of old latents that have come to track another feature; the measures: `degree` (unclamped), `projection`, `delta_share`, `excess`, over the largest of the nulls' shares, and those, `encoder_degree`, `symmetry`; `delta_norm`, and `drift`, the same between both controls.
+    """
+    import pandas as pd
+
+    plans = make_plans(seeds, settings)
+    families = train_families(plans, device, progress)
+    spans = [new_span(f.grown.W_dec[f.control.run.recipe.width :]) for f in families]
+    twins: dict[tuple[object, ...], list[int]] = {}
+    for i, plan in enumerate(plans):
+        twins.setdefault(_beside(plan), []).append(i)
+    rows = []
+    for i, (plan, family) in enumerate(zip(plans, families, strict=True)):
+        others = [spans[j] for j in twins[_beside(plan)] if j != i]
+        told = {"setting": plan.setting.name, "loss": plan.run.recipe.loss, "dial": plan.value}
+        rows.append(
+            {**told, "world": plan.world_seed, "train_seed": plan.run.train_seed, **measure(family, spans[i], others)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _beside(plan: Plan) -> tuple[object, ...]:
+    return plan.setting.name, plan.run.recipe, plan.run.world.identity
+
+
+def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str, float]:
+    """Truth and measures of one grown SAE: the columns of `run_growth`.
+
+    Args:
+        family: The SAE and its controls.
+        basis: [rank, d], of the span of its new rows.
+        others: The same of other training seeds in its world.
+    """
+    control, second, grown = family
+    old, d = control.run.recipe.width, control.run.world.d_in
+    generator = torch.Generator().manual_seed(control.run.train_seed)
+    x = control.run.world.sample(_SAMPLES, generator).activations
+    before, after = _recovery(control, x), _recovery(grown, x)
+    left_over = (x - control.decode(control.encode(x))).double()
+    like_residual = covariance_factor(torch.cov(left_over.T))
+    drawn = [random_span(len(basis), d, generator, like_residual) for _ in range(_NULL_SPANS)]
+    nulls = {"residual": mean_projector(drawn)} | ({"other_seed": mean_projector(list(others))} if others else {})
+
+    found = movement(control.W_dec, grown.W_dec[:old], basis, nulls)
+    columns = control.W_enc.T, grown.W_enc[:, :old].T
+    encoder = movement(*columns, basis)
+    drift = movement(control.W_dec, second.W_dec, basis)
+    alike, size = agreement((control.W_dec, grown.W_dec[:old]), columns, basis)
+    own = after.own[old:]
+    taken = cosines(control.W_dec, control.run.world.features)[:, own[own >= 0].unique()]
+    share = float(found.share.square().mean())
+    null_shares = {name: float(values.mean()) for name, values in found.null_shares.items()}
+    null_shares["reordered"] = float(drift.share.square().mean())
+    return {
+        "live": float((own >= 0).double().mean()),
+        "hedged": _mean(before.hedged),
+        "taken": float(taken.norm(dim=1).mean()),
+        "left": _mean(after.hedged[:old]),
+        "absorbed": _mean(after.absorbed[:old]),
+        "swapped": float((after.own[:old] != before.own).double().mean()),
+        "projection": float(found.inside.mean()),
+        "degree": _degree(found.inside, found.norm, len(basis), d),
+        "delta_share": share,
+        "excess": share - max(null_shares.values()),
+        "isotropic": len(basis) / d,
+        **{f"null_{name}": value for name, value in null_shares.items()},
+        "encoder_degree": _degree(encoder.inside, encoder.norm, len(basis), d),
+        "symmetry": float(alike.sum() / size.sum()),
+        "delta_norm": float(found.norm.mean()),
+        "drift": float(drift.norm.mean()),
+    }
+
+
+def _recovery(sae: Trained, x: Tensor) -> Recovery:
+    live = (sae.encode(x) > 0).any(dim=0)
+    return recover(sae.W_dec, sae.W_enc.T, sae.run.world.features, live)
+
+
+def _degree(inside: Tensor, norm: Tensor, rank: int, d: int) -> float:
+    return float(degree(inside.mean(), norm.mean() * expected_norm(rank, d)))
+
+
+def _mean(values: Tensor) -> float:
+    """Over the latents that are alive; NaN for none."""
+    return float(values.nanmean())
