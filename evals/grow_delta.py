@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score
+
+from .grow_delta_figures import draw_degree, draw_share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +92,7 @@ class GrowDelta(Eval):
         Metric("live_added", "Share of the new latents that fire", unit="share", low=0.0, high=1.0),
         Metric("rank", "Rank of the span of the new rows", low=0.0),
     )
+    figures = (Figure("share-against-width", draw_share), Figure("degree-against-width", draw_degree))
 
     @dataclass(frozen=True)
     class Config:

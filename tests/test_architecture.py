@@ -29,7 +29,11 @@ FOR_EVALS = {
     "activations",
     "artifacts",
     "cosines",
+    "family",
     "firing",
+    "growth",
+    "residuals",
+    "spans",
     "matching",
     "overlap",
 }
