@@ -102,7 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--loss", metavar="L", action="append", help="only this: mse, l2 or snap (repeatable)")
     sub.add_argument("--seeds", type=_count, default=5, metavar="N", help="training seeds 0 to N-1 (default 5)")
-    sub.add_argument("--study", metavar="NAME", help="instead of scenarios: phases, where snap stops working")
+    sub.add_argument(
+        "--study",
+        metavar="NAME",
+        help="instead of scenarios: phases, where snap stops working; growth, whether the hedging degree follows hedging",
+    )
     sub.add_argument("--out", default="out/toy", metavar="DIR", help="results folder (default out/toy)")
     sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
     sub.add_argument("--list", action="store_true", help="say what scenarios there are")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-_STUDIES = ("phases",)
 _METRICS = ("hedged", "absorbed", "asymmetry", "mcc", "f1", "explained_variance")
 
 
@@ -49,13 +48,14 @@ def toy(args: argparse.Namespace) -> int:
 
 
 def _study(args: argparse.Namespace) -> int:
-    from hedgebench.toy_study import run_phase_study
+    from hedgebench.toy_study import run_growth_study, run_phase_study
 
-    if args.study not in _STUDIES:
-        raise BadInput(f"--study {args.study}: there is no such study{nearest(args.study, _STUDIES)}")
+    studies = {"phases": run_phase_study, "growth": run_growth_study}
+    if args.study not in studies:
+        raise BadInput(f"--study {args.study}: there is no such study{nearest(args.study, studies)}")
     if args.scenario or args.loss:
         raise BadInput(f"--study {args.study} has its own worlds and losses: leave out --scenario and --loss")
-    for file in run_phase_study(args.seeds, args.out, args.device):
+    for file in studies[args.study](args.seeds, args.out, args.device):
         print(file)
     return 0
 

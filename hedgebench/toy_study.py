@@ -139,6 +139,31 @@ def run_phase_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "
     return (*files, out / "phases.md")
 
 
+def run_growth_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "cpu") -> tuple[Path, ...]:
+    """Let toy SAEs grow, hold the hedging degree against what is known, and write the table, the figure and a page.
+
+    Args:
+        seeds: How many worlds of every setting, from 0.
+        out: Folder for `growth.csv`, `growth.png` and `growth.md`.
+        device: Torch device to train on.
+
+    Raises:
+        BadInput: No seed, an unknown device, or a folder that cannot be written.
+    """
+    from hedgebench.plots import save_figure
+    from hedgebench.records import write_text
+    from hedgebench.toy.growing import run_growth
+    from hedgebench.toy.growth_page import draw_growth, growth_page
+
+    _check(seeds, device)
+    out = _folder(out)
+    with _one_thread():
+        frame = run_growth(seeds, device)
+    files = [write_table(frame, out / "growth.csv"), save_figure(draw_growth(frame), out / "growth.png")]
+    write_text(out / "growth.md", growth_page(frame, f"hedgebench toy --study growth --seeds {seeds}"))
+    return (*files, out / "growth.md")
+
+
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """Matrices this small gain nothing from further threads, and on a busy machine the waiting for each other costs many times the work."""

@@ -7,18 +7,18 @@ control's decoder rows: their part on features that no latent tracks (`recovery.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from hedgebench.growth import agreement, degree, movement
 from hedgebench.spans import covariance_factor, expected_norm, mean_projector, new_span, random_span
-from hedgebench.toy.recipes import Recipe, ToyRun
+from hedgebench.toy.growth_settings import SETTINGS, Setting
+from hedgebench.toy.recipes import ToyRun
 from hedgebench.toy.recovery import Recovery, cosines, recover
 from hedgebench.toy.weights import Weights
-from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,27 +37,6 @@ _AFTER: Mapping[str, LossName] = {"mse": "mse", "snap": "l2"}
 _SAMPLES, _NULL_SPANS = 4096, 30
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A dial, and the SAEs that grow at each of its values."""
-
-    name: str
-    title: str
-    dial: str
-    """What the dial is."""
-    points: tuple[float, ...]
-    """Its values."""
-    world: Callable[[float, int], WorldConfig]
-    """Of a dial's value and a seed."""
-    recipe: Recipe
-    """Of the narrow SAE; the loss is given apart."""
-    added: int
-    """New latents."""
-    losses: tuple[LossName, ...] = ("mse", "snap")
-    per_world: int = 2
-    """Training seeds in every world: what another seed's new latents learn is a null."""
-
-
 class Plan(NamedTuple):
     """One SAE that is to grow."""
 
@@ -66,74 +45,6 @@ class Plan(NamedTuple):
     world_seed: int
     run: ToyRun
     """Of the narrow SAE."""
-
-
-def _crowd(strength: float, seed: int) -> WorldConfig:
-    correlation = RandomCorrelation(strength=strength, uncorrelated=5)
-    return WorldConfig("crowd", 32, (*(0.25,) * 5, *(0.1,) * 15), correlation=correlation, seed=seed)
-
-
-def _pair(given: float, seed: int) -> WorldConfig:
-    """A feature, and a second one that fires 1 time in 20, so often where the first does."""
-    first, second = 0.25, 0.05
-    otherwise = (second - first * given) / (1 - first)
-    return WorldConfig("pair", 32, (first, given), parents={1: 0}, otherwise={1: otherwise}, seed=seed)
-
-
-def _child(given: float, seed: int) -> WorldConfig:
-    return WorldConfig("child", 32, (0.25, given), parents={1: 0}, seed=seed)
-
-
-_STRENGTHS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
-_NARROW = Recipe("standard", 5, l1=1e-2, steps=2000, batch_size=200, lr_decay=0.5, rescale_with_loss=False)
-_ALONE = replace(_NARROW, width=1, init_noise=0.01)
-_STRENGTH = "correlation strength"
-SETTINGS = {
-    setting.name: setting
-    for setting in (
-        Setting(
-            "crowd+5",
-            "5 latents, 20 features, grown by 5: a third of the rest",
-            _STRENGTH,
-            _STRENGTHS,
-            _crowd,
-            _NARROW,
-            5,
-        ),
-        Setting("crowd+15", "The same, grown by 15: all of the rest", _STRENGTH, _STRENGTHS, _crowd, _NARROW, 15),
-        Setting(
-            "faint L1",
-            "Grown by 15 with a tenth of the L1",
-            _STRENGTH,
-            _STRENGTHS,
-            _crowd,
-            replace(_NARROW, l1=1e-3),
-            15,
-            ("mse",),
-        ),
-        Setting(
-            "pair",
-            "One latent, two features, grown by 1",
-            "P(second | first); .05 is independence",
-            (0.0, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15),
-            _pair,
-            _ALONE,
-            1,
-            per_world=6,
-        ),
-        Setting(
-            "child",
-            "One latent, a parent and its child, grown by 1",
-            "P(child | parent)",
-            (0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
-            _child,
-            _ALONE,
-            1,
-            per_world=6,
-        ),
-    )
-}
-"""Every setting by name."""
 
 
 def make_plans(seeds: int, settings: Iterable[Setting]) -> list[Plan]:
@@ -205,18 +116,22 @@ def _on(narrow: Trained, shift: int, added: int) -> ToyRun:
 
 
 def run_growth(
-    seeds: int = 5, device: str = "cpu", progress: bool = True, settings: Iterable[Setting] = tuple(SETTINGS.values())
+    seeds: int = 5, device: str = "cpu", progress: bool = True, settings: Iterable[Setting] | None = None
 ) -> DataFrame:
-    """Train and measure; about two minutes on one core for five worlds of each.
+    """Train and measure; a minute and a half on one core for five worlds of each setting.
+
+    Args:
+        seeds: How many worlds of each setting.
+        device: Torch device to train on.
+        progress: Show bars on stderr.
+        settings: Default: all.
 
     Returns:
-        One row per grown SAE, in columns setting, loss, dial, world, train_seed; `live`, the share of live new latents; the truth: `hedged`, the part of the control's unit
-        rows on features nobody tracks (norm, mean over latents), `taken`, that on features that new latents track, `left`, what the grown SAE's old rows still hold on
-        features nobody tracks, `absorbed`, what they hold on features that others track, `swapped`, the share of old latents that have come to track another feature; the measures: `degree` (unclamped), `projection`, `delta_share`, `excess`, over the largest of the nulls' shares, and those, `encoder_degree`, `symmetry`; `delta_norm`, and `drift`, the same between both controls.
+        One row for each grown SAE: setting, loss, dial, world, train_seed, and the columns of `measure`.
     """
     import pandas as pd
 
-    plans = make_plans(seeds, settings)
+    plans = make_plans(seeds, SETTINGS.values() if settings is None else settings)
     families = train_families(plans, device, progress)
     spans = [new_span(f.grown.W_dec[f.control.run.recipe.width :]) for f in families]
     twins: dict[tuple[object, ...], list[int]] = {}
@@ -237,12 +152,19 @@ def _beside(plan: Plan) -> tuple[object, ...]:
 
 
 def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str, float]:
-    """Truth and measures of one grown SAE: the columns of `run_growth`.
+    """Truth and measures of one grown SAE.
 
     Args:
         family: The SAE and its controls.
         basis: [rank, d], of the span of its new rows.
         others: The same of other training seeds in its world.
+
+    Returns:
+        `live`: share of the new latents that are alive and track a feature. The truth, means over old latents of norms of parts of their unit rows: `hedged`, what the
+        control's hold on features that nobody tracks; `taken`, on features that the new latents track; `left` and `absorbed`, what the grown SAE's hold on features
+        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g),
+        `degree` (unclamped), `delta_share`, the nulls' shares, `excess` over the largest of the matched ones and `excess_residual` over that one, `encoder_degree`,
+        `symmetry`; mean |δ| of decoder (`delta_norm`) and encoder (`encoder_norm`), and `drift`, that between the two controls.
     """
     control, second, grown = family
     old, d = control.run.recipe.width, control.run.world.d_in
@@ -260,7 +182,8 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     drift = movement(control.W_dec, second.W_dec, basis)
     alike, size = agreement((control.W_dec, grown.W_dec[:old]), columns, basis)
     own = after.own[old:]
-    taken = cosines(control.W_dec, control.run.world.features)[:, own[own >= 0].unique()]
+    new = [feature for feature in own.unique().tolist() if feature >= 0 and feature not in before.own.tolist()]
+    taken = cosines(control.W_dec, control.run.world.features)[:, new]
     share = float(found.share.square().mean())
     null_shares = {name: float(values.mean()) for name, values in found.null_shares.items()}
     null_shares["reordered"] = float(drift.share.square().mean())
@@ -275,11 +198,13 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
         "degree": _degree(found.inside, found.norm, len(basis), d),
         "delta_share": share,
         "excess": share - max(null_shares.values()),
+        "excess_residual": share - null_shares["residual"],
         "isotropic": len(basis) / d,
         **{f"null_{name}": value for name, value in null_shares.items()},
         "encoder_degree": _degree(encoder.inside, encoder.norm, len(basis), d),
         "symmetry": float(alike.sum() / size.sum()),
         "delta_norm": float(found.norm.mean()),
+        "encoder_norm": float(encoder.norm.mean()),
         "drift": float(drift.norm.mean()),
     }
 

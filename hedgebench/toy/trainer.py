@@ -112,7 +112,7 @@ def train_parts(
         dtype: Precision of training.
         memory: Bytes that may be taken at a time. Default: most of what is free on the device.
         starts: The weights of each run before its first step, [1, ...] each, such as another run ended with (`Trained.weights`). Default: a
-            start of their own, from the training seed. Adam and the learning rate begin anew.
+            start of their own, from the training seed. Adam, the learning rate and BatchTopK's threshold begin anew.
 
     Yields:
         (index of the run, what it came to). What a run gives depends on it alone, but for rounding.

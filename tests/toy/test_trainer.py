@@ -74,6 +74,21 @@ def test_patterns_occur_as_often_as_the_world_says():
     assert ((counts[: len(expected)] - expected).abs() < 5 * error).all()
 
 
+# --- starts --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_can_start_where_another_ended():
+    runs = [*mixed_runs()[:2], pair_run(), pair_run(1), *mixed_runs()[-2:]]
+    ended = train(runs, progress=False)
+    for own, given in zip(ended, train(runs, progress=False, starts=[start(run) for run in runs]), strict=True):
+        for name, weight in weights(own).items():
+            assert torch.equal(weight, weights(given)[name]), "the start of its own, given"
+    still = [run._replace(recipe=replace(run.recipe, lr=1e-12)) for run in runs]
+    for before, after in zip(ended, train(still, progress=False, starts=[sae.weights for sae in ended]), strict=True):
+        for name, weight in weights(after).items():
+            torch.testing.assert_close(weight, weights(before)[name], rtol=0, atol=1e-6)
+
+
 # --- groups --------------------------------------------------------------------------------------------------------------------
 
 
