@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,7 @@ def resolve_labelled(eval_class: type[Eval], names: Sequence[str], base: Path) -
 def _families(suite: Suite, objects: dict[str, SAE], identities: Identities) -> tuple[list[Family], dict[str, str]]:
     """All SAEs and control rows, each with those it is compared with; and the unreadable ones' errors."""
 
+    @cache
     def read(ref: str) -> Checkpoint:
         return _read(ref, SaeEntry(ref), suite, objects)
 

@@ -139,7 +139,9 @@ class Session:
                 given = (context.sae, context.control, context.second_control, *context.siblings)
                 # each is looked at: a changed one must not be kept for the next run
                 if any([self.shelf.drop_if_changed(sae) for sae in given if sae is not None]):
-                    item.error = ValueError("the eval changed the SAE it was given, or one beside it: it must work on a copy")
+                    item.error = ValueError(
+                        "the eval changed the SAE it was given, or one beside it: it must work on a copy"
+                    )
 
     def _context(
         self, eval_class: type[Eval], uses: frozenset[str], run: Run, progress: Callable[[float], None]

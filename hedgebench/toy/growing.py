@@ -162,7 +162,7 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     Returns:
         `live`: share of the new latents that are alive and track a feature. The truth, means over old latents of norms of parts of their unit rows: `hedged`, what the
         control's hold on features that nobody tracks; `taken`, on features that the new latents track; `left` and `absorbed`, what the grown SAE's hold on features
-        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g),
+        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess_projection` (g less that of the change between the two controls),
         `degree` (unclamped), `delta_share`, the nulls' shares, `excess` over the largest of the matched ones and `excess_residual` over that one, `encoder_degree`,
         `symmetry`; mean |δ| of decoder (`delta_norm`) and encoder (`encoder_norm`), and `drift`, that between the two controls.
     """
@@ -195,6 +195,7 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
         "absorbed": _mean(after.absorbed[:old]),
         "swapped": float((after.own[:old] != before.own).double().mean()),
         "projection": float(found.inside.mean()),
+        "excess_projection": float(found.inside.mean() - drift.inside.mean()),
         "degree": _degree(found.inside, found.norm, len(basis), d),
         "delta_share": share,
         "excess": share - max(null_shares.values()),

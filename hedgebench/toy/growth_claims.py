@@ -114,6 +114,12 @@ def _follows(column: str) -> Callable[[DataFrame], Iterator[Check]]:
     return checks
 
 
+def _excess_projection(frame: DataFrame) -> Iterator[Check]:
+    yield from _follows("excess_projection")(frame)
+    nothing = _rows(frame, "crowd+5", dial=lambda dial: dial == 0)
+    yield _check("crowd+5: of features that fire independently", nothing, _mean("excess_projection"), -0.03, 0.03)
+
+
 def _degree_follows(frame: DataFrame) -> Iterator[Check]:
     yield from _follows("degree")(frame)
     yield _check("child: rank correlation, MSE", _rows(frame, "child"), _rank("degree"), FOLLOWS)
@@ -231,6 +237,11 @@ CLAIMS = (
         "Over random rows with the residual's covariance alone, it does",
         "The same excess, of the residual null only: it does not fall as far, and is as blind to how far rows moved.",
         _follows("excess_residual"),
+    ),
+    GrowthClaim(
+        "g less what the second control's change has in the span does",
+        "|Pδ| less the same of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway. How far and which way at once, and no null that knows the answer.",
+        _excess_projection,
     ),
     GrowthClaim(
         "Old latents keep their features",

@@ -20,7 +20,17 @@ from hedgebench.types import BadInput
 FOLLOWS = "The hedging degree follows hedging"
 SIDES = "The encoder tells hedging from absorption"
 COLUMNS = (
-    *("projection", "degree", "delta_share", "excess", "excess_residual", "symmetry", "encoder_degree", "encoder_norm"),
+    *(
+        "projection",
+        "excess_projection",
+        "degree",
+        "delta_share",
+        "excess",
+        "excess_residual",
+        "symmetry",
+        "encoder_degree",
+        "encoder_norm",
+    ),
     *("null_other_seed", "null_residual", "isotropic", "left", "absorbed", "delta_norm", "drift"),
 )
 
