@@ -7,6 +7,10 @@
 Decoders are made up, with rows that prefer the large directions of a spectrum falling as 1 / i, as activations have; two seeds have half of their latents
 in common, with noise. Each time stands beside that of the matrix products the task cannot do without, measured in the same run on the same threads. Prints, too,
 what the approximate pairing is short of the exact one, and the bound it gave itself. On a GPU as well where there is one (only the solvers stay on the CPU).
+Seconds are of the wall clock; those in brackets are of all cores together, which other programs disturb less.
+
+What grows: the products with width^2 * d_in (pairing) or rows * d_in * (new + nulls * d_in) (growing); the exact solver with width^2 to width^3, its memory with
+width^2; the approximate pairing with the products, three to six of them; its memory with width * (d_in + candidates).
 """
 
 from __future__ import annotations
@@ -14,12 +18,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from core_sharing import Seconds, timed
 
 from hedgebench.growth import movement
 from hedgebench.matching import Matching, approximate, match
@@ -29,13 +33,16 @@ from hedgebench.spans import new_span
 BLOCK, EXACT = 4096, 16_384
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Run something; its result and the seconds of the wall clock."""
+def measured(work: Callable[[], Any]) -> tuple[Any, Seconds]:
+    """Run something, on a GPU to its end; its result and how long it took."""
+
+    def whole() -> Any:
+        result = work()
+        settle()
+        return result
+
     settle()
-    start = time.perf_counter()
-    result = work()
-    settle()
-    return result, time.perf_counter() - start
+    return timed(whole)
 
 
 def settle() -> None:
@@ -79,13 +86,13 @@ def seed_overlap(width: int, d: int, candidates: int, device: str) -> None:
     """Pairings of one width, by decoder and by encoder: exact and approximate."""
     rows, others, columns, other_columns = (weights.to(device) for weights in two_seeds(width, d))
     sides = {"decoder": (rows, others), "encoder": (columns, other_columns)}
-    _, bare = timed(lambda: [product(*side) for side in sides.values()])
-    close, spent = timed(lambda: [approximate(*side, candidates=candidates) for side in sides.values()])
-    line = f"approximate {spent:7.1f} s ({spent / bare:4.1f}x)"
+    _, bare = measured(lambda: [product(*side) for side in sides.values()])
+    close, spent = measured(lambda: [approximate(*side, candidates=candidates) for side in sides.values()])
+    line = f"approximate {spent} {spent.over(bare)}"
     if width <= EXACT:
-        exact, spent = timed(lambda: [match(*side) for side in sides.values()])
-        line += f"  exact {spent:7.1f} s ({spent / bare:4.1f}x)"
-    print(f"seed_overlap {width:6d} latents on {device}: products {bare:7.1f} s  {line}")
+        exact, spent = measured(lambda: [match(*side) for side in sides.values()])
+        line += f"  exact {spent} {spent.over(bare)}"
+    print(f"seed_overlap {width:6d} latents on {device}: products {bare}  {line}")
     for i, (side, found) in enumerate(zip(sides, close, strict=True)):
         line = f"    {side}: mean cosine {float(found.cosine.mean()):.5f}, below the best by {found.gap:.1e} at most"
         if width <= EXACT:
@@ -110,7 +117,7 @@ def grow_delta(n_rows: int, n_new: int, d: int, device: str) -> None:
     new = rows_like_activations(n_new, d, generator).to(device)
     after = before + 0.1 * new[torch.randint(n_new, (n_rows,), generator=generator).to(device)]
     nulls = {name: torch.eye(d, device=device) for name in ("reordered", "residual")}
-    basis, span = timed(lambda: new_span(new))
+    basis, span = measured(lambda: new_span(new))
 
     def bare() -> None:
         for part in after.split(BLOCK):
@@ -118,13 +125,13 @@ def grow_delta(n_rows: int, n_new: int, d: int, device: str) -> None:
                 part @ other
             part.T @ part
 
-    _, products = timed(bare)
-    _, spent = timed(lambda: movement(before, after, basis, nulls))
-    print(f"grow_delta   {n_rows:6d} rows, {n_new} new, {len(nulls)} nulls on {device}: products {products:7.1f} s  movement {spent:7.1f} s ({spent / products:4.1f}x)  span {span:.1f} s")  # fmt: skip
+    _, products = measured(bare)
+    _, spent = measured(lambda: movement(before, after, basis, nulls))
+    print(f"grow_delta   {n_rows:6d} rows, {n_new} new, {len(nulls)} nulls on {device}: products {products}  movement {spent} {spent.over(products)}  span {span}")  # fmt: skip
     some = before[: 4 * BLOCK]
-    _, products = timed(lambda: [part.double().T @ part.double() for part in some.split(BLOCK)])
-    _, spent = timed(lambda: new_span(some))
-    print(f"span of      {len(some):6d} rows on {device}: products in float64 {products:7.1f} s  span {spent:7.1f} s ({spent / products:4.1f}x)", flush=True)  # fmt: skip
+    _, products = measured(lambda: [part.double().T @ part.double() for part in some.split(BLOCK)])
+    _, spent = measured(lambda: new_span(some))
+    print(f"span of      {len(some):6d} rows on {device}: products in float64 {products}  span {spent} {spent.over(products)}", flush=True)  # fmt: skip
 
 
 def peak_of(width: int, d: int, candidates: int) -> None:
@@ -132,8 +139,8 @@ def peak_of(width: int, d: int, candidates: int) -> None:
     rows, others = two_seeds(width, d)[:2]
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak up to now
     start = peak()
-    _, spent = timed(lambda: approximate(rows, others, candidates=candidates))
-    print(f"memory       {width:6d} latents of {d}: given {(rows.nbytes + others.nbytes) / 2**20:6.0f} MB, {peak() - start:6.0f} MB more at the peak; {spent:.1f} s", flush=True)  # fmt: skip
+    _, spent = measured(lambda: approximate(rows, others, candidates=candidates))
+    print(f"memory       {width:6d} latents of {d}: given {(rows.nbytes + others.nbytes) / 2**20:6.0f} MB, {peak() - start:6.0f} MB more at the peak; {spent}", flush=True)  # fmt: skip
 
 
 def peak() -> float:

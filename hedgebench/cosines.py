@@ -78,6 +78,27 @@ def nearest_within(rows: Tensor, m: int, *, absolute: bool = False) -> Nearest:
     return found
 
 
+def excess(rows: Tensor, others: Tensor, ours: Tensor, theirs: Tensor, m: int, *, absolute: bool = False) -> Nearest:
+    """For every row the `m` largest of cosine minus the row's number minus the other's, over all others; one pass over blocks, as `nearest`.
+
+    Args:
+        rows: [n, d].
+        others: [k, d].
+        ours: [n], the rows' numbers, on any device.
+        theirs: [k], the others'.
+        m: At most k.
+        absolute: Of |cosine|.
+    """
+    ours, theirs = (numbers.float().to(rows.device) for numbers in (ours, theirs))
+    found = _none_yet(rows, m, below=-math.inf)
+    for i, j, block in blocks(rows, others):
+        values = block.abs_() if absolute else block
+        values -= ours[i : i + BLOCK, None]
+        values -= theirs[j : j + BLOCK]
+        _merge(found, i, values, j)
+    return found
+
+
 class Pairs(NamedTuple):
     """What the cosines of all pairs of different rows say."""
 
@@ -188,10 +209,10 @@ def largest_random_quantile(n: int, d: int, q: ArrayLike, *, absolute: bool = Fa
 # --- the pieces ------------------------------------------------------------------------------------------------------------------
 
 
-def _none_yet(rows: Tensor, m: int) -> Nearest:
+def _none_yet(rows: Tensor, m: int, below: float = _BELOW) -> Nearest:
     import torch
 
-    values = torch.full((len(rows), m), _BELOW, dtype=torch.float32, device=rows.device)
+    values = torch.full((len(rows), m), below, dtype=torch.float32, device=rows.device)
     return Nearest(values, torch.full(values.shape, -1, dtype=torch.int64, device=rows.device))
 
 

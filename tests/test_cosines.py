@@ -12,6 +12,7 @@ from known_saes import orthonormal_features, unit_rows
 from hedgebench import cosines
 from hedgebench.cosines import (
     blocks,
+    excess,
     largest_random_cosine,
     largest_random_quantile,
     nearest,
@@ -70,6 +71,18 @@ def test_the_nearest_within_a_set_leave_the_row_itself_out(seed, n, d, absolute)
     found = nearest_within(a, m, absolute=absolute)
     torch.testing.assert_close(found.values.double(), others.topk(m, dim=1).values, **TOLERANCE)
     torch.testing.assert_close(found.values.double(), others.gather(1, found.indices), **TOLERANCE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(1, 17), st.integers(1, 17), st.booleans())
+def test_the_excess_is_what_a_cosine_has_above_two_prices(seed, n, k, absolute):
+    a, b = rows_of(seed, n, 4), rows_of(seed + 1, k, 4)
+    ours, theirs = torch.randn(n, generator=seeded(seed)), torch.randn(k, generator=seeded(seed + 1))
+    m = 1 + seed % k
+    above = (dense(a, b).abs() if absolute else dense(a, b)) - ours[:, None].double() - theirs.double()
+    found = excess(a, b, ours, theirs, m, absolute=absolute)
+    torch.testing.assert_close(found.values.double(), above.topk(m, dim=1).values, **TOLERANCE)
+    torch.testing.assert_close(found.values.double(), above.gather(1, found.indices), **TOLERANCE)
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_saes import unit_rows
 
-from hedgebench import matching
 from hedgebench.matching import approximate, match
 
 SEEDS = st.integers(0, 2**31)
@@ -72,35 +71,53 @@ def test_with_all_pairs_as_candidates_the_sparse_solver_finds_the_best_matching(
     best, found = match(a, b, absolute=absolute), approximate(a, b, absolute=absolute, candidates=n)
     assert is_one_to_one(found.partner)
     assert float(found.cosine.sum()) == pytest.approx(float(best.cosine.sum()), abs=1e-5)
-    assert found.gap == pytest.approx(0, abs=1e-6)
+    assert 0 <= found.gap <= 1e-6
 
 
 @settings(max_examples=60, deadline=None)
-@given(SEEDS, st.integers(2, 60), st.integers(1, 6), st.integers(2, 9), st.booleans(), st.sampled_from([3, 1000]))
-def test_the_bound_holds_and_the_matching_is_one(seed, n, m, d, absolute, chunk):
+@given(SEEDS, st.integers(2, 60), st.integers(1, 6), st.integers(2, 9), st.booleans(), st.integers(1, 3))
+def test_the_bound_holds_however_early_it_stops(seed, n, m, d, absolute, rounds):
     a, b = noisy_pair(seed, n, d, noise=2.0)
     best = match(a, b, absolute=absolute)
-    found = approximate(a, b, absolute=absolute, candidates=m, chunk=chunk)
+    found = approximate(a, b, absolute=absolute, candidates=m, rounds=rounds)
     assert is_one_to_one(found.partner) and not found.exact
     short = float((best.cosine.double() - found.cosine.double()).mean())
     assert -1e-6 <= short <= found.gap + 1e-6
     cosine = dense(a, b).abs() if absolute else dense(a, b)
-    torch.testing.assert_close(found.cosine.double(), cosine[range(n), found.partner], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.cosine.double(), cosine[range(n), found.partner], atol=2e-6, rtol=0)
 
 
-def test_few_candidates_cost_something_and_more_cost_less():
-    """Or the two tests above would say nothing of the approximation."""
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(2, 60), st.integers(2, 9), st.booleans())
+def test_without_tolerance_one_candidate_each_ends_with_the_best_matching(seed, n, d, absolute):
+    a, b = noisy_pair(seed, n, d, noise=2.0)
+    best = match(a, b, absolute=absolute)
+    found = approximate(a, b, absolute=absolute, candidates=1, tolerance=0, rounds=60)
+    assert float(best.cosine.double().mean() - found.cosine.double().mean()) <= 2e-6 and found.gap <= 1e-6
+
+
+def test_one_round_is_short_of_the_best_and_each_further_one_is_nearer():
+    """Or the tests above would say nothing of the approximation."""
     a, b = noisy_pair(0, 300, 6, noise=2.0)
-    best = match(a, b).cosine.mean()
-    short = [float(best - approximate(a, b, candidates=m).cosine.mean()) for m in (1, 4, 16)]
-    assert short[0] > short[1] > short[2] >= -1e-6 and short[0] > 1e-4
+    best = match(a, b).cosine.double().mean()
+    found = [approximate(a, b, candidates=2, tolerance=0, rounds=rounds) for rounds in (1, 2, 20)]
+    short = [float(best - one.cosine.double().mean()) for one in found]
+    assert short[0] > short[1] > 1e-5 and abs(short[2]) < 1e-6
+    assert found[0].gap > found[1].gap > found[2].gap
+
+
+def test_it_stops_at_the_tolerance():
+    a, b = noisy_pair(0, 300, 6, noise=2.0)
+    gaps = [approximate(a, b, candidates=2, tolerance=tolerance).gap for tolerance in (0.05, 0.005, 0.0005)]
+    assert all(gap <= tolerance for gap, tolerance in zip(gaps, (0.05, 0.005, 0.0005), strict=True))
+    assert gaps[0] > 0.005
 
 
 def test_the_error_of_the_approximation_at_its_default_is_small():
     a, b = noisy_pair(0, 1000, 64, noise=1.0)
     best, found = match(a, b), approximate(a, b)
     assert float((best.partner == found.partner).double().mean()) > 0.99
-    assert abs(float(best.cosine.mean() - found.cosine.mean())) <= found.gap < 1e-3
+    assert abs(float(best.cosine.mean() - found.cosine.mean())) <= found.gap + 1e-6 <= 1e-4
 
 
 def test_equal_rows_and_rows_of_zeros_are_matched_too():
@@ -108,19 +125,16 @@ def test_equal_rows_and_rows_of_zeros_are_matched_too():
     a[:4] = unit_rows(4, 5, seeded(0))
     a[10:30] = a[0]
     assert match(a, a).cosine.sum() == pytest.approx(24, abs=1e-4)  # the others are sixteen rows of zeros
-    for chunk in (7, 40):
-        found = approximate(a, a, candidates=3, chunk=chunk)
-        assert is_one_to_one(found.partner)
-        assert float(found.cosine.sum()) + 40 * found.gap >= 24 - 1e-4
+    b = a[torch.randperm(40, generator=seeded(1))]
+    found = approximate(a, b, candidates=3, rounds=60)
+    assert is_one_to_one(found.partner) and found.gap <= 1e-4
+    assert found.cosine.sum() == pytest.approx(24, abs=40 * 1e-4)
 
 
-def test_beyond_the_limit_the_approximation_runs_and_says_so(monkeypatch):
+def test_beyond_the_limit_the_approximation_runs_and_says_so():
     a, b = noisy_pair(0, 30, 8)
     assert match(a, b, exact_up_to=30).exact
-    found = match(a, b, exact_up_to=29, candidates=5)
-    assert not found.exact and found.candidates == 5
-    monkeypatch.setattr(matching, "approximate", None)
-    assert match(a, b, exact_up_to=30).exact
+    assert not match(a, b, exact_up_to=29, candidates=5).exact
 
 
 def test_sets_of_different_sizes_are_refused():
