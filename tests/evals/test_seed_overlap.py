@@ -251,7 +251,7 @@ def test_other_shapes_and_hook_points_are_refused_with_a_line():
         measure(of(FEATURES[:8]))
 
 
-@pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"curve": (0.5, -1.0)}, {"exact_up_to": 0}, {"candidates": 0}, {"n_batches": -1}])  # fmt: skip
+@pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"curve": (0.5, -1.0)}, {"exact_up_to": 0}, {"candidates": 0}, {"tolerance": -1}, {"n_batches": -1}])  # fmt: skip
 def test_settings_without_a_meaning_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         SeedOverlap.Config(**bad)
