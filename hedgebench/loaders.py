@@ -61,7 +61,8 @@ def load_raw(ref: str | Path) -> SAE:
             continue
         check_weights(sae, ref)
         return sae if plugin.package == "hedgebench" else inference_copy(sae)
-    raise BadInput("; ".join([f"{ref}: no such folder, and not of the form release:sae_id", *problems]))
+    what = "no loader can read it" if Path(ref).exists() else "no such folder, and not of the form release:sae_id"
+    raise BadInput("; ".join([f"{ref}: {what}", *problems]))
 
 
 def prepare(sae: SAE, *, device: str = "cpu", dtype: str = "float32", in_place: bool = False) -> SAE:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.formats.layouts import find_layout
 from hedgebench.records import params_text, read_cards, read_json, read_record, read_records, write_text
 from hedgebench.saebench_output import EVAL_NAMES, is_saebench, read_scores
 from hedgebench.types import BadInput, Checkpoint
@@ -100,14 +101,11 @@ def read_runs(folder: str | Path) -> DataFrame:
     return _frame(rows, RUNS)
 
 
-_SAE_FILES = frozenset({"cfg.json", "sae_weights.safetensors"})
-
-
 def _files(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such results folder")
     for place, below, names in os.walk(folder):
-        if _SAE_FILES.issubset(names):
+        if Path(place) != folder and find_layout(place) is not None:
             below.clear()  # an SAE lies beside the results: it is none itself
         elif Path(place).name != "checkpoints":
             below.sort()

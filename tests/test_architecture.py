@@ -94,6 +94,14 @@ def test_evals_import_only_the_rooms_that_are_for_them_and_never_each_other():
             )
 
 
+def test_formats_never_import_each_other():
+    common = {f"hedgebench.formats.{name}" for name in ("files", "layouts", "upstream")}
+    for name, path in MODULES.items():
+        if name.startswith("hedgebench.formats."):
+            found = {i for i in imports(path) if i.startswith("hedgebench.formats.") and i in MODULES}
+            assert found <= common - {name}, name
+
+
 @pytest.mark.parametrize("module", READING)
 def test_the_reading_side_never_imports_torch(module: str):
     heavy = {i.split(".")[0] for i in reach(f"hedgebench.{module}")}

@@ -136,7 +136,8 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         with zipfile.ZipFile(file) as archive:
             packed = [i.filename for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
             claimed = sum(i.file_size for i in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:
+        # zipfile raises whatever it stumbles over
         raise BadInput(
             f"{file}: not a whole file of torch.save ({one_line(error)}); copy it again, or save it again with torch 1.6 or newer"
         ) from None

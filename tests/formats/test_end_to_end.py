@@ -84,6 +84,16 @@ def test_a_suite_names_files_and_folders_by_patterns(gemma: Path, tmp_path: Path
     assert names == trainers | {f"layer_12/width_16k/average_l0_{l0}" for l0 in L0S.values()}
 
 
+def test_results_may_lie_in_the_folder_of_the_sae_and_saes_below_the_results(
+    gemma: Path, caplog: pytest.LogCaptureFixture
+):
+    place = gemma / "layer_12/width_1m/average_l0_22"
+    known.write_dictionary(place / "trainer_0")
+    assert main(["run", "--sae", str(place), "--eval", "decoder_bias", "--out", str(place)]) == 0
+    assert len(read_results(place)) == 3
+    assert not caplog.records  # config.json of the dictionary is no damaged record
+
+
 def test_a_damaged_file_costs_its_own_runs_only(gemma: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     files = sorted((gemma / "layer_12/width_16k").rglob("params.npz"))
     for file in files[:2]:
