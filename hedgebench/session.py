@@ -168,7 +168,7 @@ class Session:
             second_control=self.shelf.sae(run.second_control, run) if run.second_control else None,
             siblings=tuple(self.shelf.sae(card, run) for card in run.siblings),
             sibling_cards=run.siblings,
-            absent={word: why for word, why in run.absent.items() if word in eval_class.may_use},
+            absent=run.absent,
             cache=cache_dir() / "evals" / run.eval,
             activation_source=self.shelf.activations(run, run.seed) if "activations" in uses else None,
             progress=progress,

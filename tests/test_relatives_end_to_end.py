@@ -86,6 +86,18 @@ def test_a_suite_of_groups_and_controls_is_run_from_the_command_line(
     assert "nothing to do: all 7 runs are done" in capfd.readouterr().err
 
 
+def test_the_members_of_a_group_have_cards_though_no_run_of_their_own(
+    tmp_path: Path, seeds: list[Path], plugin: Callable[..., Path]
+):
+    plugin(SOURCE, near="Near", against="Against")
+    saes = [part for folder in seeds for part in ("--sae", str(folder))]
+    assert main(["run", *saes, "--eval", "near", "--out", str(tmp_path / "out")]) == 0
+    cards = read_cards(tmp_path / "out")
+    (group,) = [card for card in cards.values() if card.members]
+    assert [cards[digest].name for digest in group.members] == ["topk-s1", "topk-s2", "topk-s10"]
+    assert group.name == "topk-s*" and len(cards) == 4
+
+
 def test_without_a_suite_options_name_the_group_and_the_controls(
     tmp_path: Path, family: dict[str, Path], plugin: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ):
