@@ -28,7 +28,7 @@ from hedgebench.jobs import JOB_BYTES, make_jobs
 from hedgebench.plan import make_plan
 from hedgebench.relatives import Family
 from hedgebench.session import Job, Session
-from hedgebench.suite import EvalEntry, Suite
+from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import Checkpoint
 
 
@@ -138,6 +138,15 @@ def test_a_control_that_cannot_be_read_fails_only_what_needs_it(family: dict[str
         and "the control of again: nowhere: no such folder" in plan.unreadable[pair.run_id]
     )
     assert carry_out(plan)[0].status == "ok"
+
+
+def test_control_rows_of_a_grown_sae_have_neither_its_growth_nor_its_controls(family: dict[str, Path]):
+    rows = SaeEntry("s:5", controls=("permuted",))
+    plan = plan_of(suite_of(*entries_of(family["grown"]), rows, evals=BOTH[:1]))
+    grown, permuted = plan.runs
+    assert (grown.control.name, permuted.control) == ("control", None)
+    assert grown.checkpoint.growth is not None and permuted.checkpoint.growth is None
+    assert [outcome.status for outcome in carry_out(plan)] == ["ok", "skipped"]
 
 
 def test_an_eval_that_changes_a_relative_fails_and_the_next_run_gets_a_fresh_one(family: dict[str, Path]):
