@@ -26,12 +26,12 @@ def draw_against_threshold(scores: DataFrame, axes: Axes) -> None:
 
 
 def draw_against_width(scores: DataFrame, axes: Axes) -> None:
-    """A line per architecture and k through the means of the groups; a point for each pair of seeds."""
+    """A line per architecture, loss and k through the means of the groups; a point for each pair of seeds."""
     points = _shared(scores, "pair")
     for i, (name, kind) in enumerate(_kinds(points)):
         axes.plot(kind["width"], kind["value"], linestyle="none", marker="o", alpha=0.5, color=f"C{i}")
         means = kind.groupby("width")["value"].mean()
-        axes.plot(means.index, means, color=f"C{i}", label=name)
+        axes.plot(means.index, means, color=f"C{i}", marker="_", markersize=14, label=name)
     axes.set_xscale("log", base=2)
     threshold = " or ".join(f"{t:g}" for t in sorted(set(points["threshold"])))
     axes.set(xlabel="width (latents)", ylabel=f"share of latents, both cosines at least {threshold}")
@@ -64,9 +64,8 @@ def _shared(scores: DataFrame, slice_by: str) -> DataFrame:
 
 
 def _kinds(rows: DataFrame) -> Iterator[tuple[str, DataFrame]]:
-    """The rows of each architecture and k, by name."""
-    known = rows.assign(
-        architecture=rows["architecture"].fillna("unknown"), k=rows["k"].map("k {:g}".format).replace("k nan", "")
-    )
-    for (architecture, k), kind in known.groupby(["architecture", "k"]):
-        yield f"{architecture}, {k}".removesuffix(", "), kind
+    """The rows of each architecture, loss and k, by name."""
+    k = rows["k"].map("k {:g}".format).replace("k nan", "")
+    known = rows[["architecture", "loss"]].fillna("").assign(k=k)
+    for (_, name), kind in rows.groupby([k, known.agg(lambda row: ", ".join(filter(None, row)), axis=1)]):
+        yield name, kind
