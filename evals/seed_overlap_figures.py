@@ -65,7 +65,7 @@ def _shared(scores: DataFrame, slice_by: str) -> DataFrame:
 
 def _kinds(rows: DataFrame) -> Iterator[tuple[str, DataFrame]]:
     """The rows of each architecture, loss and k, by name."""
-    k = rows["k"].map("k {:g}".format).replace("k nan", "")
-    known = rows[["architecture", "loss"]].fillna("").assign(k=k)
-    for (_, name), kind in rows.groupby([k, known.agg(lambda row: ", ".join(filter(None, row)), axis=1)]):
-        yield name, kind
+    known = rows[["architecture", "loss"]].fillna("").assign(k=rows["k"].map("k {:g}".format).replace("k nan", ""))
+    names = [", ".join(filter(None, row)) for row in known.itertuples(index=False)]
+    for name, kind in rows.groupby(names):
+        yield str(name), kind
