@@ -9,7 +9,7 @@ in common, with noise. Each time stands beside that of the matrix products the t
 what the approximate pairing is short of the exact one, and the bound it gave itself. On a GPU as well where there is one (only the solvers stay on the CPU).
 Seconds are of the wall clock; those in brackets are of all cores together, which other programs disturb less.
 
-What grows: the products with width^2 * d_in (pairing) or rows * d_in * (new + nulls * d_in) (growing); the exact solver with width^2 to width^3, its memory with
+What grows: the products with width^2 * d_in (pairing) or rows * d_in * (new * (1 + null spans) + d_in) (growing); the exact solver with width^2 to width^3, its memory with
 width^2; the approximate pairing with the products, three to six of them; its memory with width * (d_in + candidates).
 """
 
@@ -28,9 +28,11 @@ from core_sharing import Seconds, timed
 from hedgebench.growth import movement
 from hedgebench.matching import Matching, approximate, match
 from hedgebench.overlap import Overlap
-from hedgebench.spans import new_span
+from hedgebench.spans import new_span, random_span
 
 BLOCK, EXACT = 4096, 16_384
+N_NULL = 50
+"""Random spans of a null, as `grow_delta` draws them."""
 BOTH_SIDES = 8192
 """Wider SAEs are paired by their decoders only: by encoders it takes as long again."""
 
@@ -114,23 +116,23 @@ def shared(pairings: list[Matching]) -> float:
 
 
 def grow_delta(n_rows: int, n_new: int, d: int, device: str) -> None:
-    """Old rows before and after growing, on the span of the new ones and on two nulls; and the span of many rows."""
+    """Old rows before and after growing, on the span of the new ones and on those of a null; and the span of many rows."""
     generator = torch.Generator().manual_seed(0)
     before = rows_like_activations(n_rows, d, generator).to(device)
     new = rows_like_activations(n_new, d, generator).to(device)
     after = before + 0.1 * new[torch.randint(n_new, (n_rows,), generator=generator).to(device)]
-    nulls = {name: torch.eye(d, device=device) for name in ("reordered", "residual")}
     basis, span = measured(lambda: new_span(new))
+    spans = [random_span(len(basis), d, generator).to(device) for _ in range(N_NULL)]
 
     def bare() -> None:
         for part in after.split(BLOCK):
-            for other in (basis.T, *nulls.values()):
-                part @ other
+            for one in (basis, *spans):
+                part @ one.T
             part.T @ part
 
     _, products = measured(bare)
-    _, spent = measured(lambda: movement(before, after, basis, nulls))
-    print(f"grow_delta   {n_rows:6d} rows, {n_new} new, {len(nulls)} nulls on {device}: products {products}  movement {spent} {spent.over(products)}  span {span}")  # fmt: skip
+    _, spent = measured(lambda: movement(before, after, basis, {"residual": spans}))
+    print(f"grow_delta   {n_rows:6d} rows, {n_new} new, {len(spans)} null spans on {device}: products {products}  movement {spent} {spent.over(products)}  span {span}")  # fmt: skip
     some = before[: 4 * BLOCK]
     _, products = measured(lambda: [part.double().T @ part.double() for part in some.split(BLOCK)])
     _, spent = measured(lambda: new_span(some))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,10 +31,13 @@ class GrowDelta(Eval):
     The control is the same SAE trained on for as long without new latents. For every latent of the control, δ is the difference of the unit decoder row
     (grown less control), and P projects on the span of the new decoder rows, of rank r in d dimensions.
 
-    *Nulls.* Both changes and rows prefer the large directions of the activations, so that a random span (r / d) flatters the metric. *Matched* spans
-    are: the new rows of other training seeds' grown SAEs (`other_seed`; strict, since other seeds add some of the same features), and random rows with the
-    covariance of the control's residual (`residual`). And without any new latent: the change between the control and a second control, trained on another order of the
-    data, on the new rows (`reordered`). `excess` is over the largest of those at hand, and with `null=...` over each; it is signed, and not clamped.
+    *Nulls.* Both changes and rows prefer the large directions of the activations, so that a random span (isotropic) flatters the metric. Matched to that are:
+    what the second control, trained on another order of the data, changed in the same span without any new latent (`reordered`); the new rows of other training seeds'
+    grown SAEs (`other_seed`); and random rows with the covariance of the control's residual (`residual`). `excess` is g less the same of a null: how far old latents
+    moved that way, beyond the null; signed, and not clamped. The last two nulls know part of the answer, since other seeds add some of the same features, and
+    the residual is made of what is missing: on toy worlds, where hedging is known, the excess over `reordered` follows it and that over the others does not
+    (`hedgebench toy --study growth`). So the headline, without a `null`, is over `reordered`, and where there is no second control over the largest of the others.
+    The share of the change inside, whatever its size, says which way rows moved and not how far; on the toy worlds it does not follow hedging either.
 
     With `weights=encoder`, the same of encoder columns, on the same span. Hedging is given up by both sides alike, absorption changes the encoder: `symmetry`.
 
@@ -52,12 +55,12 @@ class GrowDelta(Eval):
     metrics = (
         Metric(
             "excess",
-            "delta_share less that of the largest matched null; with `null=...` less that one's",
-            unit="share",
+            "g less that of a null (`null=...`); without a name the headline: over `reordered`, or else the largest matched null",
+            unit="norm of a unit row",
             higher_is_better=False,
             chance=0.0,
-            low=-1.0,
-            high=1.0,
+            low=-2.0,
+            high=2.0,
         ),
         _share("delta_share", "Mean of |Pδ|² / |δ|² over old latents that moved; of a random span r / d", paper=POST),
         _share(
@@ -79,7 +82,9 @@ class GrowDelta(Eval):
             unit="SD",
             chance=0.0,
         ),
-        _share("null_share", "delta_share of a null (`null=...`); mean over its spans"),
+        Metric("null_projection", "g of a null (`null=...`): mean over its spans", low=0.0, high=2.0),
+        _share("null_share", "delta_share of a null (`null=...`): mean over its spans"),
+        Metric("share_excess", "delta_share less that of a null (`null=...`)", chance=0.0, low=-1.0, high=1.0),
         Metric("delta_norm", "Mean of |δ|, from 0 to 2: how far old latents moved at all", low=0.0, high=2.0),
         Metric("cosine", "Mean cosine of an old latent's row before and after", low=-1.0, high=1.0),
         Metric(
@@ -133,14 +138,13 @@ class GrowDelta(Eval):
             CannotMeasure: It is no wider than its control, grew by as many latents as there are dimensions, or too few new latents are alive.
         """
         from hedgebench.family import Family
-        from hedgebench.growth import mean_inside
         from hedgebench.spans import new_span
 
         assert ctx.control is not None  # the harness says so where there is none
         family = Family.of(ctx.control, ctx.sae, ctx.second_control)
         if ctx.second_control is None:
             why = ctx.absent.get("second_control", "the control was trained once")
-            ctx.leave_blank("null_share null=reordered", why)
+            ctx.leave_blank("excess null=reordered", why)
         firing, covariance = _from_text(ctx, cfg)
         yield from _live(ctx, cfg, family, firing)
         basis = new_span(ctx.sae.W_dec[family.old :])
@@ -149,12 +153,12 @@ class GrowDelta(Eval):
         yield Score("rank", len(basis), n=family.added)
         random = _random_spans(ctx, cfg, basis, None)
         like_residual = _random_spans(ctx, cfg, basis, covariance) if covariance is not None else []
-        nulls = dict(_matched_spans(ctx, family, like_residual))
+        spans = dict(_matched_spans(ctx, family, like_residual))
         for side in family.sides:
             params = {"weights": side} if side != "decoder" else {}
-            found = family.movement(side, basis, nulls)
-            sampled = mean_inside(*family.before_and_after(side), random) if cfg.baseline == "sampled" else None
-            yield from _estimates(ctx, found, basis, sampled, params)
+            sampled = {"sampled": random} if cfg.baseline == "sampled" else {}
+            found = family.movement(side, basis, spans | sampled)
+            yield from _estimates(ctx, found, basis, params)
             yield from _z(found, random, params)
             yield from _z(found, like_residual, params | {"null": "residual"})
         yield from _symmetry(ctx, family, basis)
@@ -166,7 +170,7 @@ def _from_text(ctx: EvalContext, cfg: GrowDelta.Config) -> tuple[Tensor | None, 
     from hedgebench.residuals import residual_covariance
 
     if ctx.activation_source is None or cfg.n_batches == 0 or ctx.control is None:
-        ctx.leave_blank("null_share null=residual", ctx.absent.get("activations", NO_TEXT))
+        ctx.leave_blank("excess null=residual", ctx.absent.get("activations", NO_TEXT))
         return None, None
     text = cfg.n_batches, cfg.batch_size, cfg.context_size
     firing, _ = firing_counts(ctx.sae, ctx.activations(*text))
@@ -207,39 +211,46 @@ def _random_spans(ctx: EvalContext, cfg: GrowDelta.Config, basis: Tensor, covari
     return [random_span(rank, d, ctx.generator, factor).to(basis) for _ in range(cfg.n_null)]
 
 
-def _matched_spans(ctx: EvalContext, family: Family, like_residual: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The nulls that are spans, each as the mean projector of its own."""
-    from hedgebench.spans import mean_projector, new_span
+def _matched_spans(ctx: EvalContext, family: Family, like_residual: list[Tensor]) -> Iterator[tuple[str, list[Tensor]]]:
+    """The matched nulls that are spans."""
+    from hedgebench.spans import new_span
 
     if like_residual:
-        yield "residual", mean_projector(like_residual)
+        yield "residual", like_residual
     same_shape = [other for other in ctx.siblings if other.W_dec.shape == ctx.sae.W_dec.shape]
     if same_shape:
-        yield "other_seed", mean_projector([new_span(other.W_dec[family.old :]) for other in same_shape])
+        yield "other_seed", [new_span(other.W_dec[family.old :]) for other in same_shape]
     else:
-        ctx.leave_blank("null_share null=other_seed", "there is no SAE of this recipe with another training seed")
+        ctx.leave_blank("excess null=other_seed", "there is no SAE of this recipe with another training seed")
 
 
-def _estimates(
-    ctx: EvalContext, found: Movement, basis: Tensor, sampled: Tensor | None, side: dict[str, str]
-) -> Iterator[Score]:
+def _estimates(ctx: EvalContext, found: Movement, basis: Tensor, side: dict[str, str]) -> Iterator[Score]:
     """Everything that is a mean over old latents."""
     from hedgebench.growth import estimates
     from hedgebench.spans import expected_norm
 
     rank, d = basis.shape
+    sampled = found.nulls.get("sampled")
+    found = replace(found, nulls={name: null for name, null in found.nulls.items() if name != "sampled"})
+    numbers = estimates(found, rank, ctx.generator, sampled.inside if sampled else None)
     chance = {"delta_share": rank / d, "direction_share": expected_norm(rank, d)}
-    for label, (value, stderr, n) in estimates(found, rank, ctx.generator, sampled).items():
+    for label, (value, stderr, n) in numbers.items():
         metric, _, null = label.partition(" ")
         params = side | ({"null": null} if null else {})
         yield Score(metric, value, params, stderr=stderr, n=n, chance=chance.get(metric))
-        if label == "delta_share":
-            yield Score("null_share", rank / d, side | {"null": "isotropic"})
-            yield Score("excess", value - rank / d, side | {"null": "isotropic"}, stderr=stderr, n=n)
-    if not found.moved.any():
+    if "delta_share" in numbers:
+        share = numbers["delta_share"]
+        isotropic = side | {"null": "isotropic"}
+        yield Score("null_share", rank / d, isotropic)
+        yield Score("share_excess", share.value - rank / d, isotropic, stderr=share.stderr, n=share.n)
+    else:
         ctx.leave_blank("delta_share", "no old latent moved")
-    if not found.null_shares:
-        ctx.leave_blank("excess", "there is no matched null: no text, no other training seed, no second control")
+    if found.nulls:
+        largest = max(found.nulls, key=lambda name: numbers[f"null_projection {name}"].value)
+        value, stderr, n = numbers[f"excess {'reordered' if 'reordered' in found.nulls else largest}"]
+        yield Score("excess", value, side, stderr=stderr, n=n)
+    else:
+        ctx.leave_blank("excess", "there is no matched null: no second control, no other training seed, no text")
 
 
 def _z(found: Movement, spans: list[Tensor], params: dict[str, str]) -> Iterator[Score]:

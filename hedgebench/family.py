@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -68,14 +68,13 @@ class Family:
         control, grown, *_ = self.rows(side)
         return control, grown
 
-    def movement(self, side: str, basis: Tensor, nulls: Mapping[str, Tensor] | None = None) -> Movement:
-        """What became of the old latents, and their shares in the nulls: the spans given, and what a second control moved without new latents (`reordered`)."""
+    def movement(self, side: str, basis: Tensor, spans: Mapping[str, Sequence[Tensor]] | None = None) -> Movement:
+        """What became of the old latents, and of nulls: the spans given, and what the second control changed without new latents (`reordered`)."""
         control, grown, *second = self.rows(side)
-        found = movement(control, grown, basis, nulls)
+        found = movement(control, grown, basis, spans)
         if not second:
             return found
-        reordered = movement(control, second[0], basis).share.square()
-        return replace(found, null_shares={**found.null_shares, "reordered": reordered})
+        return replace(found, nulls={**found.nulls, "reordered": movement(control, second[0], basis).as_null})
 
 
 def _rows(sae: SAE, side: str) -> Tensor:

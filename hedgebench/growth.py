@@ -6,15 +6,15 @@
     P      the projector on the span of the new decoder rows, rank r in R^d
 
 A random span of rank r holds r / d of a vector's squared norm, and `spans.expected_norm(r, d)` of its norm, on average. Activations are not isotropic, and
-neither are changes nor rows: both prefer the large directions. The random span is therefore a weak comparison, and spans that prefer them, too, a fair one.
+neither are changes nor rows: both prefer the large directions. The random span is therefore a weak comparison, and spans that prefer them, too, a fair one; or what rows change in the very same span when nothing was added.
 Source: the growing SAE of the post on hedging, and the hedging degree of arXiv 2505.11756.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.spans import expected_norm
 from hedgebench.stats import bootstrap
@@ -37,6 +37,15 @@ def degree(g: Tensor, b: Tensor) -> Tensor:
     return (g - b) / (1 - b)
 
 
+class Null(NamedTuple):
+    """What a comparison says of each of m latents; on the CPU, in float64."""
+
+    inside: Tensor
+    """[m], |P δ_i| of its spans or its δ; of several spans the mean."""
+    squared_share: Tensor
+    """[m], |P δ_i|² / |δ_i|²; likewise."""
+
+
 @dataclass(frozen=True)
 class Movement:
     """What became of m latents; on the CPU, in float64."""
@@ -47,10 +56,10 @@ class Movement:
     """[m], of u_i and v_i."""
     inside: Tensor
     """[m], |P δ_i|."""
-    null_shares: Mapping[str, Tensor]
-    """Name of a null -> [m], its |P δ_i|² / |δ_i|², the mean over its spans; 0 for a latent that did not move."""
     second_moment: Tensor
     """[d, d], the sum of δ_i δ_iᵀ / |δ_i|² over the latents that moved."""
+    nulls: Mapping[str, Null]
+    """By name."""
 
     @property
     def moved(self) -> Tensor:
@@ -62,25 +71,31 @@ class Movement:
         """[m], |P δ_i| / |δ_i|; 0 for a latent that did not move."""
         return self.inside / self.norm.where(self.moved, 1)
 
+    @property
+    def as_null(self) -> Null:
+        """This movement as what another is compared with."""
+        return Null(self.inside, self.share.square())
 
-def movement(before: Tensor, after: Tensor, basis: Tensor, nulls: Mapping[str, Tensor] | None = None) -> Movement:
+
+def movement(
+    before: Tensor, after: Tensor, basis: Tensor, spans: Mapping[str, Sequence[Tensor]] | None = None
+) -> Movement:
     """How far rows moved, both made unit first, and how much of that lies in a span, and in the spans of nulls.
 
-    Cost: a product of the m rows with the basis, and one with a d × d matrix for every null, however many spans it stands for, and for the second moment.
-    Memory beside the rows: a block of them.
+    Cost: a product of the m rows with every basis, the nulls' included, and one with themselves (m d²). Memory beside the rows: a block of them.
 
     Args:
         before: [m, d], no row zero.
         after: [m, d], likewise.
         basis: [rank, d], orthonormal.
-        nulls: Name -> [d, d], the mean projector of its spans.
+        spans: Name of a null -> its spans, one at least, each an orthonormal basis.
     """
     import torch
 
-    nulls = {name: projector.to(before) for name, projector in (nulls or {}).items()}
     basis, d = basis.to(before), before.shape[1]
+    given = {name: [one.to(before) for one in bases] for name, bases in (spans or {}).items()}
     norms, cosines, insides = [], [], []
-    shares: dict[str, list[Tensor]] = {name: [] for name in nulls}
+    nulls: dict[str, list[Tensor]] = {name: [] for name in given}
     second_moment = torch.zeros(d, d, dtype=torch.float64, device=before.device)
     for u, v in zip(before.split(_BLOCK), after.split(_BLOCK), strict=True):
         u, v = _unit(u), _unit(v)
@@ -89,35 +104,23 @@ def movement(before: Tensor, after: Tensor, basis: Tensor, nulls: Mapping[str, T
         direction = (delta / size.where(size > 0, 1)[:, None]).to(before.dtype)
         norms.append(size)
         cosines.append((u * v).sum(-1).clamp(-1, 1))
-        insides.append(size * (direction @ basis.T).double().norm(dim=-1).clamp(max=1))  # rounding alone passes 1
-        for name, projector in nulls.items():
-            shares[name].append(((direction @ projector) * direction).double().sum(-1).clamp(0, 1))
+        insides.append(size * _share(direction, basis))
+        for name, bases in given.items():
+            shares = torch.stack([_share(direction, one) for one in bases])
+            nulls[name].append(torch.stack([size * shares.mean(0), shares.square().mean(0)]))
         second_moment += (direction.T @ direction).double()
     return Movement(
         torch.cat(norms).cpu(),
         torch.cat(cosines).cpu(),
         torch.cat(insides).cpu(),
-        {name: torch.cat(parts).cpu() for name, parts in shares.items()},
         second_moment.cpu(),
+        {name: Null(*torch.cat(parts, dim=1).cpu()) for name, parts in nulls.items()},
     )
 
 
-def mean_inside(before: Tensor, after: Tensor, spans: Sequence[Tensor]) -> Tensor:
-    """[m], the mean over spans of |P δ_i|. Cost: one product with every span, as the paper's sampled baseline has it.
-
-    Args:
-        before: [m, d], no row zero.
-        after: [m, d], likewise.
-        spans: Orthonormal bases, each [rank, d].
-    """
-    import torch
-
-    means = []
-    for u, v in zip(before.split(_BLOCK), after.split(_BLOCK), strict=True):
-        delta = (_unit(v) - _unit(u)).to(before.dtype)
-        inside = sum((delta @ basis.to(delta).T).double().norm(dim=-1) for basis in spans)
-        means.append(inside / len(spans))
-    return torch.cat(means).cpu()
+def _share(directions: Tensor, basis: Tensor) -> Tensor:
+    share: Tensor = (directions @ basis.T).double().norm(dim=-1)
+    return share.clamp(max=1)  # rounding alone passes 1
 
 
 class Estimate(NamedTuple):
@@ -129,7 +132,7 @@ class Estimate(NamedTuple):
 
 
 def estimates(
-    found: Movement, rank: int, generator: torch.Generator, sampled_norm: Tensor | None = None, resamples: int = 1000
+    found: Movement, rank: int, generator: torch.Generator, baseline: Tensor | None = None, resamples: int = 1000
 ) -> dict[str, Estimate]:
     """All that is averaged over old latents, with errors.
 
@@ -137,49 +140,61 @@ def estimates(
         found: What became of them.
         rank: Of the span of the new rows.
         generator: For the bootstrap.
-        sampled_norm: [m], the mean of |P δ_i| over sampled random spans, as the paper's b is computed; None: in closed form.
+        baseline: [m], what the random span holds of |δ_i|, sampled; None: in closed form.
         resamples: Of the bootstrap.
 
     Returns:
-        `delta_share`, `direction_share` and `null_share NAME`, `excess NAME` (unless no latent moved), `excess` (over the largest of the nulls, if there are any);
-        `projection` (g), `baseline` (b), `unclamped_degree`, `hedging_degree`, `delta_norm`, `cosine`.
+        `projection` (g), `baseline` (b), `excess isotropic` (g - b), `unclamped_degree`, `hedging_degree`, `delta_norm`, `cosine`; of every null NAME `null_projection NAME`, and `excess NAME` (g less that).
+        Unless no latent moved, `delta_share`, `direction_share`, `null_share NAME` and `share_excess NAME`, too.
     """
     import torch
 
-    d, names = len(found.second_moment), list(found.null_shares)
-    by_chance = found.norm * expected_norm(rank, d) if sampled_norm is None else sampled_norm
-    all_latents = (found.inside, by_chance, found.norm, found.cosine)
-    moved = (found.share.square(), found.share, *found.null_shares.values())
-    labels = ["projection", "baseline", "unclamped_degree", "hedging_degree", "delta_norm", "cosine"]
+    d, names = len(found.second_moment), list(found.nulls)
+    by_chance = found.norm * expected_norm(rank, d) if baseline is None else baseline
+    units = [found.inside, by_chance, found.norm, found.cosine, *(null.inside for null in found.nulls.values())]
+    labels = [
+        "projection",
+        "baseline",
+        "excess isotropic",
+        "unclamped_degree",
+        "hedging_degree",
+        "delta_norm",
+        "cosine",
+    ]
+    labels += [f"null_projection {name}" for name in names] + [f"excess {name}" for name in names]
 
-    def means_over_all(totals: Tensor, count: Tensor) -> Tensor:
-        g, b, norm, cosine = (totals / count[..., None]).unbind(-1)
+    def over_all(totals: Tensor, count: Tensor) -> Tensor:
+        g, b, norm, cosine, *nulls = (totals / count[..., None]).unbind(-1)
         raw = degree(g, b)
-        return torch.stack([g, b, raw, raw.clamp(min=0), norm, cosine], -1)
+        return torch.stack(
+            [g, b, g - b, raw, raw.clamp(min=0), norm, cosine, *nulls, *(g - null for null in nulls)], -1
+        )
 
-    def means_over_moved(totals: Tensor, count: Tensor) -> Tensor:
-        share, direction, *null = (totals / count[..., None]).unbind(-1)
-        over = [share - one for one in null]
-        least = [torch.stack(over).amin(0)] if over else []
-        return torch.stack([share, direction, *null, *over, *least], -1)
-
-    units = torch.stack(all_latents, -1)
-    given = _labelled(labels, bootstrap(means_over_all, units, torch.ones(len(units)), **_drawn(generator, resamples)))
+    numbers = _bootstrapped(labels, over_all, units, generator, resamples)
     if not found.moved.any():
-        return given
-    labels = ["delta_share", "direction_share", *(f"null_share {n}" for n in names), *(f"excess {n}" for n in names)]
-    labels += ["excess"] if names else []
-    units = torch.stack(moved, -1)[found.moved]
-    shares = bootstrap(means_over_moved, units, torch.ones(len(units)), **_drawn(generator, resamples))
-    return given | _labelled(labels, shares)
+        return numbers
+    units = [found.share.square(), found.share, *(null.squared_share for null in found.nulls.values())]
+    labels = ["delta_share", "direction_share"]
+    labels += [f"null_share {name}" for name in names] + [f"share_excess {name}" for name in names]
+
+    def over_moved(totals: Tensor, count: Tensor) -> Tensor:
+        share, direction, *nulls = (totals / count[..., None]).unbind(-1)
+        return torch.stack([share, direction, *nulls, *(share - null for null in nulls)], -1)
+
+    return numbers | _bootstrapped(labels, over_moved, [unit[found.moved] for unit in units], generator, resamples)
 
 
-def _drawn(generator: torch.Generator, resamples: int) -> dict[str, Any]:
-    return {"generator": generator, "resamples": resamples}
+def _bootstrapped(
+    labels: Sequence[str],
+    means: Callable[[Tensor, Tensor], Tensor],
+    units: Sequence[Tensor],
+    generator: torch.Generator,
+    resamples: int,
+) -> dict[str, Estimate]:
+    import torch
 
-
-def _labelled(labels: Sequence[str], found: tuple[Tensor, Tensor | None, int]) -> dict[str, Estimate]:
-    values, stderrs, n = found
+    stacked = torch.stack(list(units), -1)
+    values, stderrs, n = bootstrap(means, stacked, torch.ones(len(stacked)), generator=generator, resamples=resamples)
     errors = [None] * len(labels) if stderrs is None else stderrs.tolist()
     return {
         label: Estimate(value, stderr, n) for label, value, stderr in zip(labels, values.tolist(), errors, strict=True)

@@ -53,11 +53,6 @@ def covariance_factor(covariance: Tensor) -> Tensor:
     return root
 
 
-def mean_projector(spans: Sequence[Tensor]) -> Tensor:
-    """[d, d], the mean of the projectors on spans given by orthonormal bases [rank, d]."""
-    return sum(basis.T @ basis for basis in spans) / len(spans)  # type: ignore[return-value]
-
-
 def span_shares(second_moment: Tensor, spans: Sequence[Tensor]) -> Tensor:
     """[spans], the mean share |P v|² of unit vectors v in each span. Cost: no more with more vectors.
 

@@ -14,8 +14,8 @@ from known_growth import exact_pair, pair
 from known_saes import build, unit_rows
 
 from hedgebench.family import Family
-from hedgebench.growth import agreement, estimates, mean_inside, movement
-from hedgebench.spans import covariance_factor, expected_norm, mean_projector, new_span, random_span, span_shares
+from hedgebench.growth import agreement, estimates, movement
+from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span, span_shares
 from hedgebench.stats import bootstrap
 from hedgebench.types import CannotMeasure
 
@@ -68,12 +68,11 @@ def test_the_span_of_new_rows_does_not_depend_on_their_norms_nor_on_rows_that_ar
 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.integers(1, 40))
-def test_mean_projectors_and_second_moments_say_what_the_spans_say_one_by_one(seed, n):
+def test_second_moments_say_what_the_spans_say_one_by_one(seed, n):
     generator = seeded(seed)
     spans = [random_span(3, 9, generator).double() for _ in range(5)]
     unit = unit_rows(n, 9, generator)
     each = torch.stack([(unit @ basis.T).square().sum(-1) for basis in spans])
-    torch.testing.assert_close(((unit @ mean_projector(spans)) * unit).sum(-1), each.mean(0))
     torch.testing.assert_close(span_shares(unit.T @ unit, spans), each.mean(1))
 
 
@@ -116,12 +115,23 @@ def test_a_latent_that_did_not_move_has_no_direction_and_is_left_out_of_shares()
 def test_rows_beyond_one_block_count():
     before, after = unit_rows(4097, 5, seeded(0)), unit_rows(4097, 5, seeded(1))
     basis = new_span(unit_rows(2, 5, seeded(2)))
-    whole = movement(before, after, basis, {"null": torch.eye(5)})
-    last = movement(before[-1:], after[-1:], basis, {"null": torch.eye(5)})
+    whole, last = (
+        movement(*rows, basis, {"all": [torch.eye(5)]}) for rows in ((before, after), (before[-1:], after[-1:]))
+    )
     for name in ("norm", "cosine", "inside"):
         torch.testing.assert_close(getattr(whole, name)[-1:], getattr(last, name))
-    torch.testing.assert_close(whole.null_shares["null"], torch.ones(4097).double())
-    torch.testing.assert_close(mean_inside(before, after, [basis]), whole.inside)
+    torch.testing.assert_close(whole.nulls["all"].squared_share, torch.ones(4097).double())
+    torch.testing.assert_close(whole.nulls["all"].inside, whole.norm)
+
+
+def test_a_null_of_several_spans_is_their_mean():
+    before, after = unit_rows(50, 12, seeded(0)), unit_rows(50, 12, seeded(1))
+    spans = [random_span(3, 12, seeded(i)).double() for i in (2, 3, 4)]
+    found = movement(before, after, spans[0], {"null": spans})
+    alone = [movement(before, after, one) for one in spans]
+    torch.testing.assert_close(found.nulls["null"].inside, torch.stack([one.inside for one in alone]).mean(0))
+    shares = torch.stack([one.share.square() for one in alone]).mean(0)
+    torch.testing.assert_close(found.nulls["null"].squared_share, shares)
 
 
 def test_the_movement_is_exact_in_single_precision_up_to_what_the_rows_hold():
@@ -147,24 +157,29 @@ def test_the_degree_is_that_of_the_formula_and_clamped_only_under_its_own_name()
         assert numbers["hedging_degree"].value == pytest.approx(max(0.0, (g - b) / (1 - b)))
 
 
-def test_excess_is_over_the_largest_null_and_over_each_and_may_be_negative():
-    made = exact_pair(0.3)
+def test_the_excess_is_over_each_null_in_projection_and_in_share_and_may_be_negative():
+    made = exact_pair(0.36, size=0.4)
+    inside = new_span(made.new)
     found = movement(
         made.control.W_dec,
         made.grown.W_dec[:30],
-        new_span(made.new),
-        {"small": torch.eye(48) * 0.1, "large": torch.eye(48) * 0.5},
+        inside,
+        {"all": [torch.eye(48)], "same": [inside], "none": [inside[:0]]},
     )
     numbers = {name: estimate.value for name, estimate in estimates(found, 4, seeded(0)).items()}
-    assert numbers["excess small"] == pytest.approx(0.2)
-    assert numbers["excess large"] == numbers["excess"] == pytest.approx(-0.2)
+    wanted = {"all": (0.6 * 0.4 - 0.4, 0.36 - 1), "same": (0.0, 0.0), "none": (0.6 * 0.4, 0.36)}
+    for name, (projection, share) in wanted.items():
+        assert numbers[f"excess {name}"] == pytest.approx(projection, abs=1e-9)
+        assert numbers[f"share_excess {name}"] == pytest.approx(share, abs=1e-9)
+        assert numbers[f"null_projection {name}"] == pytest.approx(0.24 - projection, abs=1e-9)
+    assert numbers["excess isotropic"] == pytest.approx(0.24 - numbers["baseline"])
 
 
 def test_nothing_is_said_of_shares_where_nothing_moved():
     made = exact_pair(0.3)
     found = movement(made.control.W_dec, made.control.W_dec, new_span(made.new))
     numbers = estimates(found, 4, seeded(0))
-    assert "delta_share" not in numbers and "excess" not in numbers
+    assert not {"delta_share", "direction_share"} & numbers.keys()
     assert numbers["projection"].value == numbers["hedging_degree"].value == 0
 
 
@@ -245,10 +260,11 @@ def test_latents_with_a_row_of_zeros_are_left_out():
         Family.of(*pair(torch.zeros_like(before), after, made.new)[:2])
 
 
-def test_a_second_control_gives_the_share_that_old_rows_change_without_new_latents():
+def test_a_second_control_gives_what_old_rows_change_without_new_latents():
     made, again = exact_pair(0.9), exact_pair(0.2)
     second = build(made.control.W_enc, made.control.W_dec - again.delta)
     family = Family.of(made.control, made.grown, second)
     found = family.movement("decoder", new_span(made.new))
-    wanted = movement(made.control.W_dec, second.W_dec, new_span(made.new)).share.square()
-    torch.testing.assert_close(found.null_shares["reordered"], wanted)
+    alone = movement(made.control.W_dec, second.W_dec, new_span(made.new))
+    torch.testing.assert_close(found.nulls["reordered"].squared_share, alone.share.square())
+    torch.testing.assert_close(found.nulls["reordered"].inside, alone.inside)

@@ -7,6 +7,7 @@ control's decoder rows: their part on features that no latent tracks (`recovery.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from hedgebench.growth import agreement, degree, movement
-from hedgebench.spans import covariance_factor, expected_norm, mean_projector, new_span, random_span
+from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span
 from hedgebench.toy.growth_settings import SETTINGS, Setting
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.toy.recovery import Recovery, cosines, recover
@@ -162,8 +163,8 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     Returns:
         `live`: share of the new latents that are alive and track a feature. The truth, means over old latents of norms of parts of their unit rows: `hedged`, what the
         control's hold on features that nobody tracks; `taken`, on features that the new latents track; `left` and `absorbed`, what the grown SAE's hold on features
-        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess_projection` (g less that of the change between the two controls),
-        `degree` (unclamped), `delta_share`, the nulls' shares, `excess` over the largest of the matched ones and `excess_residual` over that one, `encoder_degree`,
+        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g less that of the change between the two controls), `excess_residual` and `excess_other_seed` (g less that of
+        those spans), `degree` (unclamped), `delta_share`, the nulls' shares, `share_excess` over the largest of the matched ones and `share_excess_residual` over that one, `encoder_degree`,
         `symmetry`; mean |δ| of decoder (`delta_norm`) and encoder (`encoder_norm`), and `drift`, that between the two controls.
     """
     control, second, grown = family
@@ -174,9 +175,9 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     left_over = (x - control.decode(control.encode(x))).double()
     like_residual = covariance_factor(torch.cov(left_over.T))
     drawn = [random_span(len(basis), d, generator, like_residual) for _ in range(_NULL_SPANS)]
-    nulls = {"residual": mean_projector(drawn)} | ({"other_seed": mean_projector(list(others))} if others else {})
+    spans = {"residual": drawn} | ({"other_seed": list(others)} if others else {})
 
-    found = movement(control.W_dec, grown.W_dec[:old], basis, nulls)
+    found = movement(control.W_dec, grown.W_dec[:old], basis, spans)
     columns = control.W_enc.T, grown.W_enc[:, :old].T
     encoder = movement(*columns, basis)
     drift = movement(control.W_dec, second.W_dec, basis)
@@ -185,8 +186,10 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     new = [feature for feature in own.unique().tolist() if feature >= 0 and feature not in before.own.tolist()]
     taken = cosines(control.W_dec, control.run.world.features)[:, new]
     share = float(found.share.square().mean())
-    null_shares = {name: float(values.mean()) for name, values in found.null_shares.items()}
-    null_shares["reordered"] = float(drift.share.square().mean())
+    nulls = {**found.nulls, "reordered": drift.as_null}
+    g = float(found.inside.mean())
+    over = {name: g - float(null.inside.mean()) for name, null in nulls.items()}
+    null_shares = {name: float(null.squared_share.mean()) for name, null in nulls.items()}
     return {
         "live": float((own >= 0).double().mean()),
         "hedged": _mean(before.hedged),
@@ -194,12 +197,14 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
         "left": _mean(after.hedged[:old]),
         "absorbed": _mean(after.absorbed[:old]),
         "swapped": float((after.own[:old] != before.own).double().mean()),
-        "projection": float(found.inside.mean()),
-        "excess_projection": float(found.inside.mean() - drift.inside.mean()),
+        "projection": g,
+        "excess": over["reordered"],
+        "excess_residual": over["residual"],
+        "excess_other_seed": over.get("other_seed", math.nan),
         "degree": _degree(found.inside, found.norm, len(basis), d),
         "delta_share": share,
-        "excess": share - max(null_shares.values()),
-        "excess_residual": share - null_shares["residual"],
+        "share_excess": share - max(null_shares.values()),
+        "share_excess_residual": share - null_shares["residual"],
         "isotropic": len(basis) / d,
         **{f"null_{name}": value for name, value in null_shares.items()},
         "encoder_degree": _degree(encoder.inside, encoder.norm, len(basis), d),

@@ -114,10 +114,10 @@ def _follows(column: str) -> Callable[[DataFrame], Iterator[Check]]:
     return checks
 
 
-def _excess_projection(frame: DataFrame) -> Iterator[Check]:
-    yield from _follows("excess_projection")(frame)
+def _excess(frame: DataFrame) -> Iterator[Check]:
+    yield from _follows("excess")(frame)
     nothing = _rows(frame, "crowd+5", dial=lambda dial: dial == 0)
-    yield _check("crowd+5: of features that fire independently", nothing, _mean("excess_projection"), -0.03, 0.03)
+    yield _check("crowd+5: of features that fire independently", nothing, _mean("excess"), -0.03, 0.03)
 
 
 def _degree_follows(frame: DataFrame) -> Iterator[Check]:
@@ -231,17 +231,27 @@ CLAIMS = (
         "... or its excess over the matched nulls does",
         "Over the largest of: other training seeds' new rows in the same world, random rows with the covariance of the control's residual, the second control's change. It falls as hedging rises in a crowd, because the more features correlate the more "
         "do other seeds' new latents span the same directions; with all 15 features learnt by every seed it is zero by construction.",
-        _follows("excess"),
+        _follows("share_excess"),
     ),
     GrowthClaim(
-        "Over random rows with the residual's covariance alone, it does",
+        "... or over random rows with the residual's covariance alone",
         "The same excess, of the residual null only: it does not fall as far, and is as blind to how far rows moved.",
+        _follows("share_excess_residual"),
+    ),
+    GrowthClaim(
+        "The excess over the second control follows hedging",
+        "g less the same of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway. How far and which way at once, and no null that knows the answer: the headline of `grow_delta`.",
+        _excess,
+    ),
+    GrowthClaim(
+        "... and so does the excess over random rows with the residual's covariance",
+        "g less what such spans hold of the same change. What is left over is made of the missing features, so this null knows part of the answer.",
         _follows("excess_residual"),
     ),
     GrowthClaim(
-        "g less what the second control's change has in the span does",
-        "|Pδ| less the same of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway. How far and which way at once, and no null that knows the answer.",
-        _excess_projection,
+        "... and that over the new rows of other training seeds",
+        "g less what their span holds of the same change. Other seeds add some of the same features: what was hedged on those counts as chance.",
+        _follows("excess_other_seed"),
     ),
     GrowthClaim(
         "Old latents keep their features",

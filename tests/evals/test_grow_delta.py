@@ -111,7 +111,8 @@ def test_on_a_pair_made_to_measure_every_number_is_the_closed_form(share):
     )
     assert rows["delta_share", ""].chance == pytest.approx(4 / 48)
     assert rows["direction_share", ""].chance == pytest.approx(c)
-    assert value(rows, "excess", "null=isotropic") == pytest.approx(share - 4 / 48)
+    assert value(rows, "share_excess", "null=isotropic") == pytest.approx(share - 4 / 48)
+    assert value(rows, "excess", "null=isotropic") == pytest.approx(g - b)
 
 
 @pytest.mark.parametrize("dial", [0.2, 0.6])
@@ -188,8 +189,9 @@ def anisotropic(seed: int, old: int = 300, added: int = 5, d: int = 40) -> Pair:
 def test_large_directions_flatter_the_random_span_and_another_seeds_rows_tell_so():
     one, others = anisotropic(0), [anisotropic(seed).grown for seed in (1, 2, 3, 4)]
     rows, _ = measure(one, siblings=others)
-    assert value(rows, "z") > 5 and value(rows, "excess", "null=isotropic") > 0.1
-    assert abs(value(rows, "excess", "null=other_seed")) < 0.12
+    assert value(rows, "z") > 5 and value(rows, "share_excess", "null=isotropic") > 0.1
+    assert value(rows, "excess", "null=isotropic") > 3 * abs(value(rows, "excess", "null=other_seed"))
+    assert abs(value(rows, "share_excess", "null=other_seed")) < 0.12
     assert value(rows, "excess") == value(rows, "excess", "null=other_seed")
 
 
@@ -200,25 +202,36 @@ def test_rows_drawn_with_the_residuals_covariance_tell_so_too():
     silent = build(made.control.W_enc, made.control.W_dec, b_enc=torch.full((300,), -99.0))  # all is residual
     rows, _ = measure(made._replace(control=silent), acts=acts, min_live=0.0)
     assert value(rows, "null_share", "null=residual") > 0.3
-    assert abs(value(rows, "excess", "null=residual")) < 0.15
+    assert abs(value(rows, "share_excess", "null=residual")) < 0.15
     assert abs(value(rows, "z", "null=residual")) < value(rows, "z") / 3
 
 
-def test_the_headline_is_over_the_largest_null_and_every_null_is_there():
+def test_the_headline_is_over_the_second_control_and_without_one_over_the_largest_null_and_every_null_is_there():
     made = mixed_pair(0.5)
     second = build(made.control.W_enc, made.control.W_dec + 0.1 * unit_rows(200, 40, torch.Generator().manual_seed(3)))
     acts = torch.randn(1024, 40, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    rows, ctx = measure(made, second=second, siblings=[mixed_pair(0.5, seed=1).grown], acts=acts)
-    nulls = {
+    others = [mixed_pair(0.5, seed=1).grown]
+    rows, ctx = measure(made, second=second, siblings=others, acts=acts)
+    shares = {
         name: value(rows, "null_share", f"null={name}") for name in ("isotropic", "residual", "other_seed", "reordered")
     }
-    assert nulls["isotropic"] == pytest.approx(6 / 40)
-    assert all(0.05 < share < 0.3 for share in nulls.values())
-    largest = max(share for name, share in nulls.items() if name != "isotropic")
-    assert value(rows, "excess") == pytest.approx(value(rows, "delta_share") - largest)
+    assert shares["isotropic"] == pytest.approx(6 / 40)
+    assert all(0.05 < share < 0.3 for share in shares.values())
+    assert value(rows, "excess") == value(rows, "excess", "null=reordered")
     assert ctx.missing == {}
-    for weights in ("", ",weights=encoder"):
-        assert ("excess", f"null=reordered{weights}") in rows
+    assert ("excess", "null=reordered,weights=encoder") in rows and ("excess", "weights=encoder") in rows
+    without, _ = measure(made, siblings=others, acts=acts)
+    largest = max(value(without, "null_projection", f"null={name}") for name in ("residual", "other_seed"))
+    assert value(without, "excess") == pytest.approx(value(without, "projection") - largest)
+
+
+def test_moving_far_in_the_span_counts_for_more_than_moving_little():
+    still = exact_pair(0.5).control
+    second = build(still.W_enc, still.W_dec + 0.01 * unit_rows(30, 48, torch.Generator().manual_seed(0)))
+    far, little = (measure(exact_pair(0.5, size=size), second=second)[0] for size in (0.4, 0.04))
+    assert value(far, "delta_share") == pytest.approx(value(little, "delta_share"))
+    assert value(far, "projection") == pytest.approx(10 * value(little, "projection"))
+    assert value(far, "excess") > 5 * value(little, "excess")
 
 
 def test_without_any_matched_null_the_headline_is_blank_with_the_reason():
@@ -228,7 +241,7 @@ def test_without_any_matched_null_the_headline_is_blank_with_the_reason():
 
 def test_rows_of_another_shape_are_no_null():
     _, ctx = measure(mixed_pair(0.5), siblings=[mixed_pair(0.5, added=7, seed=1).grown])
-    assert "no SAE of this recipe" in ctx.missing["null_share null=other_seed"]
+    assert "no SAE of this recipe" in ctx.missing["excess null=other_seed"]
 
 
 # --- encoder ---------------------------------------------------------------------------------------------------------------------

@@ -125,8 +125,10 @@ def test_another_seed_that_learnt_the_same_leaves_no_excess():
     family = Family(control, control, grown)
     elsewhere = torch.eye(world.d_in)[:1] - (torch.eye(world.d_in)[:1] @ world.features.T) @ world.features
     same, other = (measure(family, new_span(f1[None]), [new_span(rows)]) for rows in (f1[None], elsewhere))
-    assert same["null_other_seed"] == pytest.approx(same["delta_share"], abs=1e-5) and same["excess"] <= 1e-5
+    assert same["null_other_seed"] == pytest.approx(same["delta_share"], abs=1e-5)
+    assert max(same["share_excess"], same["excess_other_seed"]) <= 1e-5
     assert other["null_other_seed"] == pytest.approx(0, abs=1e-5)
+    assert other["excess_other_seed"] == pytest.approx(other["projection"])
 
 
 def test_a_latent_that_takes_the_other_feature_is_called_swapped_and_a_dead_new_one_not_alive():

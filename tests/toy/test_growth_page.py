@@ -22,11 +22,13 @@ SIDES = "The encoder tells hedging from absorption"
 COLUMNS = (
     *(
         "projection",
-        "excess_projection",
+        "excess",
         "degree",
         "delta_share",
-        "excess",
         "excess_residual",
+        "excess_other_seed",
+        "share_excess",
+        "share_excess_residual",
         "symmetry",
         "encoder_degree",
         "encoder_norm",
