@@ -290,9 +290,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "saebench_sparse_probing": {"data": ["stand-in:yelp_stars"], "k_values": [1], "full_probe": False, **PROBES},
     "toy_recovery": {"n_samples": 500, "batch_size": 100},
     "saebench_sae_probes": {"data": ["sae-probes:149_twt_emotion_happiness"], "ks": [1], "max_seq_len": 8},
+    "grow_delta": {"n_null": 3, "min_live": 0.0},
 }
 ELSEWHERE = {"saebench_absorption", "saebench_autointerp", "saebench_scr"}
 """They need a vocabulary of letters, a judge, and a model that tells texts apart: their own tests hold them to the same."""
+
+
+def first_latents(sae: Any, n: int) -> Any:
+    """An SAE of the first latents of another, a little elsewhere: what that one may have grown from."""
+    from hedgebench.loaders import build_sae
+
+    weights = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
+    kept = {name: tensor[:n] for name, tensor in weights.items() if name not in ("W_enc", "b_dec")}
+    moved = {"W_dec": kept["W_dec"] + 0.1 * kept["W_dec"].roll(1, dims=0), "W_enc": weights["W_enc"][:, :n]}
+    config = {**sae.cfg.to_dict(), "d_sae": n, "metadata": sae.cfg.metadata.to_dict()}
+    return build_sae(config, {**kept, **moved, "b_dec": weights["b_dec"]})
 
 
 @pytest.mark.parametrize("name", sorted(set(find_evals()[0]) - ELSEWHERE))
@@ -306,15 +318,20 @@ def test_every_eval_keeps_the_contract(name: str, world: Path, saes: Path):
     given: dict[str, Any] = {"data": str(world / "texts")}
     if "features" in eval_class.needs:
         given["world"] = make_world(WorldConfig("made-up", 32, (0.2,) * 6))
+    named = {"x": sae}
+    if "siblings" in eval_class.needs:
+        named, given["group"] = {"x": sae, "y": load_sae(saes / "two")}, "both"
+    if "control" in eval_class.needs:
+        given["control"] = first_latents(sae, 16)
     state = torch.get_rng_state()
-    first, second = (evaluate({"x": sae}, {name: config}, **given) for _ in range(2))
+    first, second = (evaluate(named, {name: config}, **given) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     assert set(first["metric"]) <= {m.name for m in eval_class.metrics}
     assert all(torch.equal(before[k], v) for k, v in sae.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert all(m.summary and (m.low is None or m.high is None or m.low < m.high) for m in eval_class.metrics)
     if eval_class.draws:
-        other = evaluate({"x": sae}, {name: config}, seeds=[1], **given)
+        other = evaluate(named, {name: config}, seeds=[1], **given)
         assert list(other["value"]) != list(first["value"])
 
 

@@ -1,0 +1,184 @@
+"""Row 18, told from its table: `python results/growth/page.py` writes README.md beside it from scores.parquet, and nothing else decides a word of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hedgebench.records import write_text
+from hedgebench.stats import Interval, mean_interval
+
+HERE = Path(__file__).parent
+NULLS = {
+    "isotropic": "a random span",
+    "residual": "rows drawn like the control's residual",
+    "reordered": "no new latents: the control trained on another data order, on the same new rows",
+    "other_seed": "the new rows of the other training seeds",
+}
+
+
+def page(scores: pd.DataFrame) -> str:
+    """The page in Markdown."""
+    grown = Grown(scores)
+    facts = grown.facts()
+    parts = [
+        HEAD.format(**facts),
+        "## What holds\n",
+        *grown.verdicts(),
+        "\n## Which way: the share of the squared change that lies in a span\n",
+        grown.shares(),
+        "\n## How far: the mean projection of the change on it\n",
+        grown.sizes(),
+        "\n## Beside it\n",
+        *grown.beside(),
+        "\n" + LIMITS.format(**facts),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+class Grown:
+    """The rows of grow_delta, as a value for each width and training seed."""
+
+    def __init__(self, scores: pd.DataFrame) -> None:
+        self.scores = scores
+        rows = scores[(scores["eval"] == "grow_delta") & (scores["slice_by"] == "all")]
+        self.values = rows.pivot_table(
+            index=["width", "train_seed"], columns=["metric", "params"], values="value", aggfunc="mean"
+        )
+        first = self.values.iloc[0]
+        self.added = round(float(self.values["rank", ""].max()))
+        self.d = round(self.added / float(first["null_share", "null=isotropic"]))
+        self.widths = sorted(int(w) for w in set(self.values.index.get_level_values("width")))
+        self.seeds = sorted(int(s) for s in set(self.values.index.get_level_values("train_seed")))
+
+    def of(self, metric: str, params: str = "") -> pd.Series[float]:
+        """One number for each width and seed."""
+        return self.values[metric, params].dropna()
+
+    def at(self, width: int, metric: str, params: str = "") -> Interval:
+        """Its interval over training seeds at one width."""
+        return mean_interval(self.of(metric, params).loc[width].to_numpy())
+
+    def overall(self, metric: str, params: str = "") -> Interval:
+        """The interval over training seeds of each seed's mean over widths."""
+        return mean_interval(self.of(metric, params).groupby("train_seed").mean().to_numpy())
+
+    def per_doubling(self, metric: str, params: str = "") -> Interval:
+        """The interval over training seeds of the change when the width doubles: the slope of a straight line in log2 of the width."""
+        slopes = []
+        for _, one in self.of(metric, params).groupby("train_seed"):
+            widths = np.log2(one.index.get_level_values("width").astype(float))
+            slopes.append(float(np.polyfit(widths, one.to_numpy(), 1)[0]))
+        return mean_interval(slopes)
+
+    def facts(self) -> dict[str, Any]:
+        """What was trained."""
+        rows = self.scores[self.scores["eval"] == "grow_delta"]
+        first = rows.iloc[0]
+        l0 = rows.groupby("width")["l0"].mean()
+        return {
+            "tokens": f"{int(first['train_tokens']):,}",
+            "seeds": len(self.seeds),
+            "d": self.d,
+            "added": self.added,
+            "start": self.widths[0] - self.added,
+            "l0_first": f"{l0.iloc[0]:.1f}",
+            "l0_last": f"{l0.iloc[-1]:.1f}",
+            "first": self.widths[0],
+            "last": self.widths[-1],
+        }
+
+    def shares(self) -> str:
+        """The post's measure at each width, beside the same of every null; means over seeds."""
+        columns = {"new rows": ("delta_share", "")}
+        columns |= {f"null: {name}": ("null_share", f"null={name}") for name in NULLS}
+        return self._table(columns)
+
+    def sizes(self) -> str:
+        """How far rows moved that way: g, and the same of every null; means over seeds."""
+        columns = {"g": ("projection", ""), "null: isotropic (b)": ("baseline", "")}
+        columns |= {f"null: {name}": ("null_projection", f"null={name}") for name in list(NULLS)[1:]}
+        columns |= {"excess": ("excess", ""), "degree h": ("hedging_degree", ""), "symmetry": ("symmetry", "")}
+        columns |= {"mean change": ("delta_norm", ""), "live new latents": ("live_added", "")}
+        return self._table(columns)
+
+    def _table(self, columns: dict[str, tuple[str, str]]) -> str:
+        lines = ["| width | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+        for width in self.widths:
+            cells = [f"{self.at(width, *column).mean:.3f}" for column in columns.values()]
+            lines.append(f"| {width - self.added} → {width} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def verdicts(self) -> list[str]:
+        """The post's findings one by one, and the questions it did not ask."""
+        share, chance = self.overall("delta_share"), self.overall("share_excess", "null=isotropic")
+        lines = [
+            f"- **More of the change lies in the span of the new rows than in a random span: {sign(chance)}.** {share}, {chance} above a random span's.",
+            f"- **That share falls with width: {sign(_negative(self.per_doubling('delta_share')))}.** Per doubling of the width {self.per_doubling('delta_share')}.",
+        ]
+        for name, words in list(NULLS.items())[1:]:
+            share, excess = self.overall("share_excess", f"null={name}"), self.overall("excess", f"null={name}")
+            lines.append(
+                f"- **Beyond {words} (`{name}`), as a share: {sign(share)}; as a projection: {sign(excess)}.** Share {share}, g {excess} above it."
+            )
+        headline = self.per_doubling("excess")
+        lines.append(
+            f"- **The headline, g beyond what old rows change that way when nothing is added (`excess`), falls with width: {sign(_negative(headline))}.** "
+            f"{self.overall('excess')}; per doubling {headline}."
+        )
+        return lines
+
+    def beside(self) -> list[str]:
+        """What the encoder says, and the published degree."""
+        return [
+            f"- Hedging degree (arXiv 2505.11756): decoder rows {self.overall('hedging_degree')}, encoder columns {self.overall('hedging_degree', 'weights=encoder')}; "
+            f"per doubling of the width {self.per_doubling('hedging_degree')}.",
+            f"- Encoder columns: share {self.overall('delta_share', 'weights=encoder')}, excess over the second control {self.overall('excess', 'weights=encoder')}.",
+            f"- Symmetry (1: both sides changed alike, as hedging does; 0: the encoder alone, as absorption does): {self.overall('symmetry')}.",
+        ]
+
+
+def sign(interval: Interval) -> str:
+    """Whether a number is above 0: where all of its interval is on one side, or cannot be told."""
+    if interval.low > 0:
+        return "holds"
+    return "does not hold, the opposite does" if interval.high < 0 else "cannot be told from nothing"
+
+
+def _negative(interval: Interval) -> Interval:
+    return Interval(-interval.mean, -interval.high, -interval.low, interval.n)
+
+
+HEAD = """# A growing SAE (row 18)
+
+An L1 SAE grows from {start} latents to {last}, {added} at a time, on the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), after the post on feature hedging. At each
+growth one copy stays behind and is trained on to the end without new latents: the control. Every width sees the same {tokens} tokens, in {seeds} training
+seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of what old decoder rows changed (grown less control) lies in the span of the {added} new rows?
+
+    hedgebench train results/growth/train.yaml --out out/growth/saes
+    hedgebench run results/growth/suite.yaml --out out/growth/results
+    hedgebench table out/growth/results --out results/growth/scores.parquet
+    hedgebench plot out/growth/results --out results/growth
+    python results/growth/page.py                                                  # this page, from that table
+
+![share](grow_delta-share-against-width.png)
+
+Means over training seeds; [95 %] is Student's interval over them. Metrics: `hedgebench list`, eval `grow_delta`.
+"""
+LIMITS = """## Limits
+
+One model of 135M parameters, one layer, less than a hundredth of the post's tokens, and {seeds} seeds. The intervals hold training seeds only: one order of the data, one text. The random span of
+{added} of {d} dimensions is larger here than in the post (64 of 2304: .028). The nulls `other_seed` and `residual` know part of the answer: other seeds add some of the same features, and what the
+control leaves over is made of what it lacks. On [toy worlds](../toy/growth.md), where hedging is known, the projection and its excess over the second control follow it, and shares do not."""
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(HERE / "README.md", page(pd.read_parquet(HERE / "scores.parquet")))
+
+
+if __name__ == "__main__":
+    main()
