@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from hedgebench.data import TextSource
     from hedgebench.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 class Bank:
@@ -57,10 +60,19 @@ class Bank:
         self.total = total
 
     def fill(self) -> None:
-        """Run the model over all passes that are not cached yet."""
-        missing = [i for i in range(len(self._tokens)) if not self._source.is_cached(i, self._tokens[i].shape)]
+        """Run the model over all passes that are not cached yet; where the cache has no room, a pass is computed each time it is wanted."""
+        missing = self._missing()
         for i in tqdm(missing, desc="activations", unit="pass", disable=not missing):
             self.rows(i)
+        if left := len(self._missing()):
+            logger.warning(
+                "%d of %d passes of activations find no room in the cache: the model runs again for each order of the data",
+                left,
+                len(self._tokens),
+            )
+
+    def _missing(self) -> list[int]:
+        return [i for i in range(len(self._tokens)) if not self._source.is_cached(i, self._tokens[i].shape)]
 
     def rows(self, i: int) -> torch.Tensor:
         """[counts[i], d_in], the activations of pass i, special tokens left out."""

@@ -154,6 +154,16 @@ def test_a_second_control_sees_what_its_control_sees_from_the_growth_on_in_anoth
     assert {i for group in stream.groups for i in group} == left
 
 
+def test_activations_that_find_no_room_are_computed_again_and_the_same(growing_world, tmp_path, monkeypatch, caplog):
+    _, kept = open_nursery(growing_world, tmp_path)
+    monkeypatch.setenv("HEDGEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("hedgebench.activations.DISK_BUDGET", 20_000)
+    _, nursery = open_nursery(growing_world, tmp_path)
+    nursery.bank.fill()
+    assert "find no room in the cache" in caplog.text
+    assert all(torch.equal(nursery.main.batch(step), kept.main.batch(step)) for step in (0, 7, STEPS - 1))
+
+
 def test_special_tokens_are_not_trained_on(growing_world, tmp_path):
     _, nursery = open_nursery(growing_world, tmp_path)
     model = nursery.bank._source.model
