@@ -122,6 +122,9 @@ class DecoderSimilarity(Eval):
                 raise ValueError("'quantiles' are from 0 to 1")
             if min(self.slice_limit, self.n_batches) < 0:
                 raise ValueError("'slice_limit' and 'n_batches' must be 0 or more")
+            for field in ("batch_size", "context_size"):
+                if getattr(self, field) < 1:
+                    raise ValueError(f"{field!r} must be 1 or more")
 
     @classmethod
     def uses(cls, cfg: Config) -> frozenset[str]:

@@ -131,8 +131,10 @@ class SeedOverlap(Eval):
         def __post_init__(self) -> None:
             if not all(-1 < t <= 1 for t in (self.threshold, *self.curve)):
                 raise ValueError("'threshold' and 'curve' are cosines, above -1 and up to 1")
-            for field, least in {"exact_up_to": 1, "candidates": 1, "tolerance": 0, "n_batches": 0}.items():
-                if getattr(self, field) < least:
+            at_least = {"exact_up_to": 1, "candidates": 1, "tolerance": 0}
+            at_least |= {"n_batches": 0, "batch_size": 1, "context_size": 1}
+            for field, least in at_least.items():
+                if not getattr(self, field) >= least:  # no NaN either
                     raise ValueError(f"{field!r} must be {least} or more")
 
     @classmethod
@@ -157,15 +159,19 @@ class SeedOverlap(Eval):
             ctx.progress(len(found) / (len(pairs) + cfg.chance))
         unrelated = _compare(saes[0], saes[1], cfg, _rotation(ctx)) if cfg.chance else None
         group = Group(len(saes), pairs, _pair_names(ctx, pairs), found, unrelated)
-        yield from group.cosines()
-        if found[0].encoder is None:
+        has_encoder = found[0].encoder is not None
+        # what a user is to see first comes first: the headline shows the first few
+        if has_encoder:
+            yield from group.shares(cfg.threshold)
+        else:
             for metric in ("shared", "shared_by_all"):
                 ctx.leave_blank(metric, "the SAEs have no encoder matrix")
-        else:
-            yield from group.shares(cfg.threshold, cfg.curve)
+        yield from group.cosines()
+        if has_encoder:
+            yield from group.curve(cfg.threshold, cfg.curve)
         if not n_tokens:
             ctx.leave_blank("density", ctx.absent.get("activations", "no text was to be read: n_batches is 0"))
-        elif found[0].encoder is not None:
+        elif has_encoder:
             yield from group.deciles(counts, n_tokens, cfg.threshold)
 
 
@@ -177,7 +183,8 @@ def _compare(one: SAE, other: SAE, cfg: SeedOverlap.Config, turn: Tensor | None 
     if turn is not None:
         others = others @ turn.to(others)
         other_columns = None if other_columns is None else other_columns @ turn.to(others)
-    return overlap(one.W_dec, others, columns, other_columns, exact_up_to=cfg.exact_up_to, candidates=cfg.candidates)
+    how = {"exact_up_to": cfg.exact_up_to, "candidates": cfg.candidates, "tolerance": cfg.tolerance}
+    return overlap(one.W_dec, others, columns, other_columns, **how)
 
 
 def _columns(sae: SAE) -> Tensor | None:

@@ -40,18 +40,22 @@ class Group:
                 if gaps:
                     yield Score("matching_gap", max(gaps), {"of": of} | self.approximate, n=len(gaps))
 
-    def shares(self, threshold: float, curve: Sequence[float]) -> Iterator[Score]:
-        """The share of shared latents at each threshold, and of those that every other seed shares."""
+    def shares(self, threshold: float) -> Iterator[Score]:
+        """The share of shared latents, and of those that every other seed shares."""
         import torch
 
-        for at in sorted({threshold, *curve}):
-            yield from self.mean("shared", {"threshold": at}, partial(_share, threshold=at), slices=at == threshold)
+        yield from self.mean("shared", {"threshold": threshold}, partial(_share, threshold=threshold))
         shared = torch.ones(self.n_seeds, self.width, dtype=torch.bool)
         for pair, one in zip(self.pairs, self.found, strict=True):
             for seed, level in zip(pair, one.levels, strict=True):
                 shared[seed] &= level >= threshold
         params = {"threshold": threshold, "seeds": self.n_seeds} | self.approximate
         yield Score("shared_by_all", _mean(shared), params, n=self.n_seeds)
+
+    def curve(self, threshold: float, thresholds: Sequence[float]) -> Iterator[Score]:
+        """The share of shared latents at the other thresholds, for the whole only."""
+        for at in sorted({*thresholds} - {threshold}):
+            yield from self.mean("shared", {"threshold": at}, partial(_share, threshold=at), slices=False)
 
     def deciles(self, counts: Sequence[Tensor], n_tokens: int, threshold: float) -> Iterator[Score]:
         """The share of shared latents, and how often they fire, by firing density."""

@@ -253,7 +253,18 @@ def test_a_reason_from_the_harness_is_passed_on():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"n": (0,)}, {"top": (0,)}, {"pcs": (-1,)}, {"quantiles": (1.5,)}, {"slice_limit": -1}]
+    "bad",
+    [
+        {"n": (0,)},
+        {"top": (0,)},
+        {"pcs": (-1,)},
+        {"quantiles": (1.5,)},
+        {"slice_limit": -1},
+        {"n_batches": -1},
+        {"batch_size": 0},
+        {"batch_size": -1},
+        {"context_size": 0},
+    ],
 )
 def test_settings_without_a_meaning_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -16,6 +16,7 @@ from hedgebench.checkpoint import describe
 from hedgebench.eval import ActivationBatch, EvalContext
 from hedgebench.overlap import deciles, mean_over_pairs
 from hedgebench.plots import draw_figures
+from hedgebench.results import headline
 from hedgebench.types import BadInput, CannotMeasure
 
 D_IN = 24
@@ -231,6 +232,26 @@ def test_wide_saes_are_matched_approximately_and_every_row_says_so():
     assert close == pytest.approx(exact["shared threshold=0.7"].value, abs=0.02) and close > 0.4
 
 
+def test_the_tolerance_decides_how_near_the_approximation_comes():
+    """From one candidate each, on random rows: without any patience the best matching, with all of it the first guess."""
+    saes = [of(unit_rows(80, 10, seeded(s))) for s in (1, 2)]
+    exact, _ = measure(*saes)
+    gaps, below = {}, {}
+    for tolerance in (0.0, 1.0):
+        found, _ = measure(*saes, exact_up_to=1, candidates=1, tolerance=tolerance)
+        gaps[tolerance] = found["matching_gap approximate=True,of=decoder"].value
+        below[tolerance] = exact["matched_cosine"].value - found["matched_cosine approximate=True"].value
+    assert gaps[0.0] <= 1e-6 and below[0.0] == pytest.approx(0, abs=1e-6)
+    assert gaps[1.0] >= below[1.0] > 0.01
+
+
+def test_the_share_at_the_threshold_is_what_is_printed_first():
+    saes = {f"s{i}": of(unit_rows(20, 8, seeded(i))).to(torch.float32) for i in range(2)}
+    printed = headline(evaluate(saes, {"seed_overlap": {"n_batches": 0}}, group="g")).splitlines()[1]
+    names = ["shared threshold=0.7", "shared_by_all seeds=2,threshold=0.7", "matched_cosine", "matched_cosine side=encoder", "mcc"]  # fmt: skip
+    assert printed.split() == " ".join([*names, "shared threshold=0.3"]).split()
+
+
 def test_an_sae_without_an_encoder_matrix_has_cosines_and_no_share():
     saes = [of(FEATURES[:8]), of(FEATURES[4:12])]
     for sae in saes:
@@ -251,7 +272,7 @@ def test_other_shapes_and_hook_points_are_refused_with_a_line():
         measure(of(FEATURES[:8]))
 
 
-@pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"curve": (0.5, -1.0)}, {"exact_up_to": 0}, {"candidates": 0}, {"tolerance": -1}, {"n_batches": -1}])  # fmt: skip
+@pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"curve": (0.5, -1.0)}, {"exact_up_to": 0}, {"candidates": 0}, {"tolerance": -1}, {"n_batches": -1}, {"batch_size": -1}, {"batch_size": 0}, {"context_size": 0}])  # fmt: skip
 def test_settings_without_a_meaning_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         SeedOverlap.Config(**bad)
