@@ -24,8 +24,8 @@ def inputs(d_in: int = D_IN) -> Tensor:
 
 def gemma_arrays(d_in: int = D_IN, d_sae: int = D_SAE, seed: int = 0) -> dict[str, np.ndarray]:
     made = {
-        "w_enc": random(d_in, d_sae, seed=seed),
-        "w_dec": random(d_sae, d_in, seed=seed),
+        "W_enc": random(d_in, d_sae, seed=seed),
+        "W_dec": random(d_sae, d_in, seed=seed),
         "b_enc": random(d_sae, seed=seed),
         "b_dec": random(d_in, seed=seed),
         "threshold": random(d_sae, seed=seed + 1).abs(),

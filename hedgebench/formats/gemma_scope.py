@@ -1,7 +1,8 @@
-"""Gemma Scope: `params.npz` (w_enc, w_dec, b_enc, b_dec, threshold; JumpReLU; Lieberum et al. 2024, arXiv 2408.05147).
+"""Gemma Scope: `params.npz` (W_enc, W_dec, b_enc, b_dec, threshold; JumpReLU; Lieberum et al. 2024, arXiv 2408.05147).
 
-The file says nothing of itself. What its folders say by their names (gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_22) is read as
-SAELens reads it; what no name says stays unknown. SAELens's own converter is given the weights already read: it would copy each of them.
+`w_enc` and `w_dec`, and a `scaling_factor` that is 1 throughout, are taken too, and no other array: so does SAELens's converter
+(`gemma_2_sae_huggingface_loader`), which is not called because it copies each array. The file says nothing of itself: what its folders say by
+their names (gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_22) is read as SAELens reads it; what no name says stays unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from sae_lens import SAE
 
-NAMES = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
+NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+FACTOR = "scaling_factor"
+"""What SAELens once wrote beside the weights, and what it refuses in a Gemma Scope file where it is not 1."""
 MAX_PACKING = 64
 """A compressed array that claims more than so many times its bytes is refused; floating-point weights hardly shrink at all."""
 _REPOSITORY = re.compile(r"(?:.*--)?(gemma-scope-(?:2b|9b|27b)-(?:pt|it)-(res|mlp|att|transcoders))")
@@ -32,7 +35,8 @@ def load(ref: str) -> SAE | None:
     Memory: the arrays once (a width of 1M at d_in 2304 is 19.3 GB), and no copy of them.
 
     Raises:
-        BadInput: A transcoder; or a file that is damaged, pickled, or holds other arrays.
+        BadInput: A transcoder; or a file that is damaged, pickled, lacks an array or holds one twice (`W_enc` and `w_enc`), has a
+            `scaling_factor` other than 1, or holds an array of another name, which might change what the SAE computes.
     """
     found = find_layout(ref)
     if found is None or found.format != "gemma_scope":
@@ -45,8 +49,8 @@ def load(ref: str) -> SAE | None:
     from hedgebench.loaders import build_sae
 
     arrays = read_npz(found.weights)
-    d_in, d_sae = arrays["w_enc"].shape
-    weights = {_upstream_name(name): torch.from_numpy(array) for name, array in arrays.items()}
+    d_in, d_sae = arrays["W_enc"].shape
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     config = _config(found, repository, d_in, d_sae)
     if (
         "embedding" in found.folder.parts
@@ -54,10 +58,6 @@ def load(ref: str) -> SAE | None:
         weights["W_enc"] /= d_in**0.5
         weights["W_dec"] *= d_in**0.5
     return build_sae(config, weights)
-
-
-def _upstream_name(name: str) -> str:
-    return f"W_{name[2:]}" if name.startswith("w_") else name
 
 
 def _repository(folder: Path) -> str | None:
@@ -88,28 +88,59 @@ def _config(found: Layout, repository: str | None, d_in: int, d_sae: int) -> dic
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
-    """The five arrays of a Gemma Scope file in float32, their shapes checked before memory is taken.
+    """The five arrays of a Gemma Scope file in float32, under the names in `NAMES`; their shapes are checked before memory is taken.
 
     Raises:
         BadInput: See `load`.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
-            shapes = {name: _header(archive, members[name], file)[0] for name in NAMES if name in members}
-            shape = shapes.get("w_enc", ())
+            members = _members(archive, file)
+            shapes = {name: _header(archive, member, file)[0] for name, member in members.items()}
+            shape = shapes.get("W_enc", ())
             d_in, d_sae = shape if len(shape) == 2 else (0, 0)
-            wanted: dict[str, tuple[int, ...]] = {"w_enc": (d_in, d_sae), "w_dec": (d_sae, d_in), "b_dec": (d_in,)}
+            wanted: dict[str, tuple[int, ...]] = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
             wanted |= dict.fromkeys(("b_enc", "threshold"), (d_sae,))
-            if not d_in * d_sae and "w_enc" in shapes:
-                raise BadInput(f"{file}: w_enc has shape {list(shape)}, not [d_in, d_sae]")
-            check_shapes(file, {n: shapes.get(n, ()) for n in members}, wanted, f"w_enc {list(shape)}")
+            if not d_in * d_sae and "W_enc" in shapes:
+                raise BadInput(f"{file}: W_enc has shape {list(shape)}, not [d_in, d_sae]")
+            check_shapes(file, shapes, wanted, f"W_enc {list(shape)}")
+            if FACTOR in members:
+                _check_factor(_array(archive, members[FACTOR], file), file)
             return {name: _array(archive, members[name], file) for name in NAMES}
     except BadInput:
         raise
     except Exception as error:
         # the parsers of zip and npy raise whatever they stumble over
         raise BadInput(f"{file}: not a whole .npz file ({one_line(error)}); download or copy it again") from None
+
+
+def _members(archive: zipfile.ZipFile, file: Path) -> dict[str, zipfile.ZipInfo]:
+    """Where each array lies, by its name in `NAMES` or `FACTOR`, with a small w or a capital one."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        if not member.filename.endswith(".npy"):
+            continue
+        own = member.filename.removesuffix(".npy")
+        name = f"W_{own[2:]}" if own.startswith("w_") else own
+        if name in found:
+            both = " and ".join(repr(m.filename[:80]) for m in (found[name], member))
+            raise BadInput(f"{file}: one array is in it twice: {both}")
+        found[name] = member
+    if unknown := sorted(found.keys() - {*NAMES, FACTOR}):
+        raise BadInput(
+            f"{file}: {found[unknown[0]].filename[:80]!r} is in it, and what it does is not said; "
+            f"a Gemma Scope SAE has {', '.join(NAMES)}"
+        )
+    return found
+
+
+def _check_factor(factor: np.ndarray, file: Path) -> None:
+    import numpy as np
+
+    if not np.allclose(factor, 1.0):
+        raise BadInput(
+            f"{file}: {FACTOR} is not 1 throughout; Gemma Scope SAEs are not scaled, and SAELens refuses it too"
+        )
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> tuple[tuple[int, ...], bool, np.dtype]:

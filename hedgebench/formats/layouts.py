@@ -71,10 +71,15 @@ def _folder(folder: Path) -> Layout | None:
             return Layout(kind, folder, folder / weights, folder / config)
     if (folder / "params.npz").is_file():
         return Layout("gemma_scope", folder, folder / "params.npz")
-    only = [file for file in sorted(folder.glob("*.safetensors")) if file.name != "sae_weights.safetensors"]
+    only = plain_files(folder)
     if len(only) == 1 and not (folder / "cfg.json").exists():
         return Layout("plain", folder, only[0])
     return None
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, each of which may be a plain SAE; but one of them makes the folder an SAE."""
+    return [file for file in sorted(folder.glob("*.safetensors")) if file.name != "sae_weights.safetensors"]
 
 
 def _file(file: Path) -> Layout | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.formats.files import one_line, positive, read_object, safetensors_header
-from hedgebench.formats.layouts import PICKLED, find_layout
+from hedgebench.formats.layouts import PICKLED, find_layout, plain_files
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
@@ -63,6 +63,12 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: not a folder; {hint}")
     file = path / "cfg.json"
     if not file.exists():
+        if len(several := plain_files(path)) > 1:
+            shown = ", ".join(f.name for f in several[:3]) + (", ..." if len(several) > 3 else "")
+            raise BadInput(
+                f"{path}: {len(several)} safetensors files ({shown}) and no cfg.json to tell which is the SAE; "
+                f"give one of them by its path, such as {several[0]}"
+            )
         raise BadInput(
             f"{path}: no cfg.json; a SAELens folder holds cfg.json and sae_weights.safetensors{_pickled(path)}"
         )

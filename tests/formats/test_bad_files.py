@@ -54,21 +54,27 @@ def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
 
 def poisoned(value: float) -> dict[str, np.ndarray]:
     arrays = known.gemma_arrays()
-    arrays["w_enc"][0, 0] = value
+    arrays["W_enc"][0, 0] = value
     return arrays
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (without("threshold"), r"no threshold in it; found b_dec, b_enc, w_dec, w_enc"),
-        (without("w_enc"), r"no w_enc in it"),
+        (without("threshold"), r"no threshold in it; found W_dec, W_enc, b_dec, b_enc"),
+        (without("W_enc"), r"no W_enc in it"),
         (
-            changed(w_dec=known.gemma_arrays()["w_enc"]),
-            r"w_dec has shape \[8, 20\], but w_enc \[8, 20\] asks for \[20, 8\]",
+            changed(W_dec=known.gemma_arrays()["W_enc"]),
+            r"W_dec has shape \[8, 20\], but W_enc \[8, 20\] asks for \[20, 8\]",
         ),
         (changed(b_enc=np.zeros(3, np.float32)), r"b_enc has shape \[3\]"),
-        (changed(w_enc=np.zeros((0, 20), np.float32)), r"w_enc has shape \[0, 20\]"),
+        (changed(W_enc=np.zeros((0, 20), np.float32)), r"W_enc has shape \[0, 20\]"),
+        (changed(w_enc=known.gemma_arrays()["W_enc"]), r"one array is in it twice: 'W_enc\.npy' and 'w_enc\.npy'"),
+        (changed(w_dec=known.gemma_arrays()["W_dec"]), r"one array is in it twice: 'W_dec\.npy' and 'w_dec\.npy'"),
+        (changed(scaling_factor=np.full(20, 1.5, np.float32)), "scaling_factor is not 1 throughout"),
+        (changed(scaling_factor=np.array([1.0] * 19 + [np.nan])), "scaling_factor is not 1 throughout"),
+        (changed(scaling_factor=np.array(2.0)), "scaling_factor is not 1 throughout"),
+        (changed(b_gate=np.zeros(20, np.float32)), "'b_gate.npy' is in it, and what it does is not said"),
         (changed(b_dec=np.zeros(8, np.int64)), "b_dec holds int64 numbers"),
         (changed(b_dec=np.array(["x"] * 8)), "b_dec holds <U1 numbers"),
         (
@@ -92,13 +98,13 @@ def test_a_truncated_archive_is_refused(tmp_path: Path):
 def test_an_archive_with_flipped_bytes_is_refused(tmp_path: Path):
     file = known.write_gemma_scope(tmp_path / "it") / "params.npz"
     data = bytearray(file.read_bytes())
-    at = data.index(known.gemma_arrays()["w_enc"].tobytes()[:64])
+    at = data.index(known.gemma_arrays()["W_enc"].tobytes()[:64])
     data[at : at + 4] = b"\x00\x00\x80\x3f"
     file.write_bytes(data)
     refused(file, r"not a whole \.npz file \(BadZipFile: Bad CRC-32")
 
 
-HUGE = {"w_enc": npy((2**20, 2**24)), "w_dec": npy((2**24, 2**20)), "b_enc": npy((2**24,)), "b_dec": npy((2**20,))}
+HUGE = {"W_enc": npy((2**20, 2**24)), "W_dec": npy((2**24, 2**20)), "b_enc": npy((2**24,)), "b_dec": npy((2**20,))}
 
 
 @pytest.mark.parametrize("made", [HUGE, HUGE | {"threshold": npy((2**24,))}, {"b_dec": npy((2**40,))}])
@@ -116,6 +122,17 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path):
     refused(file, r"unpacks to \d+ bytes from \d+; that is no array of weights")
 
 
+@pytest.mark.parametrize("factor", [np.ones(known.D_SAE, np.float32), np.array(1.0)])
+def test_a_scaling_factor_of_1_changes_nothing(factor: np.ndarray, tmp_path: Path):
+    plain, scaled = (
+        known.write_gemma_scope(tmp_path / name, arrays)
+        for name, arrays in (("plain", None), ("scaled", changed(scaling_factor=factor)))
+    )
+    ours, same = load_sae(plain).state_dict(), load_sae(scaled).state_dict()
+    assert ours.keys() == same.keys()
+    assert all(torch.equal(ours[name], same[name]) for name in ours)
+
+
 def test_an_honest_compressed_archive_loads(tmp_path: Path):
     stored = load_sae(known.write_gemma_scope(tmp_path / "it"))
     np.savez_compressed(tmp_path / "packed.npz", **known.gemma_arrays())
@@ -126,8 +143,8 @@ def test_arrays_in_fortran_order_and_half_precision_load(tmp_path: Path):
     arrays = {name: np.asfortranarray(a.astype(np.float16)) for name, a in known.gemma_arrays().items()}
     sae = load_sae(known.write_gemma_scope(tmp_path / "it", arrays))
     torch.testing.assert_close(
-        sae.W_dec * sae.W_dec.new_tensor(arrays["w_dec"].astype(np.float32)).norm(dim=1, keepdim=True),
-        torch.from_numpy(arrays["w_dec"].astype(np.float32)),
+        sae.W_dec * sae.W_dec.new_tensor(arrays["W_dec"].astype(np.float32)).norm(dim=1, keepdim=True),
+        torch.from_numpy(arrays["W_dec"].astype(np.float32)),
     )
 
 
@@ -222,6 +239,12 @@ def test_notes_of_a_plain_file_that_make_no_sense_are_refused(notes: dict[str, s
 def test_a_plain_file_with_a_tensor_of_unknown_meaning_is_refused(tmp_path: Path):
     weights = {**known.plain_weights(), "b_gate": torch.zeros(known.D_SAE)}
     refused(known.write_plain(tmp_path / "it.safetensors", weights), "b_gate is in it, and what it does is not said")
+
+
+def test_a_folder_of_several_plain_files_asks_for_one_of_them(tmp_path: Path):
+    files = [known.write_plain(tmp_path / f"{name}.safetensors") for name in ("b", "a")]
+    refused(tmp_path, r"2 safetensors files \(a.safetensors, b.safetensors\).*; give one of them by its path")
+    assert [load_sae(file).cfg.d_sae for file in files] == [known.D_SAE] * 2
 
 
 def test_a_gemma_scope_transcoder_is_refused(tmp_path: Path):

@@ -53,7 +53,7 @@ def test_two_commands_make_the_table_and_the_figure_of_a_folder_of_gemma_scope(
     for place in places:
         with np.load(gemma / place / "params.npz") as arrays:
             assert norms.loc[place, "value"] == pytest.approx(np.linalg.norm(arrays["b_dec"]))
-            assert norms.loc[place, "width"] == arrays["w_enc"].shape[1]
+            assert norms.loc[place, "width"] == arrays["W_enc"].shape[1]
         assert norms.loc[place, "l0"] == int(place.rpartition("_")[2])
     assert set(norms["layer"]) == {12} and set(norms["hook"]) == {"blocks.12.hook_resid_post"}
     assert set(norms["model"]) == {"gemma-2-2b"}

@@ -20,9 +20,9 @@ Pair = tuple[Tensor, Tensor]
 
 def gemma_scope(x: Tensor) -> Pair:
     p = {name: torch.from_numpy(array) for name, array in known.gemma_arrays().items()}
-    before = x @ p["w_enc"] + p["b_enc"]
+    before = x @ p["W_enc"] + p["b_enc"]
     latents = (before > p["threshold"]) * relu(before)
-    return latents, latents @ p["w_dec"] + p["b_dec"]
+    return latents, latents @ p["W_dec"] + p["b_dec"]
 
 
 def sparsify(x: Tensor) -> Pair:

@@ -64,8 +64,15 @@ def test_an_embeddings_sae_is_scaled_as_saelens_does(tmp_path: Path):
     folder = known.write_gemma_scope(tmp_path / "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6")
     card, sae, arrays = read_checkpoint(folder), load_raw(folder), known.gemma_arrays()
     assert (card.hook, card.layer, card.l0) == ("hook_embed", None, 6)
-    torch.testing.assert_close(sae.W_enc, torch.from_numpy(arrays["w_enc"]) / known.D_IN**0.5)
-    torch.testing.assert_close(sae.W_dec, torch.from_numpy(arrays["w_dec"]) * known.D_IN**0.5)
+    torch.testing.assert_close(sae.W_enc, torch.from_numpy(arrays["W_enc"]) / known.D_IN**0.5)
+    torch.testing.assert_close(sae.W_dec, torch.from_numpy(arrays["W_dec"]) * known.D_IN**0.5)
+
+
+def test_gemma_scopes_encoder_and_decoder_may_be_spelled_with_a_small_w(tmp_path: Path):
+    arrays = {name.replace("W_", "w_"): array for name, array in known.gemma_arrays().items()}
+    assert {"w_enc", "w_dec"} < arrays.keys()
+    small, capital = (known.write_gemma_scope(tmp_path / name / PLACE, a) for name, a in (("s", arrays), ("c", None)))
+    assert read_checkpoint(small).digest == read_checkpoint(capital).digest
 
 
 @pytest.mark.parametrize(
