@@ -15,6 +15,8 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 _MARKERS = "osD^vP*X<>"
 _SAME_L0 = 1.2
 """L0s that differ by a smaller factor are no scale of colours: they are one setting, measured on several SAEs."""
+_LABEL = 0.06
+"""Share of a colour scale that a label takes."""
 _FAMILY = ["model", "hook", "architecture", "loss", "k", "data", "config"]
 """What is equal within a width series."""
 
@@ -137,8 +139,19 @@ class _Colours:
         """The scale of the colours, beside the axes."""
         if self.by_l0 and axes.figure is not None:
             bar = axes.figure.colorbar(self.scale, ax=axes, label="L0 (latents per token)")
-            bar.ax.yaxis.set_major_formatter(lambda value, _: short(value))
-            bar.ax.yaxis.set_minor_formatter(lambda value, _: short(value) if f"{value:e}"[0] in "25" else "")
+            ticks = _ticks(*self.scale.get_clim())
+            bar.set_ticks(ticks, labels=[short(value) for value in ticks])
+            bar.minorticks_off()
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Both ends of a logarithmic scale, and 1-2-5 steps (powers of ten where it spans many) between them, as far as their labels have room."""
+    from math import ceil, floor, log10
+
+    steps = (1, 2, 5) if high < 1e4 * low else (1,)
+    between = [n * 10.0**power for power in range(floor(log10(low)), ceil(log10(high))) for n in steps]
+    room = _LABEL * log10(high / low)
+    return [low, *(v for v in between if log10(v / low) > room and log10(high / v) > room), high]
 
 
 def _scales(axes: Axes, points: DataFrame) -> None:

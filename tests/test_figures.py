@@ -52,6 +52,27 @@ def test_each_sae_is_a_point_and_its_l0_a_colour():
     assert bar.get_ylabel() == "L0 (latents per token)"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (22, 176, ["22", "50", "100", "176"]),
+        (19, 105, ["19", "50", "105"]),  # 20 and 100 would lie under the labels of the ends
+        (24, 30, ["24", "30"]),
+        (20, 200, ["20", "50", "100", "200"]),
+        (0.2, 60000, ["0.2", "1", "10", "100", "1,000", "10,000", "60,000"]),
+    ],
+)
+def test_the_scale_of_colours_names_its_ends_and_round_l0s_between(low: float, high: float, labels: list[str]):
+    axes = draw([row(64, 3.0, l0=low), row(128, 4.0, l0=high)])
+    (bar,) = [a for a in axes.figure.axes if a is not axes]
+    axes.figure.draw_without_rendering()
+    drawn = [t for t in bar.yaxis.get_ticklabels(which="both") if t.get_text()]
+    assert [t.get_text() for t in drawn] == labels
+    boxes = [t.get_window_extent() for t in drawn]
+    assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
+    assert bar.get_ylim() == pytest.approx((low, high))
+
+
 def test_l0s_that_are_nearly_one_are_no_scale():
     axes = draw([row(64, 3.0, l0=19.99), row(128, 4.0, l0=20.01)])
     assert len(axes.figure.axes) == 1
