@@ -62,6 +62,17 @@ class ActivationSource:
             if i >= start:
                 yield self.one(i, tokens)
 
+    def check(self, n_batches: int, batch_size: int = 16, context_size: int = 128) -> None:
+        """Make sure that so many batches can be had: all of the text is read, and the model runs on the first.
+
+        Raises:
+            BadInput: As `batches`, or the text ends before.
+        """
+        check_context(self.model, context_size)
+        for i, tokens in enumerate(self.tokens.batches(n_batches, batch_size, context_size)):
+            if i == 0:
+                self.one(i, tokens)
+
     def one(self, i: int, tokens: torch.Tensor) -> ActivationBatch:
         """Batch `i` of the token source, whose tokens [batch, context] are given, with its activations.
 

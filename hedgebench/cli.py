@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--only", metavar="EVAL", action="append", default=[], help="only this eval (repeatable)")
     sub.add_argument("--limit", type=_count, metavar="N", help="at most N runs now")
     sub.add_argument("--dry-run", action="store_true", help="say what would run")
-    sub.add_argument("--retry-failed", action="store_true", help="run again what failed")
+    sub.add_argument("--retry-failed", action="store_true", help="run again what failed or is incomplete")
     sub.add_argument("--force", action="store_true", help="run again everything")
 
     sub = command("table", _table, "the scores table of a results folder")

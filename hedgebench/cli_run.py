@@ -132,5 +132,7 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
     print(counts + (f", {left} still to do" if left else ""), file=sys.stderr)
     for name, error in summary.failed:
         print(f"failed: {name}: {error}", file=sys.stderr)
-    if summary.failed:
+    for name, lacking in summary.incomplete:
+        print(f"incomplete: {name}: {lacking}", file=sys.stderr)
+    if summary.failed or summary.incomplete:
         print("--retry-failed runs them again", file=sys.stderr)

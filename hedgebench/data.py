@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.texts import Split, content_hash, file_texts, offline_texts, part_of
-from hedgebench.types import BadInput
+from hedgebench.types import BadInput, Unreachable
 
 if TYPE_CHECKING:
     import datasets
@@ -143,13 +143,20 @@ def _belongs(text: Any, split: str) -> bool:
 
 
 def hub_commit(repo: str) -> str:
-    """The commit a data set is at now: all that a stream reads is of this one."""
+    """The commit a data set is at now: all that a stream reads is of this one.
+
+    Raises:
+        BadInput: There is none of that name; `Unreachable` where the hub does not say.
+    """
     from huggingface_hub import HfApi
 
     try:
         return str(HfApi().dataset_info(repo, timeout=30).sha)
     except Exception as error:  # not found, private, no network
-        raise BadInput(
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        kind = BadInput if isinstance(error, RepositoryNotFoundError) else Unreachable
+        raise kind(
             f"data {repo!r} is neither a local path nor a data set the hub gives: {' '.join(str(error).split())[:200]}"
         ) from error
 

@@ -131,7 +131,8 @@ class Eval:
     needs: ClassVar[frozenset[str] | set[str]] = frozenset({"sae"})
     """What a run cannot do without: an SAE that lacks it is skipped. With `siblings`, there is one run for a whole group of SAEs."""
     may_use: ClassVar[frozenset[str] | set[str]] = frozenset()
-    """What a run uses where it can be had: of the words of `needs`, and `second_control`. `ctx.absent` says what could not."""
+    """What a run uses where it can be had: of the words of `needs`, and `second_control`. `ctx.absent` says what could not.
+    A run that only now cannot have what its identity names is recorded as incomplete, and `--retry-failed` runs it again."""
     draws: ClassVar[bool] = True
     """False: the eval draws nothing and runs once, whatever the suite's seeds."""
     cost: ClassVar[str] = ""
@@ -167,6 +168,19 @@ class Eval:
     def uses(cls, cfg: Any) -> frozenset[str]:  # noqa: ARG003 - the interface
         """What a run with these settings asks for; an eval overrides it where a setting makes something of `may_use` pointless."""
         return frozenset(cls.needs) | frozenset(cls.may_use)
+
+    @classmethod
+    def reads(cls, cfg: Any) -> tuple[int, int, int] | None:
+        """How much text a run with these settings reads, as `ctx.activations` takes it; None where they do not say.
+
+        Where activations are in `may_use` only, the harness makes sure of so much before the run, which goes on without them where they cannot be had.
+        """
+        n_batches, batch_size, context_size = (
+            getattr(cfg, name, None) for name in ("n_batches", "batch_size", "context_size")
+        )
+        if isinstance(n_batches, int) and isinstance(batch_size, int) and isinstance(context_size, int):
+            return n_batches, batch_size, context_size
+        return None
 
     @classmethod
     def metric(cls, name: str) -> Metric:

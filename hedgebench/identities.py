@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,11 +11,12 @@ from hedgebench.eval import Eval
 from hedgebench.records import make_run_id, package_version
 from hedgebench.relatives import Family
 from hedgebench.suite import Suite
-from hedgebench.types import BadInput, Checkpoint, Run
+from hedgebench.types import BadInput, Checkpoint, Run, Unreachable
 
 if TYPE_CHECKING:
     from hedgebench.labelled import LabelledData
 
+logger = logging.getLogger(__name__)
 
 IN_MEMORY = "memory:"
 """Before the identity of a world that is an object, in place of a folder."""
@@ -37,7 +39,7 @@ class Identities:
     def __init__(self, suite: Suite) -> None:
         self.suite = suite
         self._revisions: dict[str, str | BadInput] = {}
-        self._text: str | None = None
+        self._text: str | BadInput | None = None
         self._labelled: dict[tuple[str, ...], list[LabelledData] | BadInput] = {}
         self._truths: dict[Path, Truth | BadInput] = {}
 
@@ -64,10 +66,11 @@ class Identities:
         problem = next((family.problems[word] for word in absent if word in needs and word in family.problems), None)
         model = revision = data = source = hook = None
         of_model = {"activations", "model"} | (set() if eval_class.labelled_sets else {"data"})
-        if why := self.no_model(card) if uses & of_model and not needs & of_model else None:
+        reads = bool(uses & {"activations", "data"})
+        if why := self.no_model(card, reads) if uses & of_model and not needs & of_model else None:
             absent |= dict.fromkeys(sorted(uses & of_model), why)
         elif uses & of_model:
-            source, data = self.suite.data, self.text() if uses & {"activations", "data"} else None
+            source, data = self.suite.data, self.text() if reads else None
             model, hook = card.model, card.hook
             found = self.revision(model) if model else None
             if isinstance(found, BadInput):
@@ -136,13 +139,28 @@ class Identities:
         )
         return run, problem
 
-    def no_model(self, card: Checkpoint) -> str | None:
-        """Why an eval that may do without goes on without the activations of an SAE, or None where it need not."""
+    def no_model(self, card: Checkpoint, reads: bool) -> str | None:
+        """Why an eval that may do without goes on without the activations of an SAE, or None where it need not.
+
+        Args:
+            card: The SAE.
+            reads: Whether the eval reads text, which has to be there, too.
+
+        Raises:
+            BadInput: The suite's text is none.
+        """
         if card.model is None or card.hook is None:
             lacking = "model" if card.model is None else "hook point"
             return f"the checkpoint names no {lacking}" + ("; give `model:` in the suite" if card.model is None else "")
         revision = self.revision(card.model)
-        return str(revision) if isinstance(revision, BadInput) else None
+        if isinstance(revision, BadInput):
+            return str(revision)
+        try:
+            if reads:
+                self.text()
+        except Unreachable as why:
+            return str(why)
+        return None
 
     def truth(self, card: Checkpoint) -> Truth | BadInput | None:
         """The true features of an SAE: what the suite names, else what lies beside the checkpoint. None, or why they cannot be read, where they cannot be had."""
@@ -181,11 +199,22 @@ class Identities:
         return self._labelled[refs]
 
     def text(self) -> str:
-        """What the suite's text is, by content."""
+        """What the suite's text is, by content.
+
+        Raises:
+            BadInput: It cannot be had.
+        """
         if self._text is None:
             from hedgebench.data import open_text
 
-            self._text = open_text(self.suite.data, "eval").identity
+            try:
+                self._text = open_text(self.suite.data, "eval").identity
+            except BadInput as error:
+                self._text = error
+                if isinstance(error, Unreachable):
+                    logger.warning("%s; an eval that can do without text goes on without", error)
+        if isinstance(self._text, BadInput):
+            raise self._text
         return self._text
 
     def revision(self, model: str) -> str | BadInput:

@@ -38,6 +38,8 @@ class Outcome:
     error: str | None = None
     scores: tuple[Mapping[str, Any], ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    incomplete: Mapping[str, str] = field(default_factory=dict)
+    """What the run's identity promises and the run went on without, each with the reason."""
     details: Mapping[str, Any] = field(default_factory=dict)
     sae_config: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -156,6 +158,7 @@ def build_record(run: Run, outcome: Outcome) -> dict[str, Any]:
             "absent": dict(run.absent),
             "status": outcome.status,
             "error": outcome.error,
+            "incomplete": dict(outcome.incomplete),
             "scores": [dict(s) for s in outcome.scores],
             "missing": dict(outcome.missing),
             "seconds": outcome.seconds,

@@ -61,10 +61,12 @@ class Summary:
     """(run, reason) of runs that cannot be measured."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """(run, error), whether it failed now or in an earlier session."""
+    incomplete: list[tuple[str, str]] = field(default_factory=list)
+    """(run, what it went on without and why), whatever else came of it."""
 
 
 def pending_runs(plan: Plan, out: Path, *, retry_failed: bool = False, force: bool = False) -> list[Run]:
-    """The runs of a plan that have no record yet (or whose record says failed, with `retry_failed`; or all, with `force`)."""
+    """The runs of a plan that have no record yet (or whose record says failed or incomplete, with `retry_failed`; or all, with `force`)."""
     if force:
         return list(plan.runs)
     pending = []
@@ -74,7 +76,9 @@ def pending_runs(plan: Plan, out: Path, *, retry_failed: bool = False, force: bo
         if record is None and path.exists():
             logger.warning("%s is no whole record: set aside as .damaged, and the run is made again", path)
             path.replace(path.with_suffix(".damaged"))
-        if record is None or (retry_failed and record["hedgebench"]["status"] == "failed"):
+        ours = record["hedgebench"] if record is not None else {}
+        again = ours.get("status") == "failed" or bool(ours.get("incomplete"))
+        if record is None or (retry_failed and again):
             pending.append(run)
     return pending
 
@@ -193,6 +197,8 @@ def summarise(plan: Plan, out: Path, done_before: int) -> Summary:
         if record is None:
             continue
         ours = record["hedgebench"]
+        for word, why in (ours.get("incomplete") or {}).items():
+            summary.incomplete.append((run_name(run), f"without {word}: {why}"))
         if ours["status"] == "ok":
             summary.ok += 1
         else:

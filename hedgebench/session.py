@@ -25,9 +25,17 @@ from hedgebench.types import BadInput, CannotMeasure, Checkpoint, Run, Score
 if TYPE_CHECKING:
     from sae_lens import SAE
 
+    from hedgebench.activations import ActivationSource
     from hedgebench.toy.worlds import World
 
 logger = logging.getLogger(__name__)
+
+_OF_MODEL = {
+    "model": frozenset({"activations", "model"}),
+    "data": frozenset({"activations", "data"}),
+    "activation_source": frozenset({"activations"}),
+}
+"""The fields of a context that come of the language model, and who of `needs` and `may_use` brings them."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class Session:
         config = make_config(eval_class, dict(first.config))
         for item in items:
             try:
-                item.context = self._context(eval_class, asked(eval_class, config), item.run, progress)
+                item.context = self._context(eval_class, config, item.run, progress)
             except Exception as error:
                 item.error = error
         ready = [(item, item.context) for item in items if item.context is not None]
@@ -143,41 +151,79 @@ class Session:
                         "the eval changed the SAE it was given, or one beside it: it must work on a copy"
                     )
 
-    def _context(
-        self, eval_class: type[Eval], uses: frozenset[str], run: Run, progress: Callable[[float], None]
-    ) -> EvalContext:
+    def _context(self, eval_class: type[Eval], config: Any, run: Run, progress: Callable[[float], None]) -> EvalContext:
         import torch
 
-        if lacking := [why for word, why in run.absent.items() if word in eval_class.needs]:
-            raise CannotMeasure(lacking[0])
-        uses -= run.absent.keys()
-        runs_model = bool(uses & {"activations", "model"})
+        if hopeless := [why for word, why in run.absent.items() if word in eval_class.needs]:
+            raise CannotMeasure(hopeless[0])
+        uses = asked(eval_class, config) - run.absent.keys()
+        of_model, lacking = self._of_model(eval_class, config, uses, run)
+        runs_model = bool((uses - lacking.keys()) & _OF_MODEL["model"])
+        calibrated = (runs_model or run.world is not None) and "activations" not in lacking
         first = run.siblings[0] if run.checkpoint.members else run.checkpoint
         return EvalContext(
             features=self.shelf.world(run) if run.world is not None else None,
-            sae=self.shelf.sae(first, run, calibrated=runs_model or run.world is not None),
+            sae=self.shelf.sae(first, run, calibrated=calibrated),
             checkpoint=run.checkpoint,
             generator=torch.Generator().manual_seed(run.seed or 0),
             device=self.device,
             seed=run.seed,
-            model=self.shelf.model(run) if runs_model else None,
-            data=self.shelf.tokens(run, run.seed) if uses & {"activations", "data"} and not run.labelled else None,
             labelled=self.shelf.labelled(run.labelled),
             artifacts=self.shelf.artifacts(run) if runs_model else None,
             control=self.shelf.sae(run.control, run) if run.control else None,
             second_control=self.shelf.sae(run.second_control, run) if run.second_control else None,
             siblings=tuple(self.shelf.sae(card, run) for card in run.siblings),
             sibling_cards=run.siblings,
-            absent=run.absent,
+            absent={**run.absent, **lacking},
             cache=cache_dir() / "evals" / run.eval,
-            activation_source=self.shelf.activations(run, run.seed) if "activations" in uses else None,
             progress=progress,
+            **of_model,
         )
+
+    def _of_model(
+        self, eval_class: type[Eval], config: Any, uses: frozenset[str], run: Run
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """What comes of the language model, by the context's fields, and what of `may_use` cannot be had, with the reasons.
+
+        Raises:
+            BadInput: The eval cannot do without one that cannot be had.
+        """
+        makers: dict[str, Callable[[], Any]] = {
+            "model": lambda: self.shelf.model(run),
+            "data": lambda: None if run.labelled else self.shelf.tokens(run, run.seed),
+            "activation_source": lambda: self._activations(eval_class, config, run),
+        }
+        found: dict[str, Any] = {}
+        lacking: dict[str, str] = {}
+        for name, words in _OF_MODEL.items():
+            try:
+                if words & uses - lacking.keys():
+                    found[name] = makers[name]()
+            except BadInput as why:
+                if words & eval_class.needs:
+                    raise
+                lacking |= dict.fromkeys(sorted(words & uses), error_line(why))
+        return {name: thing for name, thing in found.items() if _OF_MODEL[name] & uses - lacking.keys()}, lacking
+
+    def _activations(self, eval_class: type[Eval], config: Any, run: Run) -> ActivationSource:
+        """The activations; where the eval can do without, they are tried first, so that it never finds out halfway."""
+        source = self.shelf.activations(run, run.seed)
+        if "activations" not in eval_class.needs:
+            if (text := eval_class.reads(config)) is not None:
+                source.check(*text)
+            if run.checkpoint.control_kind is not None:
+                self.shelf.sae(run.checkpoint, run, calibrated=True)  # a random one is matched on activations, too
+        return source
 
 
 def _outcome(item: _Item, seconds: float, started: float, device: str) -> Outcome:
     common: dict[str, Any] = {"seconds": seconds, "peak_mb": _peak_mb(), "started_at": started, "device": device}
     error, context = item.error, item.context
+    if context is not None:  # what is lacking for good is the identity's, the rest may be there another time
+        lacking = {word: why for word, why in context.absent.items() if word not in item.run.absent}
+        common["incomplete"] = lacking
+        for word, why in lacking.items():
+            logger.warning("%s on %s went on without %s: %s", item.run.eval, item.run.checkpoint.name, word, why)
     if error is None and context is not None and not item.rows:
         error = ValueError("the eval reported no score: it must yield one, or raise CannotMeasure")
     if error is not None or context is None:
@@ -189,9 +235,13 @@ def _outcome(item: _Item, seconds: float, started: float, device: str) -> Outcom
         json.dumps(context.details, allow_nan=False)
     except (TypeError, ValueError) as wrong:
         return Outcome("failed", error=f"its details are not plain JSON: {error_line(wrong)}", **common)
-    sae_config = plain_json(context.sae.cfg.to_dict())
     return Outcome(
-        "ok", None, tuple(item.rows.values()), dict(context.missing), dict(context.details), sae_config, **common
+        "ok",
+        scores=tuple(item.rows.values()),
+        missing=dict(context.missing),
+        details=dict(context.details),
+        sae_config=plain_json(context.sae.cfg.to_dict()),
+        **common,
     )
 
 

@@ -11,6 +11,10 @@ class BadInput(ValueError):
     """Something the user gave is wrong: one line that says what, where, and what to do. Exit code 2."""
 
 
+class Unreachable(BadInput):
+    """Nothing need be wrong with what the user gave: the place where it is to be had does not answer."""
+
+
 class CannotMeasure(Exception):
     """An eval's honest "no number": it says why, and the run is recorded as skipped."""
 
