@@ -8,10 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score
+from hedgebench.types import BadInput, Checkpoint
 
 from .grow_delta_figures import draw_degree, draw_share
 
 if TYPE_CHECKING:
+    from sae_lens import SAE
     from torch import Tensor
 
     from hedgebench.family import Family
@@ -33,8 +35,8 @@ class GrowDelta(Eval):
 
     *Nulls.* Both changes and rows prefer the large directions of the activations, so that a random span (isotropic) flatters the metric. Matched to that are:
     what the second control, trained on another order of the data, changed in the same span without any new latent (`reordered`); the new rows of other training seeds'
-    grown SAEs (`other_seed`); and random rows with the covariance of the control's residual (`residual`). `excess` is g less the same of a null: how far old latents
-    moved that way, beyond the null; signed, and not clamped. The last two nulls know part of the answer, since other seeds add some of the same features, and
+    grown SAEs (`other_seed`); and random rows with the covariance of the control's residual (`residual`). With b what a random span holds, `excess` is g - b less the same of a null:
+    how far old latents moved that way, beyond the null; signed, and not clamped; 0 for new rows that are isotropic, however far what is compared moved. The last two nulls know part of the answer, since other seeds add some of the same features, and
     the residual is made of what is missing: on toy worlds, where hedging is known, the excess over `reordered` follows it and that over the others does not
     (`hedgebench toy --study growth`). So the headline, without a `null`, is over `reordered`, and where there is no second control over the largest of the others.
     The share of the change inside, whatever its size, says which way rows moved and not how far; on the toy worlds it does not follow hedging either.
@@ -55,7 +57,7 @@ class GrowDelta(Eval):
     metrics = (
         Metric(
             "excess",
-            "g less that of a null (`null=...`); without a name the headline: over `reordered`, or else the largest matched null",
+            "g - b less the same of a null (`null=...`; 0 for `isotropic`); without a name the headline: over `reordered`, or else the largest matched null",
             unit="norm of a unit row",
             higher_is_better=False,
             chance=0.0,
@@ -132,19 +134,25 @@ class GrowDelta(Eval):
         return super().uses(cfg) - (frozenset({"activations"}) if cfg.n_batches == 0 else frozenset())
 
     def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
-        """Measure one grown SAE.
+        """Measure one grown SAE; the headline comes first.
 
         Raises:
+            BadInput: Its control reads another model or hook point.
             CannotMeasure: It is no wider than its control, grew by as many latents as there are dimensions, or too few new latents are alive.
         """
+        order = [metric.name for metric in self.metrics]
+        yield from sorted(self._measure(ctx, cfg), key=lambda score: (bool(score.params), order.index(score.metric)))
+
+    def _measure(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
         from hedgebench.family import Family
         from hedgebench.spans import new_span
 
         assert ctx.control is not None  # the harness says so where there is none
+        _check_place(ctx.sae, ctx.control)
         family = Family.of(ctx.control, ctx.sae, ctx.second_control)
-        if ctx.second_control is None:
-            why = ctx.absent.get("second_control", "the control was trained once")
-            ctx.leave_blank("excess null=reordered", why)
+        if len(family.members) < 3:
+            why = "it has another shape than the control" if ctx.second_control else "the control was trained once"
+            ctx.leave_blank("excess null=reordered", ctx.absent.get("second_control", why))
         firing, covariance = _from_text(ctx, cfg)
         yield from _live(ctx, cfg, family, firing)
         basis = new_span(ctx.sae.W_dec[family.old :])
@@ -153,7 +161,7 @@ class GrowDelta(Eval):
         yield Score("rank", len(basis), n=family.added)
         random = _random_spans(ctx, cfg, basis, None)
         like_residual = _random_spans(ctx, cfg, basis, covariance) if covariance is not None else []
-        spans = dict(_matched_spans(ctx, family, like_residual))
+        spans = dict(_matched_spans(ctx, cfg, family, like_residual))
         for side in family.sides:
             params = {"weights": side} if side != "decoder" else {}
             sampled = {"sampled": random} if cfg.baseline == "sampled" else {}
@@ -162,6 +170,13 @@ class GrowDelta(Eval):
             yield from _z(found, random, params)
             yield from _z(found, like_residual, params | {"null": "residual"})
         yield from _symmetry(ctx, family, basis)
+
+
+def _check_place(sae: SAE, control: SAE) -> None:
+    for word in ("model_name", "hook_name"):
+        here, there = (one.cfg.metadata.get(word) for one in (sae, control))
+        if here and there and here != there:
+            raise BadInput(f"the SAE's {word} is {here!r} and its control's {there!r}: they are not to be compared")
 
 
 def _from_text(ctx: EvalContext, cfg: GrowDelta.Config) -> tuple[Tensor | None, Tensor | None]:
@@ -211,17 +226,35 @@ def _random_spans(ctx: EvalContext, cfg: GrowDelta.Config, basis: Tensor, covari
     return [random_span(rank, d, ctx.generator, factor).to(basis) for _ in range(cfg.n_null)]
 
 
-def _matched_spans(ctx: EvalContext, family: Family, like_residual: list[Tensor]) -> Iterator[tuple[str, list[Tensor]]]:
+def _matched_spans(
+    ctx: EvalContext, cfg: GrowDelta.Config, family: Family, like_residual: list[Tensor]
+) -> Iterator[tuple[str, list[Tensor]]]:
     """The matched nulls that are spans."""
     from hedgebench.spans import new_span
 
     if like_residual:
         yield "residual", like_residual
-    same_shape = [other for other in ctx.siblings if other.W_dec.shape == ctx.sae.W_dec.shape]
-    if same_shape:
-        yield "other_seed", [new_span(other.W_dec[family.old :]) for other in same_shape]
+    others = [
+        other
+        for other, card in zip(ctx.siblings, ctx.sibling_cards, strict=True)
+        if other.W_dec.shape == ctx.sae.W_dec.shape and _is_alive(ctx, cfg, family, other, card)
+    ]
+    if others:
+        yield "other_seed", [new_span(other.W_dec[family.old :]) for other in others]
     else:
-        ctx.leave_blank("excess null=other_seed", "there is no SAE of this recipe with another training seed")
+        why = "there is no SAE of this recipe with another training seed, or its new latents are dead"
+        ctx.leave_blank("excess null=other_seed", why)
+
+
+def _is_alive(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, other: SAE, card: Checkpoint) -> bool:
+    """Whether enough of another seed's new latents are alive, as far as that is known."""
+    from hedgebench.firing import firing_counts
+
+    if ctx.activation_source is not None and cfg.n_batches:
+        firing, _ = firing_counts(other, ctx.activations(cfg.n_batches, cfg.batch_size, cfg.context_size))
+        return float((firing[family.old :] > 0).double().mean()) >= cfg.min_live
+    known = card.growth.live_added if card.growth else None
+    return bool(other.W_dec[family.old :].any()) if known is None else known >= cfg.min_live
 
 
 def _estimates(ctx: EvalContext, found: Movement, basis: Tensor, side: dict[str, str]) -> Iterator[Score]:
@@ -246,8 +279,8 @@ def _estimates(ctx: EvalContext, found: Movement, basis: Tensor, side: dict[str,
     else:
         ctx.leave_blank("delta_share", "no old latent moved")
     if found.nulls:
-        largest = max(found.nulls, key=lambda name: numbers[f"null_projection {name}"].value)
-        value, stderr, n = numbers[f"excess {'reordered' if 'reordered' in found.nulls else largest}"]
+        strictest = min(found.nulls, key=lambda name: numbers[f"excess {name}"].value)
+        value, stderr, n = numbers[f"excess {'reordered' if 'reordered' in found.nulls else strictest}"]
         yield Score("excess", value, side, stderr=stderr, n=n)
     else:
         ctx.leave_blank("excess", "there is no matched null: no second control, no other training seed, no text")

@@ -34,7 +34,7 @@ class Family:
 
     @classmethod
     def of(cls, control: SAE, grown: SAE, second: SAE | None = None) -> Family:
-        """Put a family together.
+        """Put a family together; a second control of another shape than the control's is left out.
 
         Raises:
             CannotMeasure: The shapes do not fit, the new latents are as many as there are dimensions, or no latent has a direction.
@@ -49,7 +49,7 @@ class Family:
         if width - old >= d:
             raise CannotMeasure(f"{width - old} new latents span all {d} dimensions: every change lies inside")
         if second is not None and second.W_dec.shape != control.W_dec.shape:
-            raise CannotMeasure("the second control has another shape than the control")
+            second = None
         members = tuple(one for one in (control, grown, second) if one is not None)
         encoders = all(getattr(one, "W_enc", None) is not None for one in members)
         sides = ("decoder", "encoder") if encoders else ("decoder",)
@@ -74,7 +74,9 @@ class Family:
         found = movement(control, grown, basis, spans)
         if not second:
             return found
-        return replace(found, nulls={**found.nulls, "reordered": movement(control, second[0], basis).as_null})
+        return replace(
+            found, nulls={**found.nulls, "reordered": movement(control, second[0], basis).as_null(len(basis))}
+        )
 
 
 def _rows(sae: SAE, side: str) -> Tensor:

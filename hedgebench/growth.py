@@ -42,6 +42,8 @@ class Null(NamedTuple):
 
     inside: Tensor
     """[m], |P δ_i| of its spans or its δ; of several spans the mean."""
+    by_chance: Tensor
+    """[m], what a random span of the same rank would hold of that δ_i."""
     squared_share: Tensor
     """[m], |P δ_i|² / |δ_i|²; likewise."""
 
@@ -71,10 +73,10 @@ class Movement:
         """[m], |P δ_i| / |δ_i|; 0 for a latent that did not move."""
         return self.inside / self.norm.where(self.moved, 1)
 
-    @property
-    def as_null(self) -> Null:
-        """This movement as what another is compared with."""
-        return Null(self.inside, self.share.square())
+    def as_null(self, rank: int) -> Null:
+        """This movement, in a span of that rank, as what another is compared with."""
+        by_chance = self.norm * expected_norm(rank, len(self.second_moment))
+        return Null(self.inside, by_chance, self.share.square())
 
 
 def movement(
@@ -107,7 +109,8 @@ def movement(
         insides.append(size * _share(direction, basis))
         for name, bases in given.items():
             shares = torch.stack([_share(direction, one) for one in bases])
-            nulls[name].append(torch.stack([size * shares.mean(0), shares.square().mean(0)]))
+            chance = sum(expected_norm(len(one), d) for one in bases) / len(bases)
+            nulls[name].append(torch.stack([size * shares.mean(0), size * chance, shares.square().mean(0)]))
         second_moment += (direction.T @ direction).double()
     return Movement(
         torch.cat(norms).cpu(),
@@ -144,14 +147,16 @@ def estimates(
         resamples: Of the bootstrap.
 
     Returns:
-        `projection` (g), `baseline` (b), `excess isotropic` (g - b), `unclamped_degree`, `hedging_degree`, `delta_norm`, `cosine`; of every null NAME `null_projection NAME`, and `excess NAME` (g less that).
+        `projection` (g), `baseline` (b), `excess isotropic` (g - b), `unclamped_degree`, `hedging_degree`, `delta_norm`, `cosine`; of every null NAME `null_projection NAME`, and
+        `excess NAME`: g - b less the same of the null, so that it is 0 for rows that are nothing to the activations, however far what is compared moved.
         Unless no latent moved, `delta_share`, `direction_share`, `null_share NAME` and `share_excess NAME`, too.
     """
     import torch
 
     d, names = len(found.second_moment), list(found.nulls)
     by_chance = found.norm * expected_norm(rank, d) if baseline is None else baseline
-    units = [found.inside, by_chance, found.norm, found.cosine, *(null.inside for null in found.nulls.values())]
+    units = [found.inside, by_chance, found.norm, found.cosine]
+    units += [null.inside for null in found.nulls.values()] + [null.by_chance for null in found.nulls.values()]
     labels = [
         "projection",
         "baseline",
@@ -164,11 +169,11 @@ def estimates(
     labels += [f"null_projection {name}" for name in names] + [f"excess {name}" for name in names]
 
     def over_all(totals: Tensor, count: Tensor) -> Tensor:
-        g, b, norm, cosine, *nulls = (totals / count[..., None]).unbind(-1)
+        g, b, norm, cosine, *rest = (totals / count[..., None]).unbind(-1)
+        nulls, chances = rest[: len(names)], rest[len(names) :]
         raw = degree(g, b)
-        return torch.stack(
-            [g, b, g - b, raw, raw.clamp(min=0), norm, cosine, *nulls, *(g - null for null in nulls)], -1
-        )
+        excess = [g - b - (null - chance) for null, chance in zip(nulls, chances, strict=True)]
+        return torch.stack([g, b, g - b, raw, raw.clamp(min=0), norm, cosine, *nulls, *excess], -1)
 
     numbers = _bootstrapped(labels, over_all, units, generator, resamples)
     if not found.moved.any():

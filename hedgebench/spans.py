@@ -27,19 +27,19 @@ def new_span(rows: Tensor) -> Tensor:
 
 
 def random_span(n: int, d: int, generator: torch.Generator, factor: Tensor | None = None) -> Tensor:
-    """An orthonormal basis [n, d] of the span of n random rows.
+    """An orthonormal basis [rank, d] of the span of n random rows.
 
     Args:
         n: Rows, at most d.
         d: Their dimension.
         generator: On the CPU.
-        factor: [d, d], F: the rows are drawn with covariance F Fᵀ instead of isotropic.
+        factor: [d, d], F: the rows are drawn with covariance F Fᵀ instead of isotropic. Where that has a rank below n, so has the span.
     """
     import torch
 
     rows = torch.randn(n, d, generator=generator)
     if factor is not None:
-        rows = rows.to(factor) @ factor.T
+        return new_span(rows.to(factor) @ factor.T)
     basis: Tensor = torch.linalg.qr(rows.T).Q.T.contiguous()
     return basis
 

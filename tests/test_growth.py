@@ -54,8 +54,9 @@ def test_spans_drawn_with_a_covariance_prefer_its_large_directions():
     torch.testing.assert_close(factor @ factor.T, covariance)
     shares = [float(random_span(1, 6, g, factor)[0, 0] ** 2) for g in [seeded(0)] for _ in range(300)]
     assert np.mean(shares) > 0.7  # isotropic: 1 / 6
-    alone = covariance_factor(torch.diag(torch.tensor([1.0, 0.0, 0.0]))).float()  # a singular one will do
-    assert float(random_span(1, 3, seeded(0), alone)[0, 0].abs()) == pytest.approx(1)
+    alone = covariance_factor(torch.diag(torch.tensor([1.0, 0.0, 0.0]))).float()
+    span = random_span(2, 3, seeded(0), alone)  # no direction is made up where there is none
+    assert span.shape == (1, 3) and float(span[0, 0].abs()) == pytest.approx(1)
 
 
 def test_the_span_of_new_rows_does_not_depend_on_their_norms_nor_on_rows_that_are_sums_of_others_or_zero():
@@ -160,19 +161,17 @@ def test_the_degree_is_that_of_the_formula_and_clamped_only_under_its_own_name()
 def test_the_excess_is_over_each_null_in_projection_and_in_share_and_may_be_negative():
     made = exact_pair(0.36, size=0.4)
     inside = new_span(made.new)
-    found = movement(
-        made.control.W_dec,
-        made.grown.W_dec[:30],
-        inside,
-        {"all": [torch.eye(48)], "same": [inside], "none": [inside[:0]]},
-    )
+    spans = {"all": [torch.eye(48)], "same": [inside], "none": [inside[:0]]}
+    found = movement(made.control.W_dec, made.grown.W_dec[:30], inside, spans)
     numbers = {name: estimate.value for name, estimate in estimates(found, 4, seeded(0)).items()}
-    wanted = {"all": (0.6 * 0.4 - 0.4, 0.36 - 1), "same": (0.0, 0.0), "none": (0.6 * 0.4, 0.36)}
-    for name, (projection, share) in wanted.items():
-        assert numbers[f"excess {name}"] == pytest.approx(projection, abs=1e-9)
-        assert numbers[f"share_excess {name}"] == pytest.approx(share, abs=1e-9)
-        assert numbers[f"null_projection {name}"] == pytest.approx(0.24 - projection, abs=1e-9)
-    assert numbers["excess isotropic"] == pytest.approx(0.24 - numbers["baseline"])
+    g, b = 0.6 * 0.4, 0.4 * expected_norm(4, 48)
+    # a span of all dimensions holds everything, and is expected to; one of none holds nothing
+    for name, projection, share in (("all", 0.4, 1.0), ("same", g, 0.36), ("none", 0.0, 0.0)):
+        expected = {"all": 0.4, "same": b, "none": 0.0}[name]
+        assert numbers[f"null_projection {name}"] == pytest.approx(projection, abs=1e-9)
+        assert numbers[f"excess {name}"] == pytest.approx(g - b - (projection - expected), abs=1e-9)
+        assert numbers[f"share_excess {name}"] == pytest.approx(0.36 - share, abs=1e-9)
+    assert numbers["excess isotropic"] == pytest.approx(g - b)
 
 
 def test_nothing_is_said_of_shares_where_nothing_moved():
@@ -268,3 +267,9 @@ def test_a_second_control_gives_what_old_rows_change_without_new_latents():
     alone = movement(made.control.W_dec, second.W_dec, new_span(made.new))
     torch.testing.assert_close(found.nulls["reordered"].squared_share, alone.share.square())
     torch.testing.assert_close(found.nulls["reordered"].inside, alone.inside)
+    torch.testing.assert_close(found.nulls["reordered"].by_chance, alone.norm * expected_norm(4, 48))
+
+
+def test_a_second_control_of_another_shape_is_left_out():
+    made, other = exact_pair(0.9), exact_pair(0.9, old=20)
+    assert Family.of(made.control, made.grown, other.control).members == (made.control, made.grown)

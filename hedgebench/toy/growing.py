@@ -163,7 +163,7 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     Returns:
         `live`: share of the new latents that are alive and track a feature. The truth, means over old latents of norms of parts of their unit rows: `hedged`, what the
         control's hold on features that nobody tracks; `taken`, on features that the new latents track; `left` and `absorbed`, what the grown SAE's hold on features
-        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g less that of the change between the two controls), `excess_residual` and `excess_other_seed` (g less that of
+        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g - b less that of the change between the two controls), `excess_residual` and `excess_other_seed` (less that of
         those spans), `degree` (unclamped), `delta_share`, the nulls' shares, `share_excess` over the largest of the matched ones and `share_excess_residual` over that one, `encoder_degree`,
         `symmetry`; mean |δ| of decoder (`delta_norm`) and encoder (`encoder_norm`), and `drift`, that between the two controls.
     """
@@ -186,9 +186,9 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     new = [feature for feature in own.unique().tolist() if feature >= 0 and feature not in before.own.tolist()]
     taken = cosines(control.W_dec, control.run.world.features)[:, new]
     share = float(found.share.square().mean())
-    nulls = {**found.nulls, "reordered": drift.as_null}
-    g = float(found.inside.mean())
-    over = {name: g - float(null.inside.mean()) for name, null in nulls.items()}
+    nulls = {**found.nulls, "reordered": drift.as_null(len(basis))}
+    g, b = float(found.inside.mean()), float(found.norm.mean()) * expected_norm(len(basis), d)
+    over = {name: g - b - float((null.inside - null.by_chance).mean()) for name, null in nulls.items()}
     null_shares = {name: float(null.squared_share.mean()) for name, null in nulls.items()}
     return {
         "live": float((own >= 0).double().mean()),

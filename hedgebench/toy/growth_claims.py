@@ -240,12 +240,12 @@ CLAIMS = (
     ),
     GrowthClaim(
         "The excess over the second control follows hedging",
-        "g less the same of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway. How far and which way at once, and no null that knows the answer: the headline of `grow_delta`.",
+        "g - b, what the new span holds beyond a random one, less the same of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway. How far and which way at once, and no null that knows the answer: the headline of `grow_delta`.",
         _excess,
     ),
     GrowthClaim(
         "... and so does the excess over random rows with the residual's covariance",
-        "g less what such spans hold of the same change. What is left over is made of the missing features, so this null knows part of the answer.",
+        "g less what such spans hold of the same change (b is the same). What is left over is made of the missing features, so this null knows part of the answer.",
         _follows("excess_residual"),
     ),
     GrowthClaim(

@@ -28,7 +28,7 @@ class Growing:
     to: int
     """Width at the end."""
     every: int
-    """Tokens between two growths. The first is at `every`, or at once where the start is a trained SAE."""
+    """Tokens between two growths, each put off to where the next buffer begins. The first is at `every`, or at once where the start is a trained SAE."""
     second_controls: bool = True
     """Train every control a second time, from the growth on, on another order of the same data: how far an SAE moves without any new latent."""
     checkpoint: Path | None = field(default=None, compare=False)

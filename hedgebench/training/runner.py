@@ -95,11 +95,13 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
     from hedgebench.training.growing import Nursery
 
     recipes = [recipe for recipe in config.saes if recipe.grow is not None]
-    key = json.dumps([_settings(config, recipe) for recipe in recipes], sort_keys=True)
-    state = out / f".growing-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
     model, text, d_in = _opened(config, device)
+    revision = model_revision(config.model)
+    # named by all that decides the weights: with another text or model under the same name, nothing is gone on from
+    key = json.dumps([text.identity, revision, *(_settings(config, recipe) for recipe in recipes)], sort_keys=True)
+    state = out / f".growing-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
     with _globals_kept(config.data_seed):
-        bank = Bank(config, model, text, model_revision(config.model), d_in)
+        bank = Bank(config, model, text, revision, d_in)
         bank.fill()
         saes = Nursery(config, recipes, bank, d_in, device).train(state)
     for recipe in recipes:

@@ -54,6 +54,7 @@ def measure(
         control=made.control,
         second_control=second,
         siblings=siblings,
+        sibling_cards=[describe(other, name="other") for other in siblings],
         activation_source=Acts(acts) if acts is not None else None,
     )
     text = TEXT if acts is not None else {"n_batches": 0, "min_live": 0.0}
@@ -221,8 +222,62 @@ def test_the_headline_is_over_the_second_control_and_without_one_over_the_larges
     assert ctx.missing == {}
     assert ("excess", "null=reordered,weights=encoder") in rows and ("excess", "weights=encoder") in rows
     without, _ = measure(made, siblings=others, acts=acts)
-    largest = max(value(without, "null_projection", f"null={name}") for name in ("residual", "other_seed"))
-    assert value(without, "excess") == pytest.approx(value(without, "projection") - largest)
+    least = min(value(without, "excess", f"null={name}") for name in ("residual", "other_seed"))
+    assert value(without, "excess") == least
+
+
+def test_isotropic_new_rows_leave_no_excess_however_far_growing_moved_the_old_ones():
+    found = []
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        before = unit_rows(300, 40, generator)
+        after, again = (before + size * unit_rows(300, 40, generator) for size in (0.3, 0.1))
+        made = pair(before, after, unit_rows(6, 40, generator))
+        rows, _ = measure(made, second=build(before.T, again), seed=seed)
+        assert value(rows, "projection") > 2.5 * value(rows, "null_projection", "null=reordered")
+        found.append(value(rows, "excess"))
+    assert abs(np.mean(found)) < 4 * np.std(found, ddof=1) / 10**0.5
+    assert max(map(abs, found)) < 0.01
+
+
+def test_dead_new_rows_of_another_seed_are_no_null():
+    made = mixed_pair(0.5)
+    twin = mixed_pair(0.5, seed=1)
+    dead = pair(twin.control.W_dec, twin.grown.W_dec[:200], torch.zeros(6, 40)).grown
+    rows, ctx = measure(made, siblings=[dead])
+    assert ("excess", "null=other_seed") not in rows and "dead" in ctx.missing["excess null=other_seed"]
+    silent = twin.grown
+    bias = torch.zeros(206, dtype=torch.float64)
+    bias[200:] = -99
+    silent = build(silent.W_enc, silent.W_dec, b_enc=bias)
+    acts = torch.randn(1024, 40, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    both, _ = measure(made, siblings=[silent, mixed_pair(0.5, seed=2).grown], acts=acts)
+    alone, _ = measure(made, siblings=[mixed_pair(0.5, seed=2).grown], acts=acts)
+    assert both["excess", "null=other_seed"].value == alone["excess", "null=other_seed"].value
+
+
+def test_a_span_of_smaller_rank_is_held_to_what_its_own_rank_holds_by_chance():
+    found = []
+    for seed in range(10):
+        made = mixed_pair(0.0, seed=seed)  # no hedging at all
+        twin = mixed_pair(0.0, seed=100 + seed)
+        collapsed = pair(twin.control.W_dec, twin.grown.W_dec[:200], twin.new[:1].repeat(6, 1)).grown
+        found.append(value(measure(made, siblings=[collapsed])[0], "excess", "null=other_seed"))
+    assert abs(np.mean(found)) < 4 * np.std(found, ddof=1) / 10**0.5 and max(map(abs, found)) < 0.03
+
+
+def test_a_control_of_another_place_is_refused():
+    made = mixed_pair(0.5)
+    made.control.cfg.metadata.hook_name = "blocks.2.hook_resid_post"
+    with pytest.raises(BadInput, match=r"hook_name is 'blocks.1.hook_resid_post' and its control's"):
+        measure(made)
+
+
+def test_the_headline_comes_first():
+    names = [
+        metric for metric, params in measure(mixed_pair(0.5), siblings=[mixed_pair(0.5, seed=1).grown])[0] if not params
+    ]
+    assert names[:4] == ["excess", "delta_share", "direction_share", "hedging_degree"]
 
 
 def test_moving_far_in_the_span_counts_for_more_than_moving_little():

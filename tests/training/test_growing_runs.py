@@ -127,6 +127,28 @@ def test_a_run_killed_while_saving_saves_the_rest_and_trains_nothing_again(
     train(config, tmp_path / "out")  # all is there: nothing is done
 
 
+def test_a_run_broken_off_on_another_text_is_not_gone_on_from(growing_world, tmp_path, monkeypatch):
+    text = tmp_path / "texts.jsonl"
+    lines = (growing_world / "texts.jsonl").read_text().splitlines()
+    config = write_config(growing_world, tmp_path / "c.yaml", data=text)
+    original, steps = Nursery.train_step, []
+
+    def step(nursery: Nursery) -> None:
+        steps.append(nursery.step)
+        if steps == list(range(12)):
+            raise Stop
+        original(nursery)
+
+    monkeypatch.setattr(growing, "SAVE_EVERY", 5)
+    monkeypatch.setattr(Nursery, "train_step", step)
+    text.write_text("\n".join(lines))
+    with pytest.raises(Stop):
+        train(config, tmp_path / "out")
+    text.write_text("\n".join(lines[::-1]))
+    train(config, tmp_path / "out")
+    assert steps[12:] == list(range(STEPS))
+
+
 def test_a_damaged_state_is_named_in_one_line(growing_world, tmp_path, monkeypatch):
     monkeypatch.setattr(Nursery, "_finished", lambda self, member: (_ for _ in ()).throw(Stop))
     config = write_config(growing_world, tmp_path / "c.yaml")
