@@ -66,6 +66,20 @@ class Grown:
         """The interval over training seeds of each seed's mean over widths."""
         return mean_interval(self.of(metric, params).groupby("train_seed").mean().to_numpy())
 
+    def where(self, metric: str, params: str) -> str:
+        """At which widths a number is above 0, and at which below, by its interval there."""
+        at = {width: self.at(width, metric, params) for width in self.widths}
+        said = {
+            "above at": [str(width) for width, interval in at.items() if interval.low > 0],
+            "below at": [str(width) for width, interval in at.items() if interval.high < 0],
+        }
+        told = sum(len(widths) for widths in said.values())
+        parts = [f"{word} {', '.join(widths)}" for word, widths in said.items() if widths]
+        return (
+            "; ".join([*parts, *([f"not to be told at {len(at) - told}"] if told < len(at) else [])])
+            + f" of {len(at)} widths"
+        )
+
     def per_doubling(self, metric: str, params: str = "") -> Interval:
         """The interval over training seeds of the change when the width doubles: the slope of a straight line in log2 of the width."""
         slopes = []
@@ -122,7 +136,8 @@ class Grown:
         for name, words in list(NULLS.items())[1:]:
             share, excess = self.overall("share_excess", f"null={name}"), self.overall("excess", f"null={name}")
             lines.append(
-                f"- **Beyond {words} (`{name}`), as a share: {sign(share)}; as a projection: {sign(excess)}.** Share {share}, g {excess} above it."
+                f"- **Beyond {words} (`{name}`), as a share: {sign(share)}; as a projection: {sign(excess)}.** "
+                f"Share {share} above it ({self.where('share_excess', f'null={name}')}); g {excess} above it ({self.where('excess', f'null={name}')})."
             )
         headline = self.per_doubling("excess")
         lines.append(
@@ -166,7 +181,7 @@ seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of 
 
 ![share](grow_delta-share-against-width.png)
 
-Means over training seeds; [95 %] is Student's interval over them. Metrics: `hedgebench list`, eval `grow_delta`.
+Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Metrics: `hedgebench list`, eval `grow_delta`.
 """
 LIMITS = """## Limits
 
