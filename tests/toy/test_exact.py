@@ -318,7 +318,7 @@ def test_minima_turn_shift_and_grow_with_the_world(loss, power, factor):
     plain, l1, features = two(0.5, 0.2, 0.1, 0.2), 5e-3, orthonormal_features(2, 7, rng)
     shift = torch.randn(7, generator=rng, dtype=torch.float64)
     moved = Patterns(plain.firings * factor, plain.firings.double() @ features * factor + shift, plain.probabilities)
-    there = minima(moved, loss, l1 * factor ** (power - 1), starts=16)
+    there = minima(moved, loss, l1 * factor ** (power - 1), starts=48)
     for mine in minima(plain, loss, l1, starts=16)[:2]:
         (twin,) = [
             m
