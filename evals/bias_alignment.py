@@ -153,10 +153,8 @@ def alignment(b_dec: Tensor, total: Tensor, norm: Tensor, count: Tensor) -> Tens
 
 
 def _check_bias(sae: SAE) -> None:
+    from hedgebench.activations import check_units
+
     if getattr(sae, "b_dec", None) is None:
         raise CannotMeasure("the SAE has no decoder bias")
-    kind = sae.cfg.normalize_activations
-    if kind in ("expected_average_only_in", "covariance_whitening"):
-        raise CannotMeasure(
-            f"the SAE was trained on activations normalised by {kind!r}, and the checkpoint does not hold the factors"
-        )
+    check_units(sae)

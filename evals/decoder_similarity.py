@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score, TextConfig, at_least
 
 from .decoder_similarity_text import read_text
 
@@ -94,7 +94,7 @@ class DecoderSimilarity(Eval):
     )
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(TextConfig):
         """What is asked of the spectra, and how much text is read."""
 
         n: tuple[int, ...] = ()
@@ -107,29 +107,15 @@ class DecoderSimilarity(Eval):
         """Of the latents' largest cosines."""
         slice_limit: int = 2_000
         """The largest cosine of each latent is reported for SAEs of at most so many."""
-        n_batches: int = 8
-        """Batches of text; 0 for weights only."""
-        batch_size: int = 16
-        """Sequences per batch."""
-        context_size: int = 128
-        """Tokens per sequence."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             for field in ("n", "top", "pcs"):
                 if any(value < 1 for value in getattr(self, field)):
                     raise ValueError(f"{field!r} counts from 1")
             if not all(0 <= q <= 1 for q in self.quantiles):
                 raise ValueError("'quantiles' are from 0 to 1")
-            if min(self.slice_limit, self.n_batches) < 0:
-                raise ValueError("'slice_limit' and 'n_batches' must be 0 or more")
-            for field in ("batch_size", "context_size"):
-                if getattr(self, field) < 1:
-                    raise ValueError(f"{field!r} must be 1 or more")
-
-    @classmethod
-    def uses(cls, cfg: Config) -> frozenset[str]:
-        """No activations where no text is to be read."""
-        return frozenset(cls.needs) | (frozenset(cls.may_use) if cfg.n_batches else frozenset())
+            at_least(self, slice_limit=0)
 
     def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
         """Measure one SAE.
@@ -149,7 +135,7 @@ class DecoderSimilarity(Eval):
         try:
             _check_activations(ctx, cfg)
             ns = choose_n(ctx, cfg)
-            text = ctx.activations(cfg.n_batches, cfg.batch_size, cfg.context_size)
+            text = ctx.activations(*cfg.text)
             found = read_text(ctx.sae, text, ns, lambda done: ctx.progress(0.5 + 0.5 * done / cfg.n_batches))
         except CannotMeasure as why:  # the weights were measured all the same
             for metric in ("s_n", "pc_share", "pc_alignment"):
@@ -202,11 +188,9 @@ def _spectrum(values: Tensor, cfg: DecoderSimilarity.Config) -> Iterator[Score]:
 
 
 def _check_activations(ctx: EvalContext, cfg: DecoderSimilarity.Config) -> None:
-    kind = ctx.sae.cfg.normalize_activations
-    if kind in ("expected_average_only_in", "covariance_whitening"):
-        raise CannotMeasure(
-            f"the SAE was trained on activations normalised by {kind!r}, and the checkpoint does not hold the factors"
-        )
+    from hedgebench.activations import check_units
+
+    check_units(ctx.sae)
     if not cfg.n_batches:
         raise CannotMeasure("no text was to be read: n_batches is 0")
     if ctx.activation_source is None:

@@ -43,25 +43,25 @@ def read_text(
     import torch
 
     from hedgebench.cosines import unit_rows
+    from hedgebench.moments import Moments
 
     w_dec, projections = unit_rows(sae.W_dec), []
     d_in = w_dec.shape[1]
     b_dec = getattr(sae, "b_dec", None)
-    total, squares, count = torch.zeros(d_in, dtype=torch.float64), torch.zeros(d_in, d_in, dtype=torch.float64), 0
+    moments = Moments(d_in)
     for i, batch in enumerate(batches, start=1):
         rows = max(1, _ENTRIES // (len(w_dec) * batch.acts.shape[1]))
         for acts, mask in zip(batch.acts.split(rows), batch.mask.split(rows), strict=True):
             x = sae.run_time_activation_norm_fn_in(acts[mask].float())
             if not len(x):
                 continue
-            total, squares, count = total + x.double().sum(0), squares + x.double().T @ x.double(), count + len(x)
+            moments.add(x)
             centred = x.to(w_dec.device) if b_dec is None else x.to(w_dec.device) - b_dec.float()
             projections.append(nth_projection(centred, w_dec, ns))
         progress(i)
-    if count < 2:
+    if moments.count < 2:
         raise CannotMeasure("fewer than two ordinary tokens were read")
-    mean = total / count
-    values, vectors = torch.linalg.eigh(squares / count - torch.outer(mean, mean))
+    values, vectors = torch.linalg.eigh(moments.covariance)
     return Reading(torch.stack(projections), vectors.T[values > _NOISE * values[-1]].flip(0))
 
 

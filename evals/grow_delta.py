@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least
 from hedgebench.types import BadInput, Checkpoint
 
 from .grow_delta_figures import draw_degree, draw_share
@@ -103,8 +103,8 @@ class GrowDelta(Eval):
     figures = (Figure("share-against-width", draw_share), Figure("degree-against-width", draw_degree))
 
     @dataclass(frozen=True)
-    class Config:
-        """What it is compared with."""
+    class Config(TextConfig):
+        """What it is compared with. Text says who fires, and gives the covariance of the residual."""
 
         baseline: str = "closed_form"
         """b of the hedging degree: `closed_form`, or `sampled` as in the paper, from `n_null` spans."""
@@ -112,27 +112,14 @@ class GrowDelta(Eval):
         """Random spans of each null."""
         min_live: float = 0.5
         """Least share of live new latents."""
-        n_batches: int = 8
-        """Batches of text: who fires, and the covariance of the residual. 0 reads no text, and needs no model."""
-        batch_size: int = 16
-        """Sequences per batch."""
-        context_size: int = 128
-        """Tokens per sequence."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.baseline not in ("closed_form", "sampled"):
                 raise ValueError(f"'baseline' is closed_form or sampled, not {self.baseline!r}")
-            if self.n_null < 2:
-                raise ValueError("'n_null' must be 2 or more")
             if not 0 <= self.min_live <= 1:
                 raise ValueError(f"'min_live' is a share from 0 to 1, not {self.min_live}")
-            if self.n_batches < 0 or min(self.batch_size, self.context_size) < 1:
-                raise ValueError("'n_batches' must be 0 or more, 'batch_size' and 'context_size' 1 or more")
-
-    @classmethod
-    def uses(cls, cfg: Config) -> frozenset[str]:
-        """Without batches, no activations."""
-        return super().uses(cfg) - (frozenset({"activations"}) if cfg.n_batches == 0 else frozenset())
+            at_least(self, n_null=2)
 
     def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
         """Measure one grown SAE; the headline comes first.
@@ -146,6 +133,8 @@ class GrowDelta(Eval):
 
     def _measure(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
         from hedgebench.family import Family
+        from hedgebench.growth import movement
+        from hedgebench.moments import residual_covariance
         from hedgebench.spans import new_span
 
         assert ctx.control is not None  # the harness says so where there is none
@@ -154,20 +143,24 @@ class GrowDelta(Eval):
         if len(family.members) < 3:
             why = "it has another shape than the control" if ctx.second_control else "the control was trained once"
             ctx.leave_blank("excess null=reordered", ctx.absent.get("second_control", why))
-        firing, covariance = _from_text(ctx, cfg)
-        yield from _live(ctx, cfg, family, firing)
+        read = _text_is_read(ctx, cfg)
+        yield from _live(ctx, cfg, family, _live_share(ctx, cfg, family.old, ctx.sae, ctx.checkpoint, read))
         basis = new_span(ctx.sae.W_dec[family.old :])
         if not len(basis):
             raise CannotMeasure("all new decoder rows are zero")
         yield Score("rank", len(basis), n=family.added)
         random = _random_spans(ctx, cfg, basis, None)
-        like_residual = _random_spans(ctx, cfg, basis, covariance) if covariance is not None else []
-        spans = dict(_matched_spans(ctx, cfg, family, like_residual))
+        covariance = residual_covariance(ctx.control, ctx.activations(*cfg.text)) if read else None
+        like_residual = _random_spans(ctx, cfg, basis, covariance) if read else []
+        nulls = {"residual": like_residual, "other_seed": _other_seeds(ctx, cfg, family, read)}
+        spans = {name: some for name, some in nulls.items() if some}
         for side in family.sides:
             params = {"weights": side} if side != "decoder" else {}
-            sampled = {"sampled": random} if cfg.baseline == "sampled" else {}
-            found = family.movement(side, basis, spans | sampled)
-            yield from _estimates(ctx, found, basis, params)
+            found = family.movement(side, basis, spans)
+            sampled = None
+            if cfg.baseline == "sampled":
+                sampled = movement(*family.before_and_after(side), basis, {"b": random}).nulls["b"].inside
+            yield from _estimates(ctx, found, basis, sampled, params)
             yield from _z(found, random, params)
             yield from _z(found, like_residual, params | {"null": "residual"})
         yield from _symmetry(ctx, family, basis)
@@ -180,42 +173,50 @@ def _check_place(sae: SAE, control: SAE) -> None:
             raise BadInput(f"the SAE's {word} is {here!r} and its control's {there!r}: they are not to be compared")
 
 
-def _from_text(ctx: EvalContext, cfg: GrowDelta.Config) -> tuple[Tensor | None, Tensor | None]:
-    """On how many tokens each latent fires, and the covariance [d, d] of what the control leaves over; None where no text is read."""
+def _text_is_read(ctx: EvalContext, cfg: GrowDelta.Config) -> bool:
+    """Whether there is text, and the SAEs read it in known units; if not, the context says why."""
+    from hedgebench.activations import check_units
+
+    why = NO_TEXT if ctx.activation_source is None or cfg.n_batches == 0 else None
+    try:
+        for sae in (ctx.sae, ctx.control):
+            check_units(sae)
+    except CannotMeasure as error:
+        why = why or str(error)
+    if why is not None:
+        ctx.leave_blank("excess null=residual", ctx.absent.get("activations", why))
+    return why is None
+
+
+def _live_share(
+    ctx: EvalContext, cfg: GrowDelta.Config, old: int, sae: SAE, card: Checkpoint, read: bool
+) -> float | None:
+    """The share of an SAE's new latents that fire: on the text read, else as the checkpoint itself says; None where nobody knows."""
     from hedgebench.firing import firing_counts
-    from hedgebench.residuals import residual_covariance
 
-    if ctx.activation_source is None or cfg.n_batches == 0 or ctx.control is None:
-        ctx.leave_blank("excess null=residual", ctx.absent.get("activations", NO_TEXT))
-        return None, None
-    text = cfg.n_batches, cfg.batch_size, cfg.context_size
-    firing, _ = firing_counts(ctx.sae, ctx.activations(*text))
-    ctx.progress(0.4)
-    return firing, residual_covariance(ctx.control, ctx.activations(*text))
+    if read:
+        firing, _ = firing_counts(sae, ctx.activations(*cfg.text))
+        return float((firing[old:] > 0).double().mean())
+    return card.growth.live_added if card.growth else None
 
 
-def _live(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, firing: Tensor | None) -> Iterator[Score]:
-    """The share of the new latents that fire: on the text read, else as the checkpoint itself says.
+def _live(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, share: float | None) -> Iterator[Score]:
+    """Tell the share of live new latents.
 
     Raises:
         CannotMeasure: It is too small, or nobody knows.
     """
-    growth, added = ctx.checkpoint.growth, family.added
-    if firing is not None:
-        share = float((firing[family.old :] > 0).double().mean())
-    elif growth is not None and growth.live_added is not None:
-        share = growth.live_added
-    else:
+    if share is None:
         why = f"whether the new latents are alive is not known: {ctx.absent.get('activations', NO_TEXT)}"
         if cfg.min_live > 0:
             raise CannotMeasure(f"{why}; let it read text, or set min_live to 0 to go without")
         ctx.leave_blank("live_added", why)
-        return
-    if share < cfg.min_live:
+    elif share < cfg.min_live:
         raise CannotMeasure(
-            f"{share:.0%} of the {added} new latents are alive, less than min_live {cfg.min_live:.0%}: dead ones took nothing over"
+            f"{share:.0%} of the {family.added} new latents are alive, less than min_live {cfg.min_live:.0%}: dead ones took nothing over"
         )
-    yield Score("live_added", share, n=added)
+    else:
+        yield Score("live_added", share, n=family.added)
 
 
 def _random_spans(ctx: EvalContext, cfg: GrowDelta.Config, basis: Tensor, covariance: Tensor | None) -> list[Tensor]:
@@ -227,46 +228,32 @@ def _random_spans(ctx: EvalContext, cfg: GrowDelta.Config, basis: Tensor, covari
     return [random_span(rank, d, ctx.generator, factor).to(basis) for _ in range(cfg.n_null)]
 
 
-def _matched_spans(
-    ctx: EvalContext, cfg: GrowDelta.Config, family: Family, like_residual: list[Tensor]
-) -> Iterator[tuple[str, list[Tensor]]]:
-    """The matched nulls that are spans."""
+def _other_seeds(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, read: bool) -> list[Tensor]:
+    """The spans of the new rows of other training seeds, of those whose new latents are alive as far as that is known."""
     from hedgebench.spans import new_span
 
-    if like_residual:
-        yield "residual", like_residual
-    others = [
-        other
-        for other, card in zip(ctx.siblings, ctx.sibling_cards, strict=True)
-        if other.W_dec.shape == ctx.sae.W_dec.shape and _is_alive(ctx, cfg, family, other, card)
-    ]
-    if others:
-        yield "other_seed", [new_span(other.W_dec[family.old :]) for other in others]
-    else:
+    spans = []
+    for other, card in zip(ctx.siblings, ctx.sibling_cards, strict=True):
+        if other.W_dec.shape != ctx.sae.W_dec.shape:
+            continue
+        share, span = _live_share(ctx, cfg, family.old, other, card, read), new_span(other.W_dec[family.old :])
+        if len(span) and (share is None or share >= cfg.min_live):
+            spans.append(span)
+    if not spans:
         why = "there is no SAE of this recipe with another training seed, or its new latents are dead"
         ctx.leave_blank("excess null=other_seed", why)
+    return spans
 
 
-def _is_alive(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, other: SAE, card: Checkpoint) -> bool:
-    """Whether enough of another seed's new latents are alive, as far as that is known."""
-    from hedgebench.firing import firing_counts
-
-    if ctx.activation_source is not None and cfg.n_batches:
-        firing, _ = firing_counts(other, ctx.activations(cfg.n_batches, cfg.batch_size, cfg.context_size))
-        return float((firing[family.old :] > 0).double().mean()) >= cfg.min_live
-    known = card.growth.live_added if card.growth else None
-    return bool(other.W_dec[family.old :].any()) if known is None else known >= cfg.min_live
-
-
-def _estimates(ctx: EvalContext, found: Movement, basis: Tensor, side: dict[str, str]) -> Iterator[Score]:
+def _estimates(
+    ctx: EvalContext, found: Movement, basis: Tensor, sampled: Tensor | None, side: dict[str, str]
+) -> Iterator[Score]:
     """Everything that is a mean over old latents."""
     from hedgebench.growth import estimates
     from hedgebench.spans import expected_norm
 
     rank, d = basis.shape
-    sampled = found.nulls.get("sampled")
-    found = replace(found, nulls={name: null for name, null in found.nulls.items() if name != "sampled"})
-    numbers = estimates(found, rank, ctx.generator, sampled.inside if sampled else None)
+    numbers = estimates(found, rank, ctx.generator, sampled)
     chance = {"delta_share": rank / d, "direction_share": expected_norm(rank, d)}
     for label, (value, stderr, n) in numbers.items():
         metric, _, null = label.partition(" ")

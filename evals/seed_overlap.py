@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least
 from hedgebench.types import BadInput
 
 from .seed_overlap_figures import draw_against_density, draw_against_threshold, draw_against_width
@@ -106,7 +106,7 @@ class SeedOverlap(Eval):
     )
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(TextConfig):
         """What counts as shared, how the pairing is found, and how much text is read."""
 
         threshold: float = 0.7
@@ -121,26 +121,12 @@ class SeedOverlap(Eval):
         """How far the approximation's mean cosine may be from the best one."""
         chance: bool = True
         """Measure what an unrelated SAE scores, at the cost of one more pair."""
-        n_batches: int = 8
-        """Batches of text for the firing densities; 0 for none."""
-        batch_size: int = 16
-        """Sequences per batch."""
-        context_size: int = 128
-        """Tokens per sequence."""
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if not all(-1 < t <= 1 for t in (self.threshold, *self.curve)):
                 raise ValueError("'threshold' and 'curve' are cosines, above -1 and up to 1")
-            at_least = {"exact_up_to": 1, "candidates": 1, "tolerance": 0}
-            at_least |= {"n_batches": 0, "batch_size": 1, "context_size": 1}
-            for field, least in at_least.items():
-                if not getattr(self, field) >= least:  # no NaN either
-                    raise ValueError(f"{field!r} must be {least} or more")
-
-    @classmethod
-    def uses(cls, cfg: Config) -> frozenset[str]:
-        """No activations where no text is to be read."""
-        return frozenset(cls.needs) | (frozenset(cls.may_use) if cfg.n_batches else frozenset())
+            at_least(self, exact_up_to=1, candidates=1, tolerance=0)
 
     def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
         """Measure one group.
@@ -226,8 +212,7 @@ def _firing(ctx: EvalContext, cfg: SeedOverlap.Config) -> tuple[list[Tensor], in
 
     if ctx.activation_source is None or not cfg.n_batches:
         return [], 0
-    text = (cfg.n_batches, cfg.batch_size, cfg.context_size)
-    counted = [firing_counts(sae, ctx.activations(*text)) for sae in ctx.siblings]
+    counted = [firing_counts(sae, ctx.activations(*cfg.text)) for sae in ctx.siblings]
     return [counts for counts, _ in counted], counted[0][1]
 
 

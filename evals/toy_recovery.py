@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score
+from hedgebench.eval import Eval, EvalContext, Metric, Score, at_least
 
 if TYPE_CHECKING:
-    from sae_lens import SAE
     from torch import Tensor
 
     from hedgebench.toy.detection import Detection
@@ -150,10 +149,7 @@ class ToyRecovery(Eval):
         """Values of single latents and features are reported for SAEs and worlds of at most so many."""
 
         def __post_init__(self) -> None:
-            for field in fields(self):
-                least = 0 if field.name.endswith("limit") else 1
-                if getattr(self, field.name) < least:
-                    raise ValueError(f"{field.name!r} must be {least} or more")
+            at_least(self, n_samples=1, batch_size=1, terms=1, matrix_limit=0, slice_limit=0)
 
     def run(self, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
         """Measure one SAE.
@@ -161,11 +157,12 @@ class ToyRecovery(Eval):
         Raises:
             CannotMeasure: The SAE was trained on activations scaled by factors that its checkpoint does not hold.
         """
+        from hedgebench.activations import check_units
         from hedgebench.toy.detection import detect
 
         world = ctx.features
         assert world is not None  # the harness says so where there is none
-        _check_units(ctx.sae)
+        check_units(ctx.sae)
         found = detect(
             ctx.sae, world, ctx.generator, n_samples=cfg.n_samples, batch_size=cfg.batch_size, progress=ctx.progress
         )
@@ -272,11 +269,3 @@ def _matrix(metric: str, cosine: Tensor) -> Iterator[Score]:
     for latent, row in enumerate(cosine.tolist()):
         for feature, value in enumerate(row):
             yield Score(metric, value, {"feature": feature}, slice_by="latent", slice_value=str(latent))
-
-
-def _check_units(sae: SAE) -> None:
-    kind = sae.cfg.normalize_activations
-    if kind in ("expected_average_only_in", "covariance_whitening"):
-        raise CannotMeasure(
-            f"the SAE was trained on activations normalised by {kind!r}, and the checkpoint does not hold the factors"
-        )

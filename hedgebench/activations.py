@@ -16,7 +16,7 @@ from hedgebench.eval import ActivationBatch
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
 from hedgebench.registry import nearest
-from hedgebench.types import BadInput
+from hedgebench.types import BadInput, CannotMeasure
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +138,19 @@ def activation_folder(revision: str, text: str, hook: str, head: int | None, see
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir().absolute() / "activations" / key
+
+
+def check_units(sae: SAE) -> None:
+    """Refuse an SAE that reads activations in units which its checkpoint does not tell.
+
+    Raises:
+        CannotMeasure: It was trained on activations scaled by factors that are not folded in.
+    """
+    kind = sae.cfg.normalize_activations
+    if kind in ("expected_average_only_in", "covariance_whitening"):
+        raise CannotMeasure(
+            f"the SAE was trained on activations normalised by {kind!r}, and the checkpoint does not hold the factors"
+        )
 
 
 def check_context(model: Any, context_size: int) -> None:

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from hedgebench.labelled import LabelledData
     from hedgebench.toy.worlds import World
 
-__all__ = ["NEEDS", "OPTIONAL", "ActivationBatch", "CannotMeasure", "Eval", "EvalContext", "Figure", "Metric", "Score"]
+__all__ = [
+    "NEEDS",
+    "OPTIONAL",
+    "ActivationBatch",
+    "CannotMeasure",
+    "Eval",
+    "EvalContext",
+    "Figure",
+    "Metric",
+    "Score",
+    "TextConfig",
+    "at_least",
+]
 
 NEEDS = frozenset({"sae", "control", "siblings", "activations", "model", "data", "features"})
 """What an eval may ask for. `activations` and `model` bring the language model; without them none is loaded."""
@@ -118,6 +130,37 @@ class NoConfig:
     """No settings."""
 
 
+@dataclass(frozen=True)
+class TextConfig:
+    """How much text is read, for evals that can also do without."""
+
+    n_batches: int = 8
+    """Batches of text; 0 reads none, and needs no model."""
+    batch_size: int = 16
+    """Sequences per batch."""
+    context_size: int = 128
+    """Tokens per sequence."""
+
+    def __post_init__(self) -> None:
+        at_least(self, n_batches=0, batch_size=1, context_size=1)
+
+    @property
+    def text(self) -> tuple[int, int, int]:
+        """As `EvalContext.activations` takes it."""
+        return self.n_batches, self.batch_size, self.context_size
+
+
+def at_least(config: Any, **bounds: float) -> None:
+    """Refuse settings below their bounds; NaN is below any.
+
+    Raises:
+        ValueError: Names the first.
+    """
+    for name, least in bounds.items():
+        if not getattr(config, name) >= least:
+            raise ValueError(f"{name!r} must be {least} or more")
+
+
 class Eval:
     """Base class of every eval. A subclass states, as class attributes, what the harness must know before it runs.
 
@@ -165,9 +208,11 @@ class Eval:
             ctx.progress(1.0)
 
     @classmethod
-    def uses(cls, cfg: Any) -> frozenset[str]:  # noqa: ARG003 - the interface
-        """What a run with these settings asks for; an eval overrides it where a setting makes something of `may_use` pointless."""
-        return frozenset(cls.needs) | frozenset(cls.may_use)
+    def uses(cls, cfg: Any) -> frozenset[str]:
+        """What a run with these settings asks for: no activations where it may use them and is to read no text."""
+        text = cls.reads(cfg)
+        pointless = {"activations"} - set(cls.needs) if text is not None and text[0] == 0 else frozenset()
+        return (frozenset(cls.needs) | frozenset(cls.may_use)) - pointless
 
     @classmethod
     def reads(cls, cfg: Any) -> tuple[int, int, int] | None:

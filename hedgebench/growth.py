@@ -6,7 +6,8 @@
     P      the projector on the span of the new decoder rows, rank r in R^d
 
 A random span of rank r holds r / d of a vector's squared norm, and `spans.expected_norm(r, d)` of its norm, on average. Activations are not isotropic, and
-neither are changes nor rows: both prefer the large directions. The random span is therefore a weak comparison, and spans that prefer them, too, a fair one; or what rows change in the very same span when nothing was added.
+neither are changes nor rows: both prefer the large directions. The random span is therefore a weak comparison; a fair one are spans that prefer them, too, or what rows change in the very same span when
+nothing was added.
 Source: the growing SAE of the post on hedging, and the hedging degree of arXiv 2505.11756.
 """
 
@@ -109,16 +110,15 @@ def movement(
         insides.append(size * _share(direction, basis))
         for name, bases in given.items():
             shares = torch.stack([_share(direction, one) for one in bases])
-            chance = sum(expected_norm(len(one), d) for one in bases) / len(bases)
-            nulls[name].append(torch.stack([size * shares.mean(0), size * chance, shares.square().mean(0)]))
+            nulls[name].append(torch.stack([size * shares.mean(0), shares.square().mean(0)]))
         second_moment += (direction.T @ direction).double()
-    return Movement(
-        torch.cat(norms).cpu(),
-        torch.cat(cosines).cpu(),
-        torch.cat(insides).cpu(),
-        second_moment.cpu(),
-        {name: Null(*torch.cat(parts, dim=1).cpu()) for name, parts in nulls.items()},
-    )
+    norm = torch.cat(norms).cpu()
+    compared = {}
+    for name, parts in nulls.items():
+        inside, squared_share = torch.cat(parts, dim=1).cpu()
+        by_chance = norm * (sum(expected_norm(len(one), d) for one in given[name]) / len(given[name]))
+        compared[name] = Null(inside, by_chance, squared_share)
+    return Movement(norm, torch.cat(cosines).cpu(), torch.cat(insides).cpu(), second_moment.cpu(), compared)
 
 
 def _share(directions: Tensor, basis: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, CannotMeasure
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
     from hedgebench.toy.recipes import ToyRun
@@ -125,18 +126,12 @@ def run_phase_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "
     Raises:
         BadInput: No seed, an unknown device, or a folder that cannot be written.
     """
-    from hedgebench.plots import save_figure
-    from hedgebench.records import write_text
     from hedgebench.toy.page import phase_page
     from hedgebench.toy.phases import agreement, draw_phases, run_phases
 
-    _check(seeds, device)
-    out = _folder(out)
-    with _one_thread():
-        frame = run_phases(seeds, device)
-    files = [write_table(frame, out / "phases.csv"), save_figure(draw_phases(frame), out / "phases.png")]
-    write_text(out / "phases.md", phase_page(agreement(frame), f"hedgebench toy --study phases --seeds {seeds}"))
-    return (*files, out / "phases.md")
+    return _study(
+        "phases", seeds, out, device, run_phases, draw_phases, lambda f, command: phase_page(agreement(f), command)
+    )
 
 
 def run_growth_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "cpu") -> tuple[Path, ...]:
@@ -150,18 +145,32 @@ def run_growth_study(seeds: int = 5, out: str | Path = "out/toy", device: str = 
     Raises:
         BadInput: No seed, an unknown device, or a folder that cannot be written.
     """
-    from hedgebench.plots import save_figure
-    from hedgebench.records import write_text
     from hedgebench.toy.growing import run_growth
     from hedgebench.toy.growth_page import draw_growth, growth_page
+
+    return _study("growth", seeds, out, device, run_growth, draw_growth, growth_page)
+
+
+def _study(
+    name: str,
+    seeds: int,
+    out: str | Path,
+    device: str,
+    run: Callable[[int, str], DataFrame],
+    draw: Callable[[DataFrame], Figure],
+    page: Callable[[DataFrame, str], str],
+) -> tuple[Path, ...]:
+    """Carry out a study of its own, and write its table, its figure and its page."""
+    from hedgebench.plots import save_figure
+    from hedgebench.records import write_text
 
     _check(seeds, device)
     out = _folder(out)
     with _one_thread():
-        frame = run_growth(seeds, device)
-    files = [write_table(frame, out / "growth.csv"), save_figure(draw_growth(frame), out / "growth.png")]
-    write_text(out / "growth.md", growth_page(frame, f"hedgebench toy --study growth --seeds {seeds}"))
-    return (*files, out / "growth.md")
+        frame = run(seeds, device)
+    files = [write_table(frame, out / f"{name}.csv"), save_figure(draw(frame), out / f"{name}.png")]
+    write_text(out / f"{name}.md", page(frame, f"hedgebench toy --study {name} --seeds {seeds}"))
+    return (*files, out / f"{name}.md")
 
 
 @contextlib.contextmanager

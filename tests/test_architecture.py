@@ -32,7 +32,7 @@ FOR_EVALS = {
     "family",
     "firing",
     "growth",
-    "residuals",
+    "moments",
     "spans",
     "matching",
     "overlap",

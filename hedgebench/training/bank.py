@@ -53,11 +53,10 @@ class Bank:
         for tokens in batches:
             self._tokens.append(tokens.to(torch.int32))
             self.counts.append(int((~torch.isin(tokens, special)).sum()))
-            if sum(self.counts[-1:]) == 0:
-                raise BadInput(f"data {config.data!r}: {per_pass} tokens in a row are special ones")
-            if (total := sum(self.counts)) >= wanted:
-                break
-        self.total = total
+            wanted -= self.counts[-1]
+            if wanted <= 0:
+                return
+        raise BadInput(f"data {config.data!r}: more than half of its tokens are special ones")
 
     def fill(self) -> None:
         """Run the model over all passes that are not cached yet; where the cache has no room, a pass is computed each time it is wanted."""
