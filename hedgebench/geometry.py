@@ -29,7 +29,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         CannotMeasure: One of the vectors is zero.
     """
-    product: Tensor = (_unit(a) * _unit(b)).sum(-1)
+    product: Tensor = (unit_vectors(a) * unit_vectors(b)).sum(-1)
     return product.clamp(-1, 1)  # rounding alone passes 1
 
 
@@ -106,7 +106,7 @@ def span_share(vectors: Tensor, basis: Tensor) -> Tensor:
     Raises:
         CannotMeasure: One of the vectors is zero.
     """
-    unit, basis = _unit(vectors), basis.double()
+    unit, basis = unit_vectors(vectors), basis.double()
     coordinates: Tensor = unit @ basis.T
     inside = coordinates.square().sum(-1)
     outside = (unit - coordinates @ basis).square().sum(-1)
@@ -114,7 +114,12 @@ def span_share(vectors: Tensor, basis: Tensor) -> Tensor:
     return share
 
 
-def _unit(vectors: Tensor) -> Tensor:
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """The directions of vectors [..., d], of norm 1 and in float64.
+
+    Raises:
+        CannotMeasure: One of the vectors is zero.
+    """
     wide = vectors.double()
     norms = wide.norm(dim=-1, keepdim=True)
     if bool((norms == 0).any()):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from hedgebench.geometry import unit_vectors
 from hedgebench.spans import expected_norm
 from hedgebench.stats import bootstrap
 
@@ -101,7 +102,7 @@ def movement(
     nulls: dict[str, list[Tensor]] = {name: [] for name in given}
     second_moment = torch.zeros(d, d, dtype=torch.float64, device=before.device)
     for u, v in zip(before.split(_BLOCK), after.split(_BLOCK), strict=True):
-        u, v = _unit(u), _unit(v)
+        u, v = unit_vectors(u), unit_vectors(v)  # in float64: δ is a small difference of nearly equal rows
         delta = v - u
         size = delta.norm(dim=-1)
         direction = (delta / size.where(size > 0, 1)[:, None]).to(before.dtype)
@@ -226,13 +227,7 @@ def agreement(decoder: tuple[Tensor, Tensor], encoder: tuple[Tensor, Tensor], ba
     basis = basis.to(decoder[0])
     twice, sizes = [], []
     for u, v, s, t in zip(*(side.split(_BLOCK) for side in (*decoder, *encoder)), strict=True):
-        p, q = ((_unit(b) - _unit(a)).to(basis.dtype) @ basis.T for a, b in ((u, v), (s, t)))
+        p, q = ((unit_vectors(b) - unit_vectors(a)).to(basis.dtype) @ basis.T for a, b in ((u, v), (s, t)))
         twice.append(2 * (p.double() * q.double()).sum(-1))
         sizes.append(p.double().square().sum(-1) + q.double().square().sum(-1))
     return torch.cat(twice).cpu(), torch.cat(sizes).cpu()
-
-
-def _unit(rows: Tensor) -> Tensor:
-    wide = rows.double()  # a small difference of nearly equal rows: the subtraction is done in float64
-    unit: Tensor = wide / wide.norm(dim=-1, keepdim=True)
-    return unit

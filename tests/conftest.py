@@ -99,3 +99,19 @@ def edit_config() -> Callable[..., None]:
         file.write_text(json.dumps(config))
 
     return edit
+
+
+@pytest.fixture
+def seeds(tmp_path: Path, save_sae: Callable[..., Path]) -> list[Path]:
+    """SAEs that differ in their training seed only."""
+    from relatives import save_seeds
+
+    return save_seeds(tmp_path, save_sae)
+
+
+@pytest.fixture
+def family(tmp_path: Path, save_sae: Callable[..., Path]) -> dict[str, Path]:
+    """A grown SAE and its controls."""
+    from relatives import save_family
+
+    return save_family(tmp_path, save_sae)

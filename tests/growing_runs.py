@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import random
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from tiny_models import save_tiny
 
 from hedgebench.data import open_text
 from hedgebench.models import load_model
@@ -22,19 +19,10 @@ SERIES = "{from: 8, add: 4, to: 16, every: 256}"
 L1 = f"  - {{architecture: standard, l1: 0.5, train_seed: 3, name: 'l1-{{width}}', grow: {SERIES}}}"
 
 
-def make_world(folder: Path) -> Path:
-    """A folder with a tiny model and texts for it."""
-    save_tiny(folder / "model")
-    words = random.Random(0)
-    texts = [" ".join(f"w{words.randint(3, 39)}" for _ in range(60)) for _ in range(100)]
-    (folder / "texts.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    return folder
-
-
 def write_config(world: Path, path: Path, saes: str = L1, **changes: Any) -> Path:
     values = {
         "model": world / "model",
-        "data": world / "texts.jsonl",
+        "data": world / "texts",
         "hook": "blocks.0.hook_resid_post",
         "tokens": STEPS * BATCH,
         "batch_tokens": BATCH,

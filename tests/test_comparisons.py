@@ -17,8 +17,6 @@ from relatives import (
     entries_of,
     numbers,
     plan_of,
-    save_family,
-    save_seeds,
     suite_of,
 )
 
@@ -30,17 +28,6 @@ from hedgebench.relatives import Family
 from hedgebench.session import Job, Session
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import Checkpoint
-
-
-@pytest.fixture
-def seeds(tmp_path: Path, save_sae: Callable[..., Path]) -> list[Path]:
-    return save_seeds(tmp_path, save_sae)
-
-
-@pytest.fixture
-def family(tmp_path: Path, save_sae: Callable[..., Path]) -> dict[str, Path]:
-    return save_family(tmp_path, save_sae)
-
 
 # --- what an eval may use ----------------------------------------------------------------------------------------------------------
 

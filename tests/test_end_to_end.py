@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_models import save_tiny
+from tiny_models import save_world
 
 from hedgebench import BadInput, evaluate, load_sae, read_results
 from hedgebench.cli import main
@@ -32,13 +32,7 @@ HOOK = "blocks.0.hook_resid_post"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model and texts for it."""
-    folder = tmp_path_factory.mktemp("world")
-    save_tiny(folder / "model")
-    words = random.Random(0)
-    texts = [" ".join(f"w{words.randint(3, 39)}" for _ in range(60)) for _ in range(400)]
-    (folder / "texts").mkdir()
-    (folder / "texts/all.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    return folder
+    return save_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

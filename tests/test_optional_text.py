@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import save_tiny
+from tiny_models import save_world
 
 from hedgebench import models
 from hedgebench.cli import main
@@ -30,12 +28,7 @@ TEXT = {"s_n", "pc_share", "pc_alignment"}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, which takes 64 tokens, and texts of some 24,000, a fifth of them for evaluation."""
-    folder = tmp_path_factory.mktemp("world")
-    save_tiny(folder / "model")
-    words = random.Random(0)
-    texts = [" ".join(f"w{words.randint(3, 39)}" for _ in range(60)) for _ in range(400)]
-    (folder / "all.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    return folder
+    return save_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +51,7 @@ def save(tmp_path: Path, world: Path, save_sae: Callable[..., Path]) -> Callable
 def plan_of(world: Path, *saes: Path, evals: dict[str, dict[str, Any]], data: str = "", **more: Any) -> Plan:
     entries = [SaeEntry("s", tuple(map(str, saes)), **more)]
     wanted = tuple(EvalEntry("e", name, config) for name, config in evals.items())
-    return make_plan(Suite("s", tuple(entries), wanted, data=data or str(world / "all.jsonl")), evals=EVALS)
+    return make_plan(Suite("s", tuple(entries), wanted, data=data or str(world / "texts")), evals=EVALS)
 
 
 def carry_out(plan: Plan, out: Path, *, retry: bool = False) -> tuple[int, Summary]:

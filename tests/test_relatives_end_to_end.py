@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relatives import Free, Group, Pair, bias, save_family, save_seeds
+from relatives import Free, Group, Pair, bias
 
 from hedgebench import evaluate
 from hedgebench.checkpoint import digest_of, read_checkpoint
@@ -15,17 +15,6 @@ from hedgebench.cli import main
 from hedgebench.records import read_cards, read_records
 from hedgebench.results import read_results, read_runs
 from hedgebench.types import BadInput
-
-
-@pytest.fixture
-def seeds(tmp_path: Path, save_sae: Callable[..., Path]) -> list[Path]:
-    return save_seeds(tmp_path, save_sae)
-
-
-@pytest.fixture
-def family(tmp_path: Path, save_sae: Callable[..., Path]) -> dict[str, Path]:
-    return save_family(tmp_path, save_sae)
-
 
 # --- from the command line and from Python -------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -35,4 +37,14 @@ def save_tiny(folder: Path, architecture: str = "Llama", **config: Any) -> Path:
         for weight in model.parameters():  # far from their start, so that no bias is 0 and no norm is 1
             torch.nn.init.normal_(weight, std=0.3)
     model.save_pretrained(folder)
+    return folder
+
+
+def save_world(folder: Path, n_texts: int = 400) -> Path:
+    """A folder with such a model (`model/`) and texts of its words, 60 each (`texts/all.jsonl`)."""
+    save_tiny(folder / "model")
+    words = random.Random(0)
+    texts = [" ".join(f"w{words.randint(3, 39)}" for _ in range(60)) for _ in range(n_texts)]
+    (folder / "texts").mkdir()
+    (folder / "texts/all.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
     return folder

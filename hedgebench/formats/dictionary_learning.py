@@ -46,8 +46,7 @@ def load(ref: str) -> SAE | None:
     Raises:
         BadInput: A pickle that holds more than tensors, a class that SAELens has no counterpart for, or damaged files.
     """
-    found = find_layout(ref)
-    if found is None or found.format != "dictionary_learning":
+    if (found := find_layout(ref, "dictionary_learning")) is None:
         return None
     assert found.config is not None
     config = read_object(found.config)

@@ -38,8 +38,7 @@ def load(ref: str) -> SAE | None:
         BadInput: A transcoder; or a file that is damaged, pickled, lacks an array or holds one twice (`W_enc` and `w_enc`), has a
             `scaling_factor` other than 1, or holds an array of another name, which might change what the SAE computes.
     """
-    found = find_layout(ref)
-    if found is None or found.format != "gemma_scope":
+    if (found := find_layout(ref, "gemma_scope")) is None:
         return None
     repository = _repository(found.folder)
     if repository is not None and repository.endswith("transcoders"):

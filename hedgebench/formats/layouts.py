@@ -51,12 +51,11 @@ class Layout:
         return "/".join(tail[telling[-1] :] if telling else tail)
 
 
-def find_layout(ref: str | Path) -> Layout | None:
-    """The SAE at a path: its folder, or the file of its weights. None where there is none that is known."""
+def find_layout(ref: str | Path, kind: str | None = None) -> Layout | None:
+    """The SAE at a path: its folder, or the file of its weights. None where there is none that is known, or of that kind."""
     path = Path(os.path.abspath(Path(ref).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    if path.is_dir():
-        return _folder(path)
-    return _file(path) if path.is_file() else None
+    found = _folder(path) if path.is_dir() else _file(path) if path.is_file() else None
+    return found if found is None or kind in (None, found.format) else None
 
 
 def _folder(folder: Path) -> Layout | None:

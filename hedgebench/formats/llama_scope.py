@@ -26,8 +26,7 @@ def load(ref: str) -> SAE | None:
     Raises:
         BadInput: A transcoder, settings that SAELens has no counterpart for, or damaged files.
     """
-    found = find_layout(ref)
-    if found is None or found.format != "llama_scope":
+    if (found := find_layout(ref, "llama_scope")) is None:
         return None
     assert found.config is not None
     said, file = read_object(found.config), found.config

@@ -26,8 +26,7 @@ def load(ref: str) -> SAE | None:
     Raises:
         BadInput: Tensors are missing, of other shapes, or the file is damaged.
     """
-    found = find_layout(ref)
-    if found is None or found.format != "plain":
+    if (found := find_layout(ref, "plain")) is None:
         return None
     file = found.weights
     shapes, notes = safetensors_header(file)

@@ -28,8 +28,7 @@ def load(ref: str) -> SAE | None:
     Raises:
         BadInput: A transcoder, an activation that SAELens does not know, or damaged files.
     """
-    found = find_layout(ref)
-    if found is None or found.format != "sparsify":
+    if (found := find_layout(ref, "sparsify")) is None:
         return None
     assert found.config is not None
     cfg, file = read_object(found.config), found.config

@@ -13,20 +13,9 @@ from typing import Any
 import known_formats as known
 import pytest
 import torch
+from broken_files import cut, refused
 
 from hedgebench import load_sae
-from hedgebench.types import BadInput
-
-
-def refused(ref: Path, message: str) -> None:
-    with pytest.raises(BadInput, match=message) as caught:
-        load_sae(ref)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 600
-
-
-def cut(file: Path, share: float = 0.5) -> None:
-    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
 
 
 class Bomb:

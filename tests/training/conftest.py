@@ -10,9 +10,9 @@ import pytest  # noqa: E402
 @pytest.fixture(scope="session")
 def growing_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model, and texts for it."""
-    from growing_runs import make_world
+    from tiny_models import save_world
 
-    return make_world(tmp_path_factory.mktemp("growing"))
+    return save_world(tmp_path_factory.mktemp("growing"), 100)
 
 
 @pytest.fixture(scope="session")

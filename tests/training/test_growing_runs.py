@@ -129,7 +129,7 @@ def test_a_run_killed_while_saving_saves_the_rest_and_trains_nothing_again(
 
 def test_a_run_broken_off_on_another_text_is_not_gone_on_from(growing_world, tmp_path, monkeypatch):
     text = tmp_path / "texts.jsonl"
-    lines = (growing_world / "texts.jsonl").read_text().splitlines()
+    lines = (growing_world / "texts/all.jsonl").read_text().splitlines()
     config = write_config(growing_world, tmp_path / "c.yaml", data=text)
     original, steps = Nursery.train_step, []
 

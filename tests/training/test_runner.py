@@ -20,7 +20,7 @@ import pytest
 import torch
 from sae_lens import SAE
 from safetensors.torch import load_file
-from tiny_models import save_tiny
+from tiny_models import save_world
 
 from hedgebench import read_checkpoint
 from hedgebench.training import saving
@@ -39,13 +39,7 @@ SAES = """
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model and texts for it."""
-    folder = tmp_path_factory.mktemp("world")
-    save_tiny(folder / "model")
-    words = random.Random(0)
-    texts = [" ".join(f"w{words.randint(3, 39)}" for _ in range(60)) for _ in range(300)]
-    (folder / "texts").mkdir()
-    (folder / "texts/all.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    return folder
+    return save_world(tmp_path_factory.mktemp("world"), 300)
 
 
 @pytest.fixture(autouse=True)
