@@ -13,6 +13,7 @@ from hedgebench.models import load_model
 from hedgebench.training.bank import Bank
 from hedgebench.training.config import TrainConfig, read_config
 from hedgebench.training.growing import Nursery
+from hedgebench.training.start import read_starts
 
 D_IN, BATCH, STEPS = 32, 32, 40
 SERIES = "{from: 8, add: 4, to: 16, every: 256}"
@@ -41,7 +42,7 @@ def write_config(world: Path, path: Path, saes: str = L1, **changes: Any) -> Pat
 def open_nursery(world: Path, tmp_path: Path, saes: str = L1, **changes: Any) -> tuple[TrainConfig, Nursery]:
     config = read_config(write_config(world, tmp_path / "nursery.yaml", saes, **changes))
     bank = Bank(config, load_model(config.model), open_text(config.data, "train"), "tiny", D_IN)
-    return config, Nursery(config, list(config.saes), bank, D_IN)
+    return config, Nursery(config, list(config.saes), bank, D_IN, starts=read_starts(config, config.saes, D_IN))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -28,11 +28,12 @@ from tqdm import tqdm
 from hedgebench.training.bank import Bank, Stream, order
 from hedgebench.training.config import SAERecipe, TrainConfig
 from hedgebench.training.saes import make_sae
+from hedgebench.training.start import start_from
 from hedgebench.training.state import grown, load_trainer_state, trainer_state
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
-    from sae_lens.saes.sae import TrainingSAE
+    from sae_lens.saes.sae import SAE, TrainingSAE
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +65,20 @@ class Nursery:
         bank: The activations.
         d_in: Their width.
         device: Where the SAEs are trained.
+        starts: The trained SAEs that series begin with, from `read_starts`.
     """
 
     def __init__(
-        self, config: TrainConfig, recipes: list[SAERecipe], bank: Bank, d_in: int, device: str = "cpu"
+        self,
+        config: TrainConfig,
+        recipes: list[SAERecipe],
+        bank: Bank,
+        d_in: int,
+        device: str = "cpu",
+        starts: Mapping[str, SAE[Any]] | None = None,
     ) -> None:
         self.config, self.bank, self.d_in, self.device = config, bank, d_in, device
+        self.starts = starts or {}
         self.recipes = {recipe.name: recipe for recipe in recipes}
         self.main = self._stream(range(len(bank.counts)), config.data_seed)
         self.scale = self._scale() if config.normalize else None
@@ -141,8 +150,8 @@ class Nursery:
             member = self._member(recipe, grown(trainer_state(parent.trainer), growing.add, recipe.train_seed))
         else:
             member = self._member(recipe, None)
-            if growing.checkpoint is not None:
-                start_from(member.sae, growing.checkpoint, recipe, self.config, self.scale or 1.0)
+            if recipe.name in self.starts:
+                start_from(member.sae, self.starts[recipe.name], self.scale or 1.0)
         logger.info("step %d: %s", self.step, recipe.name)
         return member
 
@@ -268,34 +277,3 @@ def _series(recipe: SAERecipe) -> tuple[Any, ...]:
 
 def _same_control(second: SAERecipe, control: SAERecipe) -> bool:
     return second.width == control.width and _series(second) == _series(control)
-
-
-def start_from(sae: TrainingSAE[Any], folder: Path, recipe: SAERecipe, config: TrainConfig, scale: float) -> None:
-    """Give an untrained SAE the weights of a trained one, in the scale that is trained in: on scaled activations it computes the scaled reconstruction.
-
-    Raises:
-        BadInput: It is of another architecture, shape or hook point, or normalises its input.
-    """
-    from hedgebench.checkpoint import describe
-    from hedgebench.loaders import load_raw
-
-    raw = load_raw(folder)
-    card = describe(raw, name=folder.name)
-    facts = {
-        "architecture": (card.architecture, recipe.architecture),
-        "hook point": (card.hook or config.hook, config.hook),
-        "width": (card.width, recipe.width),
-        "size of its input": (card.d_in, sae.cfg.d_in),
-        "normalize_activations": (raw.cfg.normalize_activations, "none"),
-        "apply_b_dec_to_input": (raw.cfg.apply_b_dec_to_input, sae.cfg.apply_b_dec_to_input),
-    }
-    for what, (found, wanted) in facts.items():
-        if found != wanted:
-            raise BadInput(f"{folder}: cannot be grown by this config: its {what} is {found!r}, not {wanted!r}")
-    weights, given = sae.state_dict(), raw.state_dict()
-    factors = {"W_enc": 1 / scale, "W_dec": scale, "b_enc": 1.0, "b_dec": scale}
-    for name, factor in factors.items():
-        weights[name].copy_(given[name] * factor)
-    if "topk_threshold" in weights:
-        # in units of the pre-activation times the norm of the decoder row
-        weights["topk_threshold"].copy_(given["threshold"].mean() * scale)

@@ -86,16 +86,20 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
     A run that was broken off goes on from its state in `out`, which is deleted when all is saved.
 
     Raises:
-        BadInput: Unknown model, hook point or data, too little text, or nothing can be written.
+        BadInput: Unknown model, hook point or data, an SAE to start from that this config cannot go on with, too little text, or nothing can be written.
     """
     from hedgebench.checkpoint import describe
     from hedgebench.loaders import load_raw
     from hedgebench.models import model_revision
     from hedgebench.training.bank import Bank
     from hedgebench.training.growing import Nursery
+    from hedgebench.training.start import read_starts
 
     recipes = [recipe for recipe in config.saes if recipe.grow is not None]
     model, text, d_in = _opened(config, device)
+    starts = read_starts(
+        config, recipes, d_in
+    )  # before the model runs for minutes: what cannot be grown is said at once
     revision = model_revision(config.model)
     # named by all that decides the weights: with another text or model under the same name, nothing is gone on from
     key = json.dumps([text.identity, revision, *(_settings(config, recipe) for recipe in recipes)], sort_keys=True)
@@ -103,7 +107,7 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
     with _globals_kept(config.data_seed):
         bank = Bank(config, model, text, revision, d_in)
         bank.fill()
-        saes = Nursery(config, recipes, bank, d_in, device).train(state)
+        saes = Nursery(config, recipes, bank, d_in, device, starts).train(state)
     for recipe in recipes:
         if recipe.name not in names:
             continue

@@ -12,6 +12,7 @@ from sae_lens import SAE
 
 from hedgebench import read_checkpoint
 from hedgebench.training import growing, runner
+from hedgebench.training.bank import Bank
 from hedgebench.training.config import read_config
 from hedgebench.training.growing import Nursery
 from hedgebench.training.runner import train
@@ -67,8 +68,11 @@ def test_a_series_from_a_checkpoint_trains_to_its_end(growing_world, tmp_path):
         (from_trained("batchtopk"), {"hook": "blocks.1.hook_resid_post"}, "its hook point is"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(growing_world, tmp_path, saes, changes, wanted):
+def test_a_checkpoint_that_does_not_fit_is_refused_before_the_model_reads_the_text(
+    growing_world, tmp_path, monkeypatch, saes, changes, wanted
+):
     train(write_config(growing_world, tmp_path / "first.yaml", TRAINED["batchtopk"]), tmp_path / "first")
+    monkeypatch.setattr(Bank, "fill", None)
     with pytest.raises(BadInput, match=wanted):
         train(write_config(growing_world, tmp_path / "c.yaml", saes, **changes), tmp_path / "out")
 
