@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NOT_BEHAVIOUR = {"metadata", "device", "dtype"}
 _METADATA_BEHAVIOUR = ("model_name", "hook_name", "hook_head_index")
 _FROM_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "model", "hook")
-_CARD_VERSION = 3
+_CARD_VERSION = 4
 """Rises whenever a card read from the same files could change."""
 
 

@@ -32,10 +32,17 @@ def read_growth(metadata: Mapping[str, Any]) -> Growth | None:
 
 
 def read_recipe(metadata: Mapping[str, Any]) -> str | None:
-    """Hash of all that decided the training but the seed and the name (`train_settings`; of a toy SAE, its recipe and world), or None."""
+    """Hash of all that decided the training but the seed and the name (`train_settings`; of a toy SAE, its recipe and world), or None.
+
+    SAEs that have grown from trained ones differ in their seed only if each began with the SAE of its own seed, and those in their seed only.
+    """
     settings, toy = metadata.get("train_settings"), metadata.get("toy_recipe")
     if isinstance(settings, Mapping):
         told = {str(key): value for key, value in settings.items() if key not in ("train_seed", "name")}
+        grow = told.get("grow")
+        if isinstance(grow, Mapping) and grow.get("digest") is not None:
+            alone = grow.get("recipe") is None
+            told |= {"train_seed": settings.get("train_seed")} if alone else {"grow": {**grow, "digest": None}}
     elif isinstance(toy, Mapping):
         told = {"toy_recipe": toy, "toy_world": metadata.get("toy_world")}
     else:

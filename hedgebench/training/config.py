@@ -14,7 +14,7 @@ from typing import Any
 
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
-from hedgebench.training.grow_config import Growing, read_growing
+from hedgebench.training.grow_config import Growing, check_starts, read_growing
 from hedgebench.training.losses import LOSSES, LossName
 from hedgebench.training.typed import typed_values
 from hedgebench.types import BadInput
@@ -166,6 +166,7 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
                 "buffer_sequences",
                 f"an SAE grows where a buffer begins, every {growing.every} tokens, and the buffer holds {buffer}: lower 'buffer_sequences', or grow later or longer",
             )
+    check_starts([(r.grow, r.train_seed) for r in config.saes if r.grow is not None], lambda text: wrong("saes", text))
     if config.save_dtype not in _SAVE_DTYPES:
         raise wrong("save_dtype", f"'save_dtype' is {config.save_dtype!r}{nearest(config.save_dtype, _SAVE_DTYPES)}")
     names = [recipe.name for recipe in config.saes]
@@ -177,7 +178,6 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
 
 def _recipes(path: Path, entry: LineMap, data: LineMap) -> list[SAERecipe]:
     """One recipe per combination of the lists in an entry of `saes:`, or a series of them where it grows."""
-    growing = read_growing(path, entry, data.get("tokens")) if "grow" in entry else None
     grid = {key: value if isinstance(value, list) else [value] for key, value in entry.items() if key in _GRID}
     if empty := [key for key, values in grid.items() if not values]:
         raise BadInput(f"{path}:{entry.lines[empty[0]]}: {empty[0]!r} is an empty list")
@@ -185,12 +185,13 @@ def _recipes(path: Path, entry: LineMap, data: LineMap) -> list[SAERecipe]:
     for combination in itertools.product(*grid.values()):
         one = LineMap({**entry, **dict(zip(grid, combination, strict=True))})
         one.line, one.lines = entry.line, entry.lines
-        found += [_recipe(path, one)] if growing is None else _series(path, one, growing)
+        found += _series(path, one, data.get("tokens")) if "grow" in entry else [_recipe(path, one)]
     return found
 
 
-def _series(path: Path, entry: LineMap, growing: Growing) -> list[SAERecipe]:
+def _series(path: Path, entry: LineMap, tokens: Any) -> list[SAERecipe]:
     """One recipe per width, each followed by its second control. Of a Matryoshka SAE the outermost level grows."""
+    growing = read_growing(path, entry, tokens)
     series = []
     for width in growing.widths:
         values = {"name": "{architecture}-{loss}-{width}-s{train_seed}", **entry, "width": width}

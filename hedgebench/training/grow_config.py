@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Growing:
     """The trained SAE to start from; where it lies is not what it is."""
     digest: str | None = None
     """What it is."""
+    recipe: str | None = None
+    """Its `Checkpoint.recipe`, where it is of this series' training seed: such series differ in that seed only."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -52,7 +55,7 @@ def read_growing(path: Path, entry: LineMap, tokens: Any) -> Growing:
 
     Args:
         path: The config file, for messages, and for paths relative to it.
-        entry: The entry.
+        entry: The entry, of one training seed: `{train_seed}` in `from` stands for it.
         tokens: The config's `tokens`, of which the default of `every` is a sixteenth, as in the post.
 
     Raises:
@@ -74,11 +77,13 @@ def read_growing(path: Path, entry: LineMap, tokens: Any) -> Growing:
             raise wrong("", f"'grow' needs {key!r}")
     if "width" in entry:
         raise BadInput(f"{path}:{entry.lines['width']}: an SAE that grows has its widths from 'grow', and no 'width'")
-    checkpoint, digest, start = None, None, grow["from"]
+    checkpoint, digest, recipe, start = None, None, None, grow["from"]
     if isinstance(start, str):
-        checkpoint = path.parent / Path(start).expanduser()
+        seed = entry.get("train_seed", 0)
+        checkpoint = path.parent / Path(start.replace("{train_seed}", str(seed))).expanduser()
         card = _card(checkpoint, wrong)
         digest, start = card.digest, card.width
+        recipe = card.recipe if card.train_seed == seed else None
     total = tokens if type(tokens) is int else 0
     every = grow.get("every", max(total // 16, 1))
     numbers = {"from": start, "add": grow["add"], "to": grow["to"], "every": every}
@@ -88,7 +93,7 @@ def read_growing(path: Path, entry: LineMap, tokens: Any) -> Growing:
     second = grow.get("second_controls", True)
     if not isinstance(second, bool):
         raise wrong("second_controls", f"'second_controls' must be true or false, not {second!r}")
-    growing = Growing(start, grow["add"], grow["to"], every, second, checkpoint, digest)
+    growing = Growing(start, grow["add"], grow["to"], every, second, checkpoint, digest, recipe)
     if growing.to <= start or (growing.to - start) % growing.add:
         raise wrong("to", f"'to' must be {start} (from) and some times {growing.add} (add), not {growing.to}")
     if growing.born_at(growing.to) >= total:
@@ -96,6 +101,25 @@ def read_growing(path: Path, entry: LineMap, tokens: Any) -> Growing:
             "every", f"width {growing.to} comes at {growing.born_at(growing.to)} tokens, and training ends at {total}"
         )
     return growing
+
+
+def check_starts(series: Iterable[tuple[Growing, int]], wrong: Callable[[str], BadInput]) -> None:
+    """Refuse series of several training seeds that begin with one trained SAE: they would pass for independent, and start equal.
+
+    Args:
+        series: Each with its training seed.
+        wrong: Makes the error.
+
+    Raises:
+        BadInput: Two seeds share a start.
+    """
+    seeds: dict[str, int] = {}
+    for growing, seed in series:
+        if growing.digest is not None and (other := seeds.setdefault(growing.digest, seed)) != seed:
+            raise wrong(
+                f"training seeds {other} and {seed} grow from one and the same SAE, {growing.checkpoint}: "
+                "give one 'train_seed', or each its own SAE as in `from: \"saes/l1-s{train_seed}\"`"
+            )
 
 
 def _card(checkpoint: Path, wrong: Any) -> Any:

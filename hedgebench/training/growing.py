@@ -25,6 +25,7 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from tqdm import tqdm
 
+from hedgebench.formats.files import one_line
 from hedgebench.training.bank import Bank, Stream, order
 from hedgebench.training.config import SAERecipe, TrainConfig
 from hedgebench.training.saes import make_sae
@@ -265,14 +266,19 @@ class Nursery:
             state = torch.load(file, map_location=self.device, weights_only=True)
             self.step, self.scale = int(state["step"]), state["scale"]
             self.members = {name: self._member(self.recipes[name], one) for name, one in state["members"].items()}
-        except Exception as error:  # torch.load raises many types
-            raise BadInput(f"{file}: the state to resume from is damaged ({error}); delete it to begin anew") from None
+            born = {recipe.name for recipe in self.recipes.values() if self.birth(recipe) < self.step}
+            if lacking := sorted(born - self.members.keys()):
+                raise LookupError(f"no {lacking[0]} in it")
+        except Exception as error:  # torch.load raises many types, with paragraphs of advice
+            why = one_line(error)[:120]
+            raise BadInput(f"{file}: the state to resume from is damaged ({why}); delete it to begin anew") from None
         logger.info("going on from step %d", self.step)
 
 
 def _series(recipe: SAERecipe) -> tuple[Any, ...]:
-    """What the members of one series have in common."""
-    return tuple(value for key, value in vars(recipe).items() if key not in ("width", "name", "reordered", "levels"))
+    """What the members of one series have in common: of the levels all but the outermost, which grows."""
+    shared = (value for key, value in vars(recipe).items() if key not in ("width", "name", "reordered", "levels"))
+    return (*shared, recipe.levels[:-1])
 
 
 def _same_control(second: SAERecipe, control: SAERecipe) -> bool:

@@ -194,5 +194,7 @@ def _settings(config: TrainConfig, recipe: SAERecipe) -> dict[str, Any]:
         del own["grow"], own["reordered"]
     else:
         del own["grow"]["checkpoint"]  # its digest says what it is
+        if recipe.grow.recipe is None:
+            del own["grow"]["recipe"]
         own["sequences_per_pass"] = config.sequences_per_pass  # second controls take whole passes in another order
     return json.loads(json.dumps({**shared, **own}))  # type: ignore[no-any-return]

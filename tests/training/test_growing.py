@@ -192,6 +192,23 @@ def test_batchtopk_and_matryoshka_saes_grow_too(growing_world, tmp_path, loss):
     assert read_checkpoint(tmp_path / "out/m-16").prefixes == (2, 4, 16)  # the outermost level grows
 
 
+def test_series_that_differ_in_their_inner_levels_each_grow_out_of_their_own(growing_world, tmp_path):
+    def entry(name: str, inner: int) -> str:
+        return f"  - {{architecture: matryoshka_batchtopk, k: 3, levels: [{inner}, 8], name: '{name}-{{width}}', grow: {SERIES}}}"
+
+    both = train(
+        write_config(growing_world, tmp_path / "c.yaml", f"{entry('a', 6)}\n{entry('b', 2)}"), tmp_path / "both"
+    )
+    train(write_config(growing_world, tmp_path / "c.yaml", entry("b", 2)), tmp_path / "alone")
+    for folder in both:
+        growth, card = read_checkpoint(folder).growth, read_checkpoint(folder)
+        assert card.prefixes[0] == {"a": 6, "b": 2}[folder.name[0]]
+        if card.width > 8 and not folder.name.endswith("reordered"):
+            assert {growth.control[0], (growth.second_control or folder.name)[0]} == {folder.name[0]}
+    for folder in (tmp_path / "alone").iterdir():
+        assert same(folder, tmp_path / "both" / folder.name)
+
+
 def test_new_latents_of_batchtopk_are_revived_by_the_auxiliary_loss(growing_world, tmp_path):
     saes = f"  - {{architecture: batchtopk, k: 2, name: 'b-{{width}}', grow: {SERIES}}}"
     _, nursery = open_nursery(growing_world, tmp_path, saes)

@@ -11,6 +11,7 @@ from growing_runs import SERIES, STEPS, open_nursery, same, write_config
 from sae_lens import SAE
 
 from hedgebench import read_checkpoint
+from hedgebench.relatives import find_groups
 from hedgebench.training import growing, runner
 from hedgebench.training.bank import Bank
 from hedgebench.training.config import read_config
@@ -66,15 +67,52 @@ def test_a_series_from_a_checkpoint_trains_to_its_end(growing_world, tmp_path):
     [
         (from_trained("standard"), {}, "its architecture is 'batchtopk', not 'standard'"),
         (from_trained("batchtopk"), {"hook": "blocks.1.hook_resid_post"}, "its hook point is"),
+        (from_trained("matryoshka_batchtopk").replace("[4, 8]", "[2, 8]"), {}, r"its levels is \[4, 8\], not \[2, 8\]"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_before_the_model_reads_the_text(
     growing_world, tmp_path, monkeypatch, saes, changes, wanted
 ):
-    train(write_config(growing_world, tmp_path / "first.yaml", TRAINED["batchtopk"]), tmp_path / "first")
+    kind = "matryoshka_batchtopk" if "matryoshka" in saes else "batchtopk"
+    train(write_config(growing_world, tmp_path / "first.yaml", TRAINED[kind]), tmp_path / "first")
     monkeypatch.setattr(Bank, "fill", None)
     with pytest.raises(BadInput, match=wanted):
         train(write_config(growing_world, tmp_path / "c.yaml", saes, **changes), tmp_path / "out")
+
+
+SEEDS = "  - {architecture: standard, l1: 0.5, width: 8, train_seed: [0, 1], name: 'start-s{train_seed}'}"
+GROWN = from_trained("standard", "'first/start-s{train_seed}'").replace("'w-{width}'", "'w-{width}-s{train_seed}'")
+
+
+def test_each_training_seed_grows_from_its_own_sae_and_the_grown_ones_are_siblings(growing_world, tmp_path):
+    train(write_config(growing_world, tmp_path / "first.yaml", SEEDS), tmp_path / "first")
+    saes = GROWN.replace("l1: 0.5", "l1: 0.5, train_seed: [0, 1]")
+    _, nursery = open_nursery(growing_world, tmp_path, saes)
+    nursery.grow()
+    for seed in (0, 1):
+        start = SAE.load_from_disk(tmp_path / f"first/start-s{seed}")
+        ours = nursery.members[f"w-8-s{seed}"].sae
+        torch.testing.assert_close(ours.W_dec / nursery.scale, start.W_dec, rtol=1e-5, atol=1e-6)
+    train(write_config(growing_world, tmp_path / "c.yaml", saes), tmp_path / "out")
+    cards = [read_checkpoint(tmp_path / f"out/{name}") for name in ("w-12-s0", "w-12-s1", "w-16-s1", "w-8-s1")]
+    assert find_groups(cards) == [tuple(cards[:2])]
+
+
+def test_saes_of_several_seeds_that_grow_from_one_sae_are_refused_and_are_no_siblings(growing_world, tmp_path):
+    train(write_config(growing_world, tmp_path / "first.yaml", SEEDS), tmp_path / "first")
+    one = GROWN.replace("start-s{train_seed}", "start-s0")
+    entries = [one.replace("l1: 0.5", f"l1: 0.5, train_seed: {seed}") for seed in (0, 1)]
+    for saes in (one.replace("l1: 0.5", "l1: 0.5, train_seed: [0, 1]"), "\n".join(entries)):
+        path = write_config(growing_world, tmp_path / "c.yaml", saes)
+        with pytest.raises(
+            BadInput, match=r"training seeds 0 and 1 grow from one and the same SAE, .*start-s0"
+        ) as caught:
+            read_config(path)
+        assert str(caught.value).startswith(f"{path}:") and "\n" not in str(caught.value)
+    for entry in entries:
+        train(write_config(growing_world, tmp_path / "c.yaml", entry), tmp_path / "out")
+    cards = [read_checkpoint(tmp_path / f"out/w-12-s{seed}") for seed in (0, 1)]
+    assert [card.train_seed for card in cards] == [0, 1] and find_groups(cards) == []
 
 
 # --- interrupted, repeated, refused ----------------------------------------------------------------------------------------------
@@ -159,9 +197,19 @@ def test_a_damaged_state_is_named_in_one_line(growing_world, tmp_path, monkeypat
     with pytest.raises(Stop):
         train(config, tmp_path / "out")
     (state,) = (tmp_path / "out").glob(".growing-*")
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(BadInput, match="the state to resume from is damaged"):
-        train(config, tmp_path / "out")
+    whole = torch.load(state)
+    for damage in (
+        lambda: state.write_bytes(state.read_bytes()[:1000]),
+        lambda: torch.save({**whole, "members": {}}, state),
+        lambda: torch.save({**whole, "members": {"other": whole["members"]["l1-8"]}}, state),
+        lambda: torch.save({"step": 1}, state),
+    ):
+        damage()
+        with pytest.raises(
+            BadInput, match=r"the state to resume from is damaged .*; delete it to begin anew"
+        ) as caught:
+            train(config, tmp_path / "out")
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(state)) + 240
 
 
 def test_text_that_ends_too_early_is_said_before_anything_is_trained(growing_world, tmp_path):
