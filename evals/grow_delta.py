@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least
 from hedgebench.types import BadInput, Checkpoint
 
-from .grow_delta_figures import draw_degree, draw_share
+from .grow_delta_figures import degree_table, draw_degree, draw_share, share_table
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -35,12 +36,12 @@ class GrowDelta(Eval):
 
     *Nulls.* Both changes and rows prefer the large directions of the activations, so that a random span (`isotropic`) flatters the metric. Matched to that are:
     what the second control, trained on another order of the data, changed in the same span without any new latent (`reordered`); the new rows of other
-    training seeds' grown SAEs (`other_seed`); and random rows with the covariance of the control's residual (`residual`). With b what a random span holds,
-    `excess` is g - b less the same of a null: how far old latents moved that way, beyond the null. It is signed, not clamped, and 0 for new rows that are isotropic, however
-    far what is compared moved. The last two nulls know part of the answer, since other seeds add some of the same features, and the residual is made of what is missing. On toy
-    worlds, where hedging is known, the excess over `reordered` goes with it (rank correlations of .91 and .99 among crowds of features) and that over `other_seed` does not
-    (`hedgebench toy --study growth`). So the headline, without a `null`, is over `reordered`, and where there is no second control over the strictest of the others.
-    The share of the change inside, whatever its size, says which way rows moved and not how far; on the toy worlds it does not follow hedging.
+    training seeds' grown SAEs (`other_seed`); and random rows with the covariance of the control's residual (`residual`). `excess` is g less that of a null, signed and not clamped: how far
+    old latents moved that way, beyond the null. The second control may have moved further or less far as a whole. Its rows are therefore turned the way they went, by `scale` times the angle, so that on
+    average they turn as far outside the span as the grown SAE's; giving up what lies in the span turns none there. So a change that is to the new rows what the second control's is, whatever its size, has no excess.
+    The other two nulls know part of the answer: other seeds add some of the same features, and the residual is made of what is missing. So the headline, without a `null`, is over `reordered`, and where
+    there is no second control over the strictest of the others. What these measures say where hedging is known: `hedgebench toy --study growth`.
+    The share of the change inside, whatever its size, says which way rows moved and not how far.
 
     With `weights=encoder`, the same of encoder columns, on the same span. Hedging is given up by both sides alike, absorption changes the encoder: `symmetry`.
 
@@ -58,13 +59,14 @@ class GrowDelta(Eval):
     metrics = (
         Metric(
             "excess",
-            "g - b less the same of a null (`null=...`; 0 for `isotropic`); without a name the headline: over `reordered`, or else the strictest matched null",
+            "g less that of a null (`null=...`; spans of another rank less what they hold by chance); without a name the headline: over `reordered`, or else the strictest matched null",
             unit="norm of a unit row",
             higher_is_better=False,
             chance=0.0,
             low=-2.0,
             high=2.0,
         ),
+        Metric("live_added", "Share of the new latents that fire", unit="share", low=0.0, high=1.0),
         _share("delta_share", "Mean of |Pδ|² / |δ|² over old latents that moved; of a random span r / d", paper=POST),
         _share(
             "direction_share", "Mean of |Pδ| / |δ| over old latents that moved; of a random span E|Pu|, in closed form"
@@ -86,6 +88,11 @@ class GrowDelta(Eval):
             chance=0.0,
         ),
         Metric("null_projection", "g of a null (`null=...`): mean over its spans", low=0.0, high=2.0),
+        Metric(
+            "scale",
+            "By what multiple of their angles the second control's rows are turned, to have turned as far outside the span (`null=reordered`)",
+            low=0.0,
+        ),
         _share("null_share", "delta_share of a null (`null=...`): mean over its spans"),
         Metric("share_excess", "delta_share less that of a null (`null=...`)", chance=0.0, low=-1.0, high=1.0),
         Metric("delta_norm", "Mean of |δ|, from 0 to 2: how far old latents moved at all", low=0.0, high=2.0),
@@ -97,10 +104,12 @@ class GrowDelta(Eval):
             low=-1.0,
             high=1.0,
         ),
-        Metric("live_added", "Share of the new latents that fire", unit="share", low=0.0, high=1.0),
         Metric("rank", "Rank of the span of the new rows", low=0.0),
     )
-    figures = (Figure("share-against-width", draw_share), Figure("degree-against-width", draw_degree))
+    figures = (
+        Figure("share-against-width", draw_share, share_table),
+        Figure("degree-against-width", draw_degree, degree_table),
+    )
 
     @dataclass(frozen=True)
     class Config(TextConfig):
@@ -125,7 +134,7 @@ class GrowDelta(Eval):
         """Measure one grown SAE; the headline comes first.
 
         Raises:
-            BadInput: Its control reads another model or hook point.
+            BadInput: Its control, or another SAE it is compared with, reads another model or hook point.
             CannotMeasure: It is no wider than its control, grew by as many latents as there are dimensions, or too few new latents are alive.
         """
         order = [metric.name for metric in self.metrics]
@@ -138,7 +147,7 @@ class GrowDelta(Eval):
         from hedgebench.spans import new_span
 
         assert ctx.control is not None  # the harness says so where there is none
-        _check_place(ctx.sae, ctx.control)
+        _check_place(ctx.sae, {"control": [ctx.control], "second control": [ctx.second_control], "group": ctx.siblings})
         family = Family.of(ctx.control, ctx.sae, ctx.second_control)
         if len(family.members) < 3:
             why = "it has another shape than the control" if ctx.second_control else "the control was trained once"
@@ -160,17 +169,22 @@ class GrowDelta(Eval):
             sampled = None
             if cfg.baseline == "sampled":
                 sampled = movement(*family.before_and_after(side), basis, {"b": random}).nulls["b"].inside
+            if len(family.members) == 3 and "reordered" not in found.nulls:
+                ctx.leave_blank(
+                    f"excess null=reordered, {side} side", "the second control turned no row outside the span"
+                )
             yield from _estimates(ctx, found, basis, sampled, params)
             yield from _z(found, random, params)
             yield from _z(found, like_residual, params | {"null": "residual"})
         yield from _symmetry(ctx, family, basis)
 
 
-def _check_place(sae: SAE, control: SAE) -> None:
-    for word in ("model_name", "hook_name"):
-        here, there = (one.cfg.metadata.get(word) for one in (sae, control))
-        if here and there and here != there:
-            raise BadInput(f"the SAE's {word} is {here!r} and its control's {there!r}: they are not to be compared")
+def _check_place(sae: SAE, others: Mapping[str, Sequence[SAE | None]]) -> None:
+    for role, members in others.items():
+        for word, other in product(("model_name", "hook_name"), members):
+            here, there = (None if one is None else one.cfg.metadata.get(word) for one in (sae, other))
+            if here and there and here != there:
+                raise BadInput(f"the SAE's {word} is {here!r} and its {role}'s {there!r}: they are not to be compared")
 
 
 def _text_is_read(ctx: EvalContext, cfg: GrowDelta.Config) -> bool:
@@ -253,7 +267,7 @@ def _estimates(
     from hedgebench.spans import expected_norm
 
     rank, d = basis.shape
-    numbers = estimates(found, rank, ctx.generator, sampled)
+    numbers = estimates(found, ctx.generator, sampled)
     chance = {"delta_share": rank / d, "direction_share": expected_norm(rank, d)}
     for label, (value, stderr, n) in numbers.items():
         metric, _, null = label.partition(" ")
@@ -266,6 +280,8 @@ def _estimates(
         yield Score("share_excess", share.value - rank / d, isotropic, stderr=share.stderr, n=share.n)
     else:
         ctx.leave_blank("delta_share", "no old latent moved")
+    if "reordered" in found.nulls:
+        yield Score("scale", found.nulls["reordered"].scale, side | {"null": "reordered"})
     if found.nulls:
         strictest = min(found.nulls, key=lambda name: numbers[f"excess {name}"].value)
         value, stderr, n = numbers[f"excess {'reordered' if 'reordered' in found.nulls else strictest}"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hedgebench.growth import Movement, movement
+from hedgebench.growth import Movement, against, movement
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ class Family:
         """What became of the old latents, and of nulls: the spans given, and what the second control changed without new latents (`reordered`)."""
         control, grown, *second = self.rows(side)
         found = movement(control, grown, basis, spans)
-        if not second:
-            return found
-        return replace(
-            found, nulls={**found.nulls, "reordered": movement(control, second[0], basis).as_null(len(basis))}
-        )
+        return against(found, control, second[0], basis, "reordered") if second else found
 
 
 def _rows(sae: SAE, side: str) -> Tensor:

@@ -7,14 +7,15 @@
 
 A random span of rank r holds r / d of a vector's squared norm, and `spans.expected_norm(r, d)` of its norm, on average. Activations are not isotropic, and
 neither are changes nor rows: both prefer the large directions. The random span is therefore a weak comparison; a fair one are spans that prefer them, too, or what rows change in the very same span when
-nothing was added.
+nothing was added. Such a change may be larger or smaller as a whole, so it is drawn out or back until it turns rows as far outside the span (`as_far`): to give up what the new rows took over turns none there.
 Source: the growing SAE of the post on hedging, and the hedging degree of arXiv 2505.11756.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.geometry import unit_vectors
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 4096
 """Rows that are worked on at a time."""
+STILL = 1e-6
+"""Changes of a unit row up to this are what float32 makes of none, when the same row is stored at another length."""
 
 
 def degree(g: Tensor, b: Tensor) -> Tensor:
@@ -45,9 +48,13 @@ class Null(NamedTuple):
     inside: Tensor
     """[m], |P δ_i| of its spans or its δ; of several spans the mean."""
     by_chance: Tensor
-    """[m], what a random span of the same rank would hold of that δ_i."""
+    """[m], what a random span of the rank of its spans would hold of δ_i."""
     squared_share: Tensor
-    """[m], |P δ_i|² / |δ_i|²; likewise."""
+    """[m], |P δ_i|² / |δ_i|² of its spans or its δ; likewise."""
+    turned: Tensor
+    """[m], how far its δ turns the row outside the span, as `Movement.turned`; its mean is that of the movement compared with."""
+    scale: float = 1.0
+    """How many times as far as they did rows were turned for that."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,10 @@ class Movement:
     """[m], of u_i and v_i."""
     inside: Tensor
     """[m], |P δ_i|."""
+    turned: Tensor
+    """[m], the part of δ_i orthogonal to the span and to u_i's own part outside the span. 0 where a row only gave up or took up what lies in the span."""
+    by_chance: Tensor
+    """[m], what a random span of the same rank would hold of δ_i."""
     second_moment: Tensor
     """[d, d], the sum of δ_i δ_iᵀ / |δ_i|² over the latents that moved."""
     nulls: Mapping[str, Null]
@@ -67,18 +78,18 @@ class Movement:
 
     @property
     def moved(self) -> Tensor:
-        """[m], True for latents that are not exactly where they were."""
-        return self.norm > 0
+        """[m], True for latents that moved further than rounding moves them."""
+        return self.norm > STILL
 
     @property
     def share(self) -> Tensor:
         """[m], |P δ_i| / |δ_i|; 0 for a latent that did not move."""
         return self.inside / self.norm.where(self.moved, 1)
 
-    def as_null(self, rank: int) -> Null:
-        """This movement, in a span of that rank, as what another is compared with."""
-        by_chance = self.norm * expected_norm(rank, len(self.second_moment))
-        return Null(self.inside, by_chance, self.share.square())
+    @property
+    def angle(self) -> Tensor:
+        """[m], between u_i and v_i, from 0 to π."""
+        return 2 * (self.norm / 2).clamp(max=1).asin()
 
 
 def movement(
@@ -98,33 +109,86 @@ def movement(
 
     basis, d = basis.to(before), before.shape[1]
     given = {name: [one.to(before) for one in bases] for name, bases in (spans or {}).items()}
-    norms, cosines, insides = [], [], []
+    columns: list[Tensor] = []
     nulls: dict[str, list[Tensor]] = {name: [] for name in given}
     second_moment = torch.zeros(d, d, dtype=torch.float64, device=before.device)
     for u, v in zip(before.split(_BLOCK), after.split(_BLOCK), strict=True):
         u, v = unit_vectors(u), unit_vectors(v)  # in float64: δ is a small difference of nearly equal rows
         delta = v - u
         size = delta.norm(dim=-1)
-        direction = (delta / size.where(size > 0, 1)[:, None]).to(before.dtype)
-        norms.append(size)
-        cosines.append((u * v).sum(-1).clamp(-1, 1))
-        insides.append(size * _share(direction, basis))
+        direction = (delta / size.where(size > STILL, 1)[:, None]).to(before.dtype)
+        cosine = (u * v).sum(-1).clamp(-1, 1)
+        turned = size * _turned(direction, u.to(before.dtype), basis)
+        columns.append(torch.stack([size, cosine, size * _share(direction, basis), turned]))
         for name, bases in given.items():
             shares = torch.stack([_share(direction, one) for one in bases])
             nulls[name].append(torch.stack([size * shares.mean(0), shares.square().mean(0)]))
-        second_moment += (direction.T @ direction).double()
-    norm = torch.cat(norms).cpu()
+        moving = direction[size > STILL]
+        second_moment += (moving.T @ moving).double()
+    norm, cosine, inside, turned = torch.cat(columns, dim=1).cpu()
     compared = {}
     for name, parts in nulls.items():
-        inside, squared_share = torch.cat(parts, dim=1).cpu()
+        null_inside, squared_share = torch.cat(parts, dim=1).cpu()
         by_chance = norm * (sum(expected_norm(len(one), d) for one in given[name]) / len(given[name]))
-        compared[name] = Null(inside, by_chance, squared_share)
-    return Movement(norm, torch.cat(cosines).cpu(), torch.cat(insides).cpu(), second_moment.cpu(), compared)
+        compared[name] = Null(null_inside, by_chance, squared_share, turned)
+    return Movement(norm, cosine, inside, turned, norm * expected_norm(len(basis), d), second_moment.cpu(), compared)
+
+
+def against(found: Movement, before: Tensor, after: Tensor, basis: Tensor, name: str) -> Movement:
+    """The movement with another change of the same rows in the same span among its nulls, made as far as its own.
+
+    Every row is turned the way it was, all by the same multiple of their angles (no further than a right angle), so that on average they turn as far outside the span as those of `found`.
+
+    Args:
+        found: What is compared.
+        before: [m, d], the rows that `found` began with.
+        after: [m, d], what they became otherwise.
+        basis: [rank, d], the span of `found`.
+        name: Of the null. There is none where the rows turned nothing outside the span.
+    """
+    import torch
+
+    other = movement(before, after, basis)
+    if float(other.turned.mean()) <= STILL:
+        return found
+    scale = _scale(other.angle, other.turned, float(found.turned.sum()))
+    angles = (scale * other.angle).clamp(max=math.pi / 2).to(before.device)
+    rows = []
+    for u, v, angle in zip(before.split(_BLOCK), after.split(_BLOCK), angles.split(_BLOCK), strict=True):
+        u, v = unit_vectors(u), unit_vectors(v)
+        way = v - (u * v).sum(-1, keepdim=True) * u
+        way = way / way.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+        rows.append((angle.cos()[:, None] * u + angle.sin()[:, None] * way).to(before.dtype))
+    there = movement(before, torch.cat(rows), basis)
+    null = Null(there.inside, found.by_chance, there.share.square(), there.turned, scale)
+    return replace(found, nulls={**found.nulls, name: null})
+
+
+def _scale(angles: Tensor, turned: Tensor, wanted: float) -> float:
+    """The multiple of the angles at which rows turn this far outside the span, in sum; a row turns there by the sine of its angle, times what does not change."""
+    from scipy.optimize import brentq
+
+    each = turned / angles.sin().where(turned > 0, 1)
+    right = math.pi / 2
+
+    def missing(scale: float) -> float:
+        return float(((scale * angles).clamp(max=right).sin() * each).sum()) - wanted
+
+    most = right / float(angles[turned > 0].min())
+    return most if missing(most) <= 0 else float(brentq(missing, 0, most, xtol=1e-9))
 
 
 def _share(directions: Tensor, basis: Tensor) -> Tensor:
     share: Tensor = (directions @ basis.T).double().norm(dim=-1)
     return share.clamp(max=1)  # rounding alone passes 1
+
+
+def _turned(directions: Tensor, rows: Tensor, basis: Tensor) -> Tensor:
+    """The norm of what directions have outside a span and orthogonal to the rows' own parts there, to which a unit row only goes back when it gives up what lies in the span."""
+    outside, own = (vectors - (vectors @ basis.T) @ basis for vectors in (directions, rows))
+    own = own / own.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    turned: Tensor = (outside - (outside * own).sum(-1, keepdim=True) * own).double().norm(dim=-1)
+    return turned
 
 
 class Estimate(NamedTuple):
@@ -136,50 +200,44 @@ class Estimate(NamedTuple):
 
 
 def estimates(
-    found: Movement, rank: int, generator: torch.Generator, baseline: Tensor | None = None, resamples: int = 1000
+    found: Movement, generator: torch.Generator, baseline: Tensor | None = None, resamples: int = 1000
 ) -> dict[str, Estimate]:
     """All that is averaged over old latents, with errors.
 
     Args:
         found: What became of them.
-        rank: Of the span of the new rows.
         generator: For the bootstrap.
-        baseline: [m], what the random span holds of |δ_i|, sampled; None: in closed form.
+        baseline: [m], what random spans hold of |δ_i|, sampled; None: in closed form.
         resamples: Of the bootstrap.
 
     Returns:
-        `projection` (g), `baseline` (b), `excess isotropic` (g - b), `unclamped_degree`, `hedging_degree`, `delta_norm`, `cosine`; of every null NAME `null_projection NAME`, and
-        `excess NAME`: g - b less the same of the null, so that it is 0 for rows that are nothing to the activations, however far what is compared moved.
+        `projection` (g), `baseline` (b), `excess isotropic` (g - b), `unclamped_degree`, `hedging_degree`, `delta_norm`, `cosine`; of every null NAME `null_projection NAME` (its g), and
+        `excess NAME`: g - b less the same of the null, so that it is 0 for rows that are nothing to the activations.
         Unless no latent moved, `delta_share`, `direction_share`, `null_share NAME` and `share_excess NAME`, too.
     """
     import torch
 
-    d, names = len(found.second_moment), list(found.nulls)
-    by_chance = found.norm * expected_norm(rank, d) if baseline is None else baseline
-    units = [found.inside, by_chance, found.norm, found.cosine]
-    units += [null.inside for null in found.nulls.values()] + [null.by_chance for null in found.nulls.values()]
-    labels = [
-        "projection",
-        "baseline",
-        "excess isotropic",
-        "unclamped_degree",
-        "hedging_degree",
-        "delta_norm",
-        "cosine",
-    ]
-    labels += [f"null_projection {name}" for name in names] + [f"excess {name}" for name in names]
+    names, nulls = list(found.nulls), list(found.nulls.values())
+    sampled = found.by_chance if baseline is None else baseline
+    units = [found.inside, sampled, found.by_chance, found.norm, found.cosine, found.turned]
+    units += [unit for null in nulls for unit in (null.inside, null.by_chance, null.turned)]
+    labels = ["projection", "baseline", "excess isotropic", "unclamped_degree", "hedging_degree"]
+    labels += ["delta_norm", "cosine", *(f"{of} {name}" for name in names for of in ("null_projection", "excess"))]
 
     def over_all(totals: Tensor, count: Tensor) -> Tensor:
-        g, b, norm, cosine, *rest = (totals / count[..., None]).unbind(-1)
-        nulls, chances = rest[: len(names)], rest[len(names) :]
+        g, b, chance, norm, cosine, turned, *rest = (totals / count[..., None]).unbind(-1)
         raw = degree(g, b)
-        excess = [g - b - (null - chance) for null, chance in zip(nulls, chances, strict=True)]
-        return torch.stack([g, b, g - b, raw, raw.clamp(min=0), norm, cosine, *nulls, *excess], -1)
+        told = [g, b, g - b, raw, raw.clamp(min=0), norm, cosine]
+        for inside, expected, its_turn in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            # nearly 1: resampling other latents would have turned the null by another angle
+            inside = inside * (turned / its_turn).where(its_turn > 0, 1)
+            told += [inside, (g - chance) - (inside - expected)]
+        return torch.stack(told, -1)
 
     numbers = _bootstrapped(labels, over_all, units, generator, resamples)
     if not found.moved.any():
         return numbers
-    units = [found.share.square(), found.share, *(null.squared_share for null in found.nulls.values())]
+    units = [found.share.square(), found.share, *(null.squared_share for null in nulls)]
     labels = ["delta_share", "direction_share"]
     labels += [f"null_share {name}" for name in names] + [f"share_excess {name}" for name in names]
 

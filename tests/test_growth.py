@@ -14,7 +14,7 @@ from known_growth import exact_pair, pair
 from known_saes import build, unit_rows
 
 from hedgebench.family import Family
-from hedgebench.growth import agreement, estimates, movement
+from hedgebench.growth import against, agreement, estimates, movement
 from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span, span_shares
 from hedgebench.stats import bootstrap
 from hedgebench.types import CannotMeasure
@@ -108,9 +108,29 @@ def test_a_latent_that_did_not_move_has_no_direction_and_is_left_out_of_shares()
     found = movement(before, after, new_span(made.new))
     assert found.moved.sum() == 20
     assert float(found.second_moment.trace()) == pytest.approx(20)
-    numbers = estimates(found, 4, seeded(0))
+    numbers = estimates(found, seeded(0))
     assert numbers["delta_share"].value == pytest.approx(1) and numbers["delta_share"].n == 20
     assert numbers["projection"].value == pytest.approx(0.4 * 20 / 30) and numbers["projection"].n == 30
+
+
+def test_the_same_row_stored_at_another_length_did_not_move():
+    made = exact_pair(1.0, d=300)
+    before, after = made.control.W_dec.float(), made.grown.W_dec[:30].float().clone()
+    after[:10] = before[:10] * 1.7
+    found = movement(before, after, new_span(made.new.float()))
+    assert 0 < float(found.norm[:10].max()) < 1e-6  # rounding
+    assert found.moved.tolist() == [False] * 10 + [True] * 20
+    assert estimates(found, seeded(0))["delta_share"].value == pytest.approx(1)
+
+
+def test_giving_up_what_lies_in_the_span_turns_no_row_outside_it_and_the_rest_is_the_turn():
+    axes = torch.eye(12, dtype=torch.float64)
+    own, inside, across = unit_rows(20, 4, seeded(0)) @ axes[3:7], unit_rows(20, 3, seeded(1)) @ axes[:3], axes[11]
+    before = own + 0.3 * inside
+    for turn in (0.0, 0.2):
+        after = own + turn * across
+        found = movement(before, after, axes[:3])
+        torch.testing.assert_close(found.turned, torch.full((20,), turn / (1 + turn**2) ** 0.5).double())
 
 
 def test_rows_beyond_one_block_count():
@@ -150,7 +170,7 @@ def test_the_degree_is_that_of_the_formula_and_clamped_only_under_its_own_name()
     for share, size in ((0.6, 0.5), (0.0, 0.5)):
         made = exact_pair(share, size=size)
         found = movement(made.control.W_dec, made.grown.W_dec[:30], new_span(made.new))
-        numbers = estimates(found, 4, seeded(0))
+        numbers = estimates(found, seeded(0))
         g, b = size * share**0.5, size * expected_norm(4, 48)
         assert numbers["projection"].value == pytest.approx(g, abs=1e-9)
         assert numbers["baseline"].value == pytest.approx(b)
@@ -163,7 +183,7 @@ def test_the_excess_is_over_each_null_in_projection_and_in_share_and_may_be_nega
     inside = new_span(made.new)
     spans = {"all": [torch.eye(48)], "same": [inside], "none": [inside[:0]]}
     found = movement(made.control.W_dec, made.grown.W_dec[:30], inside, spans)
-    numbers = {name: estimate.value for name, estimate in estimates(found, 4, seeded(0)).items()}
+    numbers = {name: estimate.value for name, estimate in estimates(found, seeded(0)).items()}
     g, b = 0.6 * 0.4, 0.4 * expected_norm(4, 48)
     # a span of all dimensions holds everything, and is expected to; one of none holds nothing
     for name, projection, share in (("all", 0.4, 1.0), ("same", g, 0.36), ("none", 0.0, 0.0)):
@@ -177,7 +197,7 @@ def test_the_excess_is_over_each_null_in_projection_and_in_share_and_may_be_nega
 def test_nothing_is_said_of_shares_where_nothing_moved():
     made = exact_pair(0.3)
     found = movement(made.control.W_dec, made.control.W_dec, new_span(made.new))
-    numbers = estimates(found, 4, seeded(0))
+    numbers = estimates(found, seeded(0))
     assert not {"delta_share", "direction_share"} & numbers.keys()
     assert numbers["projection"].value == numbers["hedging_degree"].value == 0
 
@@ -264,10 +284,36 @@ def test_a_second_control_gives_what_old_rows_change_without_new_latents():
     second = build(made.control.W_enc, made.control.W_dec - again.delta)
     family = Family.of(made.control, made.grown, second)
     found = family.movement("decoder", new_span(made.new))
-    alone = movement(made.control.W_dec, second.W_dec, new_span(made.new))
-    torch.testing.assert_close(found.nulls["reordered"].squared_share, alone.share.square())
-    torch.testing.assert_close(found.nulls["reordered"].inside, alone.inside)
-    torch.testing.assert_close(found.nulls["reordered"].by_chance, alone.norm * expected_norm(4, 48))
+    null = found.nulls["reordered"]
+    assert float(null.turned.mean()) == pytest.approx(float(found.turned.mean()))
+    torch.testing.assert_close(null.squared_share, torch.full((30,), 0.2).double(), atol=0.05, rtol=0)
+    torch.testing.assert_close(null.by_chance, found.by_chance)
+
+
+@pytest.mark.parametrize("times", [0.25, 1.0, 2.5])
+def test_a_null_that_went_the_same_way_is_the_same_however_far_it_went(times):
+    u, way = unit_rows(60, 20, seeded(0)), unit_rows(60, 20, seeded(1))
+    way = way - (way * u).sum(-1, keepdim=True) * u
+    way = way / way.norm(dim=-1, keepdim=True)
+    angle = torch.linspace(0.1, 0.5, 60, dtype=torch.float64)[:, None]
+    after, again = (u * (f * angle).cos() + way * (f * angle).sin() for f in (1, times))
+    basis = new_span(unit_rows(3, 20, seeded(2)))
+    found = against(movement(u, after, basis), u, again, basis, "again")
+    null = found.nulls["again"]
+    assert null.scale == pytest.approx(1 / times)
+    torch.testing.assert_close(null.inside, found.inside)
+    assert estimates(found, seeded(0))["excess again"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_a_null_that_cannot_turn_as_far_turns_to_the_right_angle_and_one_that_turned_nothing_is_none():
+    axes = torch.eye(4, dtype=torch.float64)
+    before, across = axes[1:2].repeat(5, 1), axes[2:3]
+    found = movement(before, across.repeat(5, 1), axes[:1])
+    again = before.clone()
+    again[0] += 0.1 * across[0]  # one latent of five
+    null = against(found, before, again, axes[:1], "again").nulls["again"]
+    assert null.turned.tolist() == pytest.approx([1, 0, 0, 0, 0]) and null.scale > 10
+    assert against(found, before, before + 0.3 * axes[:1], axes[:1], "again").nulls == {}
 
 
 def test_a_second_control_of_another_shape_is_left_out():

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from hedgebench.growth import agreement, degree, movement
-from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span
+from hedgebench.growth import against, agreement, degree, estimates, movement
+from hedgebench.spans import covariance_factor, new_span, random_span
 from hedgebench.toy.growth_settings import SETTINGS, Setting
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.toy.recovery import Recovery, cosines, recover
@@ -163,7 +163,7 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     Returns:
         `live`: share of the new latents that are alive and track a feature. The truth, means over old latents of norms of parts of their unit rows: `hedged`, what the
         control's hold on features that nobody tracks; `taken`, on features that the new latents track; `left` and `absorbed`, what the grown SAE's hold on features
-        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g - b less that of the change between the two controls), `excess_residual` and `excess_other_seed` (less that of
+        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g less that of the change between the two controls, rows turned by `scale` times their angle), `excess_residual` and `excess_other_seed` (less that in
         those spans), `degree` (unclamped), `delta_share`, the nulls' shares, `share_excess` over the largest of the matched ones and `share_excess_residual` over that one, `encoder_degree`,
         `symmetry`; mean |δ| of decoder (`delta_norm`) and encoder (`encoder_norm`), and `drift`, that between the two controls.
     """
@@ -177,19 +177,17 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     drawn = [random_span(len(basis), d, generator, like_residual) for _ in range(_NULL_SPANS)]
     spans = {"residual": drawn} | ({"other_seed": list(others)} if others else {})
 
+    drift = movement(control.W_dec, second.W_dec, basis)
     found = movement(control.W_dec, grown.W_dec[:old], basis, spans)
+    found = against(found, control.W_dec, second.W_dec, basis, "reordered")
     columns = control.W_enc.T, grown.W_enc[:, :old].T
     encoder = movement(*columns, basis)
-    drift = movement(control.W_dec, second.W_dec, basis)
     alike, size = agreement((control.W_dec, grown.W_dec[:old]), columns, basis)
     own = after.own[old:]
     new = [feature for feature in own.unique().tolist() if feature >= 0 and feature not in before.own.tolist()]
     taken = cosines(control.W_dec, control.run.world.features)[:, new]
-    share = float(found.share.square().mean())
-    nulls = {**found.nulls, "reordered": drift.as_null(len(basis))}
-    g, b = float(found.inside.mean()), float(found.norm.mean()) * expected_norm(len(basis), d)
-    over = {name: g - b - float((null.inside - null.by_chance).mean()) for name, null in nulls.items()}
-    null_shares = {name: float(null.squared_share.mean()) for name, null in nulls.items()}
+    numbers = {label: one.value for label, one in estimates(found, generator, resamples=2).items()}
+    null_shares = {name: numbers[f"null_share {name}"] for name in found.nulls}
     return {
         "live": float((own >= 0).double().mean()),
         "hedged": _mean(before.hedged),
@@ -197,31 +195,28 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
         "left": _mean(after.hedged[:old]),
         "absorbed": _mean(after.absorbed[:old]),
         "swapped": float((after.own[:old] != before.own).double().mean()),
-        "projection": g,
-        "excess": over["reordered"],
-        "excess_residual": over["residual"],
-        "excess_other_seed": over.get("other_seed", math.nan),
-        "degree": _degree(found.inside, found.norm, len(basis), d),
-        "delta_share": share,
-        "share_excess": share - max(null_shares.values()),
-        "share_excess_residual": share - null_shares["residual"],
+        "projection": numbers["projection"],
+        "excess": numbers.get("excess reordered", math.nan),
+        "excess_residual": numbers["excess residual"],
+        "excess_other_seed": numbers.get("excess other_seed", math.nan),
+        "degree": numbers["unclamped_degree"],
+        "delta_share": numbers["delta_share"],
+        "share_excess": numbers["delta_share"] - max(null_shares.values()),
+        "share_excess_residual": numbers["share_excess residual"],
         "isotropic": len(basis) / d,
         **{f"null_{name}": value for name, value in null_shares.items()},
-        "encoder_degree": _degree(encoder.inside, encoder.norm, len(basis), d),
+        "encoder_degree": float(degree(encoder.inside.mean(), encoder.by_chance.mean())),
         "symmetry": float(alike.sum() / size.sum()),
         "delta_norm": float(found.norm.mean()),
         "encoder_norm": float(encoder.norm.mean()),
         "drift": float(drift.norm.mean()),
+        "scale": found.nulls["reordered"].scale if "reordered" in found.nulls else math.nan,
     }
 
 
 def _recovery(sae: Trained, x: Tensor) -> Recovery:
     live = (sae.encode(x) > 0).any(dim=0)
     return recover(sae.W_dec, sae.W_enc.T, sae.run.world.features, live)
-
-
-def _degree(inside: Tensor, norm: Tensor, rank: int, d: int) -> float:
-    return float(degree(inside.mean(), norm.mean() * expected_norm(rank, d)))
 
 
 def _mean(values: Tensor) -> float:

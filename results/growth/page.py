@@ -188,7 +188,7 @@ LIMITS = """## Limits
 One model of 135M parameters, one layer, less than a hundredth of the post's tokens, and {seeds} seeds. The intervals hold training seeds only: one order of the data, one text. The random span of
 {added} of {d} dimensions is larger here than in the post (64 of 2304: .028). The nulls `other_seed` and `residual` know part of the answer: other seeds add some of the same features, and what the
 control leaves over is made of what it lacks. On [toy worlds](../toy/growth.md), where hedging is known, the projection and its excess over the second control go with it, and shares do not. With an L1 of 3 in place
-of 1 (`l1: 3` in train.yaml) most new latents die, and `grow_delta` refuses."""
+of 1 (`l1: 3` in train.yaml, tried with 2.5 million tokens) most new latents die, and `grow_delta` refuses."""
 
 
 def main() -> None:

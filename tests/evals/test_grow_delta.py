@@ -209,7 +209,8 @@ def test_rows_drawn_with_the_residuals_covariance_tell_so_too():
 
 def test_the_headline_is_over_the_second_control_and_without_one_over_the_largest_null_and_every_null_is_there():
     made = mixed_pair(0.5)
-    second = build(made.control.W_enc, made.control.W_dec + 0.1 * unit_rows(200, 40, torch.Generator().manual_seed(3)))
+    again = made.control.W_dec + 0.1 * unit_rows(200, 40, torch.Generator().manual_seed(3))
+    second = build(again.T, again)
     acts = torch.randn(1024, 40, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     others = [mixed_pair(0.5, seed=1).grown]
     rows, ctx = measure(made, second=second, siblings=others, acts=acts)
@@ -226,18 +227,46 @@ def test_the_headline_is_over_the_second_control_and_without_one_over_the_larges
     assert value(without, "excess") == least
 
 
-def test_isotropic_new_rows_leave_no_excess_however_far_growing_moved_the_old_ones():
-    found = []
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+@pytest.mark.parametrize("size", [0.1, 0.4, 0.8])
+def test_changes_that_are_to_the_new_rows_what_those_of_the_second_control_are_leave_no_excess_whatever_their_size(
+    size, decay
+):
+    found, raw = [], []
     for seed in range(10):
         generator = torch.Generator().manual_seed(seed)
-        before = unit_rows(300, 40, generator)
-        after, again = (before + size * unit_rows(300, 40, generator) for size in (0.3, 0.1))
-        made = pair(before, after, unit_rows(6, 40, generator))
-        rows, _ = measure(made, second=build(before.T, again), seed=seed)
-        assert value(rows, "projection") > 2.5 * value(rows, "null_projection", "null=reordered")
-        found.append(value(rows, "excess"))
-    assert abs(np.mean(found)) < 4 * np.std(found, ddof=1) / 10**0.5
-    assert max(map(abs, found)) < 0.01
+
+        def rows(n: int, generator: torch.Generator = generator) -> torch.Tensor:
+            scale = (
+                1 + torch.arange(40, dtype=torch.float64)
+            ) ** -decay  # large directions, if any, are the same for all
+            drawn = torch.randn(n, 40, generator=generator, dtype=torch.float64) * scale
+            return drawn / drawn.norm(dim=-1, keepdim=True)
+
+        before = rows(300)
+        after, again = before + 0.4 * rows(300), before + size * rows(300)
+        scores, _ = measure(pair(before, after, rows(6)), second=build(again.T, again), seed=seed)
+        found.append(value(scores, "excess"))
+        unscaled = value(scores, "null_projection", "null=reordered") / value(scores, "scale", "null=reordered")
+        raw.append(value(scores, "projection") - unscaled)
+    assert abs(np.mean(found)) < 4 * np.std(found, ddof=1) / 10**0.5 and abs(np.mean(found)) < 0.015
+    assert size == 0.4 or abs(np.mean(raw)) > 0.05  # as they are, the two do not compare
+
+
+@pytest.mark.parametrize("drift", [0.02, 0.1])
+def test_the_excess_is_what_old_rows_gave_up_whatever_else_they_and_the_second_control_did(drift):
+    found = []
+    for hedged in (0.0, 0.2, 0.4):
+        generator = torch.Generator().manual_seed(0)
+        axes = torch.eye(60, dtype=torch.float64)
+        own = unit_rows(300, 40, generator) @ axes[20:]
+        outside = unit_rows(300, 4, generator) @ axes[:4]
+        before = own * (1 - hedged**2) ** 0.5 + hedged * outside
+        after = own + 0.05 * unit_rows(300, 60, generator)
+        again = before + drift * unit_rows(300, 60, generator)
+        scores, _ = measure(pair(before, after, axes[:4]), second=build(again.T, again))
+        found.append(value(scores, "excess"))
+    assert found == pytest.approx([0.0, 0.2, 0.4], abs=0.02)
 
 
 def test_dead_new_rows_of_another_seed_are_no_null():
@@ -271,6 +300,13 @@ def test_a_control_of_another_place_is_refused():
     made.control.cfg.metadata.hook_name = "blocks.2.hook_resid_post"
     with pytest.raises(BadInput, match=r"hook_name is 'blocks.1.hook_resid_post' and its control's"):
         measure(made)
+    twin = mixed_pair(0.5)
+    for role in ("second", "siblings"):
+        other = mixed_pair(0.5).grown
+        other.cfg.metadata.hook_name = "blocks.7.hook_mlp_out"
+        word = {"second": "second control", "siblings": "group"}[role]
+        with pytest.raises(BadInput, match=f"its {word}'s 'blocks.7.hook_mlp_out'"):
+            measure(twin, **{role: other if role == "second" else [other]})
 
 
 def test_the_headline_comes_first():
@@ -278,6 +314,19 @@ def test_the_headline_comes_first():
         metric for metric, params in measure(mixed_pair(0.5), siblings=[mixed_pair(0.5, seed=1).grown])[0] if not params
     ]
     assert names[:4] == ["excess", "delta_share", "direction_share", "hedging_degree"]
+
+
+def test_the_live_share_stands_beside_the_headline():
+    features = unit_rows(12, 30, torch.Generator().manual_seed(0))
+    acts = sparse_activations(features, 1024, 0.3, torch.Generator().manual_seed(1))
+    made = Pair(build(features[:4].T, features[:4]), build(features.T, features + 0.01), torch.empty(0), features[4:])
+    assert [metric for metric, params in measure(made, acts=acts)[0] if not params][:2] == ["excess", "live_added"]
+
+
+def test_a_second_control_that_did_not_move_is_no_null():
+    made = mixed_pair(0.5)
+    _, ctx = measure(made, second=build(made.control.W_enc, made.control.W_dec))
+    assert "turned no row" in ctx.missing["excess null=reordered, decoder side"]
 
 
 def test_moving_far_in_the_span_counts_for_more_than_moving_little():
