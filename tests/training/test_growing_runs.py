@@ -101,18 +101,18 @@ def test_each_training_seed_grows_from_its_own_sae_and_the_grown_ones_are_siblin
 def test_saes_of_several_seeds_that_grow_from_one_sae_are_refused_and_are_no_siblings(growing_world, tmp_path):
     train(write_config(growing_world, tmp_path / "first.yaml", SEEDS), tmp_path / "first")
     one = GROWN.replace("start-s{train_seed}", "start-s0")
-    entries = [one.replace("l1: 0.5", f"l1: 0.5, train_seed: {seed}") for seed in (0, 1)]
-    for saes in (one.replace("l1: 0.5", "l1: 0.5, train_seed: [0, 1]"), "\n".join(entries)):
+    entries = [one.replace("l1: 0.5", f"l1: 0.5, train_seed: {seed}") for seed in (1, 2)]
+    for saes in (one.replace("l1: 0.5", "l1: 0.5, train_seed: [1, 2]"), "\n".join(entries)):
         path = write_config(growing_world, tmp_path / "c.yaml", saes)
         with pytest.raises(
-            BadInput, match=r"training seeds 0 and 1 grow from one and the same SAE, .*start-s0"
+            BadInput, match=r"training seeds 1 and 2 grow from one and the same SAE, .*start-s0"
         ) as caught:
             read_config(path)
         assert str(caught.value).startswith(f"{path}:") and "\n" not in str(caught.value)
     for entry in entries:
         train(write_config(growing_world, tmp_path / "c.yaml", entry), tmp_path / "out")
-    cards = [read_checkpoint(tmp_path / f"out/w-12-s{seed}") for seed in (0, 1)]
-    assert [card.train_seed for card in cards] == [0, 1] and find_groups(cards) == []
+    cards = [read_checkpoint(tmp_path / f"out/w-12-s{seed}") for seed in (1, 2)]
+    assert [card.train_seed for card in cards] == [1, 2] and find_groups(cards) == []
 
 
 # --- interrupted, repeated, refused ----------------------------------------------------------------------------------------------
