@@ -28,6 +28,12 @@ def _draw_relative_norm_against_width(scores: DataFrame, axes: Axes) -> None:
     axes.axhline(1.0, color="0.35", linestyle=":", linewidth=1, zorder=0)
 
 
+def _relative_norm_table(scores: DataFrame) -> DataFrame:
+    from hedgebench.figures import width_table
+
+    return width_table(scores, "bias_alignment", "relative_norm_of_mean")
+
+
 class BiasAlignment(Eval):
     """How large the decoder bias is beside the activations, and how much of their mean it is.
 
@@ -72,7 +78,7 @@ class BiasAlignment(Eval):
         ),
     )
 
-    figures = (Figure("norm_of_mean_against_width", _draw_relative_norm_against_width),)
+    figures = (Figure("norm_of_mean_against_width", _draw_relative_norm_against_width, _relative_norm_table),)
     cost = "shared: one pass of the model up to the hook point, cached on disk; each SAE: sums over those activations"
 
     @dataclass(frozen=True)

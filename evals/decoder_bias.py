@@ -23,6 +23,12 @@ def _draw_norm_against_width(scores: DataFrame, axes: Axes) -> None:
     width_series(scores, axes, "decoder_bias", "b_dec_norm", label, "Decoder bias against width")
 
 
+def _norm_table(scores: DataFrame) -> DataFrame:
+    from hedgebench.figures import width_table
+
+    return width_table(scores, "decoder_bias", "b_dec_norm")
+
+
 class DecoderBias(Eval):
     """Size of the decoder bias, and whether the latents could have written it.
 
@@ -38,7 +44,7 @@ class DecoderBias(Eval):
         "weights only, no model: one product of the decoder's rows, of as many as it takes to see that they span the whole space "
         "(seconds at d_in 2304); memory is the weights' own (19.3 GB for a width of 1M at d_in 2304)"
     )
-    figures = (Figure("norm_against_width", _draw_norm_against_width),)
+    figures = (Figure("norm_against_width", _draw_norm_against_width, _norm_table),)
     metrics = (
         Metric("b_dec_norm", "L2 norm of the decoder bias", unit="activation norm", low=0.0, paper=PAPER),
         Metric(

@@ -1,75 +1,118 @@
-"""The figures of `grow_delta`, from its rows of the scores table."""
+"""The figures of `grow_delta`, and the numbers they show, from its rows of the scores table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.eval import CannotMeasure
+from hedgebench.figures import MARKERS
+from hedgebench.series import FAMILY, labels, means, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import LineStyleType
     from pandas import DataFrame
 
-_NULLS = {
-    "isotropic": ("random span", "#000000", ":"),
-    "residual": ("rows drawn like the residual", "#E69F00", "--"),
-    "other_seed": ("new rows of other seeds", "#009E73", "-."),
-    "reordered": ("no new latents, other data order", "#CC79A7", (0, (5, 1))),
-}
-"""Name of a null -> what it is in words, its colour (Okabe and Ito's) and its line."""
+
+class _Line(NamedTuple):
+    """What one line of a figure is."""
+
+    metric: str
+    params: str
+    words: str
+    colour: str
+    """Okabe and Ito's."""
+    style: LineStyleType = "-"
+
+
+_SHARES = (
+    _Line("delta_share", "", "new rows", "#0072B2"),
+    _Line("null_share", "null=isotropic", "random span", "#000000", ":"),
+    _Line("null_share", "null=residual", "rows drawn like the residual", "#E69F00", "--"),
+    _Line("null_share", "null=other_seed", "new rows of other seeds", "#009E73", "-."),
+    _Line("null_share", "null=reordered", "no new latents, other data order", "#CC79A7", (0, (5, 1))),
+)
+_DEGREES = (
+    _Line("unclamped_degree", "", "decoder rows", "#0072B2"),
+    _Line("unclamped_degree", "weights=encoder", "encoder columns", "#D55E00"),
+)
 
 
 def draw_share(scores: DataFrame, axes: Axes) -> None:
     """The post's figure: the share of old rows' change in the span of the new rows, against the width, beside every null."""
-    rows = _rows(scores)
-    measured = rows[(rows["metric"] == "delta_share") & (rows["params"] == "")]
-    if measured.empty:
-        raise CannotMeasure("no grown SAE here has a delta_share")
-    _series(axes, measured, "new rows", "#0072B2", "-")
-    for null, (words, colour, line) in _NULLS.items():
-        chosen = rows[(rows["metric"] == "null_share") & (rows["params"] == f"null={null}")]
-        if len(chosen):
-            _series(axes, chosen, words, colour, line)
-    axes.set(xlabel="width after growing (latents)", ylabel="share of |δ|² in the span")
-    axes.set_title("Change of old decoder rows that lies in the span of", fontsize="medium")
+    axes.set(ylabel="share of |δ|² in the span")
+    _draw(scores, axes, _SHARES, "Share of the change of old decoder rows that lies in a span")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small")
 
 
 def draw_degree(scores: DataFrame, axes: Axes) -> None:
     """The paper's hedging degree, not clamped, against the width; of decoder rows and of encoder columns."""
-    rows = _rows(scores)
-    rows = rows[rows["metric"] == "unclamped_degree"]
-    if rows.empty:
-        raise CannotMeasure("no grown SAE here has a hedging degree")
-    for params, words, colour in (("", "decoder rows", "#0072B2"), ("weights=encoder", "encoder columns", "#D55E00")):
-        chosen = rows[rows["params"] == params]
-        if len(chosen):
-            _series(axes, chosen, words, colour, "-")
+    axes.set(ylabel="hedging degree (g - b) / (1 - b)")
+    _draw(scores, axes, _DEGREES, "Hedging degree; 0: a random span holds as much")
     axes.axhline(0, color="0.35", linewidth=1, linestyle=":")
-    axes.set(xlabel="width after growing (latents)", ylabel="hedging degree (g - b) / (1 - b)")
-    axes.set_title("Hedging degree; 0: a random span holds as much", fontsize="medium")
-    axes.legend(fontsize="small")
 
 
-def _rows(scores: DataFrame) -> DataFrame:
-    mine = scores[(scores["eval"] == "grow_delta") & (scores["slice_by"] == "all") & scores["width"].notna()]
-    keys = ["architecture", "sae", "width", "train_seed", "metric", "params"]
-    return mine.groupby(keys, dropna=False)["value"].mean().reset_index()  # over evaluation seeds
+def share_table(scores: DataFrame) -> DataFrame:
+    """The numbers of `draw_share`."""
+    return _table(scores, _SHARES)
 
 
-def _series(axes: Axes, rows: DataFrame, label: str, colour: str, line: object) -> None:
-    """A point for every SAE, and their mean at each width with its interval over training seeds, for every architecture."""
-    from hedgebench.stats import mean_interval
+def degree_table(scores: DataFrame) -> DataFrame:
+    """The numbers of `draw_degree`."""
+    return _table(scores, _DEGREES)
 
-    kinds = list(rows.groupby("architecture", dropna=False))
-    for architecture, group in kinds:
-        widths = sorted(group["width"].unique())
-        means = {int(width): mean_interval(group["value"][group["width"] == width]) for width in widths}
-        name = f"{label}, {architecture}" if len(kinds) > 1 else label
-        axes.plot(list(means), [m.mean for m in means.values()], color=colour, linestyle=line, label=name)
-        axes.scatter(group["width"].astype(float), group["value"], color=colour, s=10, alpha=0.5)
-        known = {width: m for width, m in means.items() if m.n > 1}
-        if known:
-            bounds = [m.low for m in known.values()], [m.high for m in known.values()]
-            axes.fill_between(list(known), *bounds, color=colour, alpha=0.12, linewidth=0)
+
+def _known(scores: DataFrame, lines: tuple[_Line, ...]) -> DataFrame:
+    known = points(scores, "grow_delta", *((line.metric, line.params) for line in lines))
+    if not (known["metric"] == lines[0].metric).any():
+        raise CannotMeasure(f"no grown SAE here has a {lines[0].metric}")
+    return known
+
+
+def _table(scores: DataFrame, lines: tuple[_Line, ...]) -> DataFrame:
+    """The means of the lines over training seeds with their intervals, and beside each the mean share of live new latents."""
+    live = means(points(scores, "grow_delta", ("live_added", "")))
+    same = [*FAMILY, "width", "saes"]
+    live = live[[*same, "mean"]].rename(columns={"mean": "live_added"})
+    return means(_known(scores, lines)).merge(live, on=same, how="left")
+
+
+def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -> None:
+    """A point for every SAE, and the means at each width with their interval over training seeds, for every family; the live new latents above."""
+    from matplotlib.lines import Line2D
+
+    known, live = _known(scores, lines), points(scores, "grow_delta", ("live_added", ""))
+    families, words = sorted(known["family"].unique()), labels(known)
+    marks = {family: MARKERS[i % len(MARKERS)] for i, family in enumerate(families)}
+    handles = []
+    for line in lines:
+        chosen = known[(known["metric"] == line.metric) & (known["params"] == line.params)]
+        for family, group in chosen.groupby("family"):
+            _series(axes, group, line.colour, line.style, marks[family])
+        if len(chosen):
+            handles.append(Line2D([], [], color=line.colour, linestyle=line.style, label=line.words))
+    for family, name in words.items():
+        handles.append(Line2D([], [], color="0.5", marker=marks[family], linestyle="", label=name))
+    axes.legend(handles=handles, fontsize="small")
+    axes.set(xlabel="width after growing (latents)")
+    above = axes
+    if len(live):
+        above = axes.inset_axes((0, 1.03, 1, 0.13), sharex=axes)
+        for family, group in live[live["family"].isin(families)].groupby("family"):
+            _series(above, group, "0.25", "-", marks[family])
+        above.set_ylim(0, 1.1)
+        above.set_yticks([0, 0.5, 1])
+        above.tick_params(labelbottom=False, labelsize="small")
+        above.grid(axis="y", alpha=0.4)
+        above.set_ylabel("live share of\nnew latents", fontsize="small")
+    above.set_title(title, fontsize="medium")
+
+
+def _series(axes: Axes, rows: DataFrame, colour: str, style: LineStyleType, marker: str) -> None:
+    """A point for every SAE; a line through the means of a series, and a band where an interval is known."""
+    axes.scatter(rows["width"], rows["value"], color=colour, s=12, alpha=0.5, marker=marker)
+    if not rows["series"].all():
+        return  # what would be joined is not known
+    shown = means(rows)
+    axes.plot(shown["width"], shown["mean"], color=colour, linestyle=style)
+    axes.fill_between(shown["width"], shown["low"], shown["high"], color=colour, alpha=0.12, linewidth=0)

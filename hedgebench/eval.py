@@ -123,6 +123,8 @@ class Figure(NamedTuple):
     name: str
     draw: Callable[[DataFrame, Axes], None]
     """From the whole scores table to axes; draws what concerns this eval."""
+    table: Callable[[DataFrame], DataFrame] | None = None
+    """From the whole scores table to the numbers that the figure shows; they are written beside it."""
 
 
 @dataclass(frozen=True)

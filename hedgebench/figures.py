@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.series import labels, means, points, shared
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
@@ -12,13 +15,14 @@ if TYPE_CHECKING:
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that people of every colour vision tell apart (Okabe and Ito 2008)."""
-_MARKERS = "osD^vP*X<>"
+MARKERS = "osD^vP*X<>"
+"""One for each family of SAEs."""
 _SAME_L0 = 1.2
 """L0s that differ by a smaller factor are no scale of colours: they are one setting, measured on several SAEs."""
 _LABEL = 0.06
 """Share of a colour scale that a label takes."""
-_FAMILY = ["model", "hook", "architecture", "loss", "k", "data", "config"]
-"""What is equal within a width series."""
+_LETTER, _GAP = 0.017, 0.02
+"""Share of the width axis that a letter of a label takes, and the least space between two labels."""
 
 
 def width_series(scores: DataFrame, axes: Axes, eval_name: str, metric: str, ylabel: str, title: str) -> None:
@@ -33,83 +37,57 @@ def width_series(scores: DataFrame, axes: Axes, eval_name: str, metric: str, yla
     """
     from matplotlib.collections import Collection
 
-    points = _points(scores, eval_name, metric)
-    if not len(points):
-        raise CannotMeasure(f"no SAE here has a {metric} and a width")
-    families = list(points.groupby("family", sort=True))
-    colour = _Colours(points, len(families))
-    labels = _labels(points)
+    known = _known(scores, eval_name, metric)
+    families = list(known.groupby("family", sort=True))
+    colour = _Colours(known, len(families))
+    words = labels(known)
     for i, (family, group) in enumerate(families):
-        marker = _MARKERS[i % len(_MARKERS)]
-        means = group.groupby("width")[["value", "l0"]].mean()
-        counts, seeds = group.groupby("width")["sae"].nunique(), group.groupby("width")["train_seed"].nunique()
-        series = bool((counts <= seeds.clip(lower=1)).all())  # no width has two SAEs of one training seed
-        if series:
-            axes.plot(means.index, means["value"], "-", color=colour.line(i), linewidth=1.2, zorder=1)
-            if (counts > 1).any():
-                axes.scatter(
-                    group["width"], group["value"], s=14, color=colour.of(group["l0"], i), alpha=0.6, marker=marker
-                )
-        shown = means.reset_index() if series else group
+        marker = MARKERS[i % len(MARKERS)]
+        shown = means(group)
+        if group["series"].all():
+            axes.plot(shown["width"], shown["mean"], "-", color=colour.line(i), linewidth=1.2, zorder=1)
+        if (shown["train_seeds"] > 1).any():
+            axes.scatter(
+                group["width"], group["value"], s=14, color=colour.of(group["l0"], i), alpha=0.6, marker=marker
+            )
         axes.scatter(
             shown["width"],
-            shown["value"],
+            shown["mean"],
             s=55,
             marker=marker,
             color=colour.of(shown["l0"], i),
             edgecolors="black",
             linewidths=0.6,
-            label=labels.get(str(family)),
+            label=words.get(str(family)),
             zorder=3,
         )
-    _scales(axes, points)
-    _dimensions(axes, scores, points)
+    _values(axes, known)
+    width_axis(axes, known["width"], _dimensions(scores, known))
     axes.set(xlabel="width (number of latents)", ylabel=ylabel)
-    axes.set_title("\n".join(filter(None, [title, _shared(points)])), fontsize="medium")
+    axes.set_title("\n".join(filter(None, [title, shared(known)])), fontsize="medium")
     axes.grid(alpha=0.25, linewidth=0.6)
     colour.explain(axes)
-    if labels:
+    if words:
         legend = axes.legend(fontsize="small", framealpha=0.9)
         for handle in legend.legend_handles:
             if colour.by_l0 and isinstance(handle, Collection):
                 handle.set_facecolor("lightgrey")  # the colour means L0, not the family
 
 
-def _points(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
-    """One row for each SAE and family: width, value (mean over evaluation seeds), L0, training seed."""
-    rows = scores[(scores["eval"] == eval_name) & (scores["metric"] == metric)]
-    rows = rows[(rows["slice_by"] == "all") & (rows["params"] == "") & rows["width"].notna()]
-    rows = rows.reindex(columns=[*_FAMILY, "digest", "sae", "width", "value", "l0", "train_seed"])
-    rows = rows.assign(width=rows["width"].astype(float), train_seed=rows["train_seed"].astype(float).fillna(-1.0))
-    topk = rows["architecture"].fillna("").str.contains("topk")
-    rows["l0"] = rows["l0"].astype(float).fillna(rows["k"].astype(float).where(topk))
-    rows[_FAMILY] = rows[_FAMILY].astype("object").where(rows[_FAMILY].notna(), "")
-    rows["family"] = rows[_FAMILY].astype(str).agg("\x1f".join, axis=1) if len(rows) else ""
-    keys = ["family", "sae", "width", "train_seed"]
-    return rows.groupby(keys, sort=True, dropna=False).agg(value=("value", "mean"), l0=("l0", "mean")).reset_index()
+def width_table(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
+    """The numbers that `width_series` draws, as `hedgebench.series.means` gives them.
+
+    Raises:
+        CannotMeasure: The eval has no such values.
+    """
+    return means(_known(scores, eval_name, metric))
 
 
-def _labels(points: DataFrame) -> dict[str, str]:
-    """What tells the families apart, in words; nothing where there is but one."""
-    parts = {family: family.split("\x1f") for family in points["family"].unique()}
-    if len(parts) < 2:
-        return {}
-    differing = [i for i in range(len(_FAMILY)) if len({p[i] for p in parts.values()}) > 1]
-    named = {"k": "k = {:g}"}
-
-    def text(part: list[str]) -> str:
-        said = [
-            named[_FAMILY[i]].format(float(part[i])) if _FAMILY[i] in named and part[i] else part[i] for i in differing
-        ]
-        return ", ".join(filter(None, said)) or "other"
-
-    return {family: text(part) for family, part in parts.items()}
-
-
-def _shared(points: DataFrame) -> str:
-    """The model and hook point of all the SAEs, where they have one."""
-    said = [{family.split("\x1f")[i] for family in points["family"]} for i in (0, 1)]
-    return ", ".join(next(iter(words)) for words in said if len(words) == 1).strip(", ")
+def _known(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
+    known = points(scores, eval_name, (metric, ""))
+    if not len(known):
+        raise CannotMeasure(f"no SAE here has a {metric} and a width")
+    return known
 
 
 class _Colours:
@@ -154,14 +132,9 @@ def _ticks(low: float, high: float) -> list[float]:
     return [low, *(v for v in between if log10(v / low) > room and log10(high / v) > room), high]
 
 
-def _scales(axes: Axes, points: DataFrame) -> None:
-    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
-
-    widths, values = sorted(points["width"].unique()), points["value"]
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(widths) if len(widths) <= 8 else LogLocator(base=2, numticks=10))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: short(value))
+def _values(axes: Axes, points: DataFrame) -> None:
+    """The scale of the values."""
+    values = points["value"]
     if values.min() > 0 and values.max() > 3 * values.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: short(value))
@@ -170,21 +143,69 @@ def _scales(axes: Axes, points: DataFrame) -> None:
         axes.set_ylim(bottom=0, top=1.08 * max(values.max(), 1e-12))
 
 
-def _dimensions(axes: Axes, scores: DataFrame, points: DataFrame) -> None:
-    """A line where the width is that of what the SAEs read."""
-    rows = scores[(scores["metric"] == "d_in") & scores["sae"].isin(points["sae"])]
-    for i, size in enumerate(sorted(map(float, rows["value"].unique()))):
-        hooks = rows[rows["value"] == size]["hook"].fillna("").str
-        word = "d_model" if bool(hooks.contains("hook_resid|hook_mlp_out|hook_attn_out|hook_embed").all()) else "d_in"
+def width_axis(axes: Axes, every: Iterable[float], dimensions: Mapping[float, str] = MappingProxyType({})) -> None:
+    """A logarithmic axis of widths, for axes on which all is drawn: a tick at each, and a label where there is room.
+
+    Args:
+        axes: What is drawn on.
+        every: The widths, in any order and number.
+        dimensions: Of what the SAEs read, each with its name: a line each.
+    """
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    widths = sorted(set(map(float, every)))
+    axes.set_xscale("log", base=2)
+    for size in dimensions:
         axes.axvline(size, color="0.35", linestyle="--", linewidth=1, zorder=0)
+    axes.xaxis.set_major_locator(FixedLocator(widths) if len(widths) <= 8 else LogLocator(base=2, numticks=10))
+    axes.xaxis.set_minor_locator(NullLocator())
+    labelled = _labelled(axes, widths) if len(widths) <= 8 else None
+    axes.xaxis.set_major_formatter(lambda value, _: short(value) if labelled is None or value in labelled else "")
+    for i, (size, word) in enumerate(dimensions.items()):
+        right = _place(axes, size) > 0.5  # the words stay inside the axes
         axes.annotate(
-            f" {word} = {short(size)}",
+            f"{word} = {short(size)} " if right else f" {word} = {short(size)}",
             (size, 0.985 - 0.05 * (i % 4)),
             xycoords=("data", "axes fraction"),
+            ha="right" if right else "left",
             va="top",
             fontsize="small",
             color="0.25",
         )
+
+
+def _labelled(axes: Axes, widths: list[float]) -> set[float]:
+    """The widths whose labels have room: the last, and from the first on each that leaves some to those before it and to the last."""
+
+    def apart(a: float, b: float) -> bool:
+        room = _LETTER * (len(short(a)) + len(short(b))) / 2 + _GAP
+        return _place(axes, b) - _place(axes, a) >= room
+
+    *others, last = widths
+    chosen: list[float] = []
+    for width in others:
+        if apart(width, last) and (not chosen or apart(chosen[-1], width)):
+            chosen.append(width)
+    return {*chosen, last}
+
+
+def _place(axes: Axes, width: float) -> float:
+    """Where a width is on its logarithmic axis, from 0 (left) to 1."""
+    from math import log
+
+    low, high = axes.get_xlim()
+    return log(width / low) / log(high / low)
+
+
+def _dimensions(scores: DataFrame, points: DataFrame) -> dict[float, str]:
+    """The dimensions of what the SAEs read, where they are known, each with its name."""
+    rows = scores[(scores["metric"] == "d_in") & scores["sae"].isin(points["sae"])]
+    words = {}
+    for size in sorted(map(float, rows["value"].unique())):
+        hooks = rows[rows["value"] == size]["hook"].fillna("").str
+        stream = bool(hooks.contains("hook_resid|hook_mlp_out|hook_attn_out|hook_embed").all())
+        words[size] = "d_model" if stream else "d_in"
+    return words
 
 
 def short(value: float) -> str:

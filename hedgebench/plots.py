@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hedgebench.registry import find_evals
+from hedgebench.results import write_table
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
-    """Draw every figure whose eval has rows in the scores table, as PNG files.
+    """Draw every figure whose eval has rows in the scores table, as PNG files, each with its numbers as CSV where the figure has them.
 
     Returns:
-        The files, `<eval>-<figure>.png`.
+        The files, `<eval>-<figure>.png` and `<eval>-<figure>.csv`.
 
     Raises:
         BadInput: The folder cannot be written.
@@ -39,6 +40,7 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
             axes = canvas.figure.add_subplot()
             try:
                 figure.draw(scores, axes)
+                numbers = None if figure.table is None else figure.table(scores)
             except Exception as error:
                 # One eval's faulty figure must not cost the others theirs.
                 logger.warning(
@@ -46,6 +48,8 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
                 )
                 continue
             files.append(save_figure(canvas.figure, out / f"{plugin.name}-{figure.name}.png"))
+            if numbers is not None:
+                files.append(write_table(numbers, out / f"{plugin.name}-{figure.name}.csv"))
     return files
 
 

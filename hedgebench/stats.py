@@ -6,13 +6,15 @@ and computes in float64.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hedgebench.intervals import Interval, check_units, mean_interval
 from hedgebench.types import CannotMeasure
+
+__all__ = ["Interval", "bootstrap", "jackknife", "mean_interval", "ratio_of_sums"]
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +39,7 @@ def ratio_of_sums(num: ArrayLike, den: ArrayLike) -> tuple[float, float | None, 
         CannotMeasure: There is no unit, or the denominators sum to zero.
     """
     num, den = np.asarray(num, dtype=np.float64), np.asarray(den, dtype=np.float64)
-    _check(num, den)
+    check_units(num, den)
     if num.ndim != 1 or den.ndim != 1:
         raise ValueError(f"expected two vectors, found shapes {num.shape} and {den.shape}")
     n, total = int(((num != 0) | (den != 0)).sum()), float(den.sum())
@@ -65,7 +67,7 @@ def jackknife(statistic: Callable[..., Tensor], *units: Tensor) -> tuple[Tensor,
         CannotMeasure: There is no unit.
     """
     wide = [unit.double() for unit in units]
-    _check(*wide)
+    check_units(*wide)
     totals = [unit.sum(0) for unit in wide]
     n = len(wide[0])
     values = statistic(*totals)
@@ -96,7 +98,7 @@ def bootstrap(
     import torch
 
     wide = [unit.double() for unit in units]
-    _check(*wide)
+    check_units(*wide)
     values, n = statistic(*(unit.sum(0) for unit in wide)), len(wide[0])
     if n < 2:
         return values, None, n
@@ -108,52 +110,3 @@ def bootstrap(
     totals = torch.stack(drawn).split([unit[0].numel() for unit in wide], dim=1)
     shaped = (total.reshape(resamples, *unit.shape[1:]) for total, unit in zip(totals, wide, strict=True))
     return values, statistic(*shaped).std(0, correction=1), n
-
-
-class Interval(NamedTuple):
-    """A mean over independent units, with the range in which it lies at a level of confidence."""
-
-    mean: float
-    low: float
-    """NaN for a single unit, of which no range is known; likewise `high`."""
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        if self.n < 2:
-            return f"{self.mean:.3f} (one seed, no interval)"
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """The mean of independent values and its Student t interval.
-
-    Args:
-        values: [n].
-        level: Confidence.
-
-    Raises:
-        ValueError: A NaN or infinity is among them.
-        CannotMeasure: There is none.
-    """
-    from scipy.stats import t
-
-    values = np.asarray(values, dtype=np.float64)
-    _check(values)
-    n, mean = len(values), float(values.mean())
-    if n < 2:
-        return Interval(mean, math.nan, math.nan, n)
-    reach = float(t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
-    return Interval(mean, mean - reach, mean + reach, n)
-
-
-def _check(*units: Any) -> None:
-    lengths = [len(unit) for unit in units]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"expected one entry per unit in each, found {' and '.join(map(str, lengths))}")
-    if lengths[0] == 0:
-        raise CannotMeasure("there is no unit to average over")
-    for unit in units:
-        total = float(abs(unit).sum())
-        if not math.isfinite(total):
-            raise ValueError("a NaN or an infinity is among the units")

@@ -15,12 +15,25 @@ MODULES = {
     for folder, package in (("hedgebench", "hedgebench"), ("evals", "hedgebench_evals"))
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
-READING = ("results", "records", "saebench_output", "plots", "figures", "registry", "types", "eval", "suite")
+READING = (
+    "results",
+    "records",
+    "saebench_output",
+    "plots",
+    "figures",
+    "series",
+    "intervals",
+    "registry",
+    "types",
+    "eval",
+    "suite",
+)
 FOR_EVALS = {
     "eval",
     "types",
     "geometry",
     "figures",
+    "series",
     "stats",
     "toy",
     "isolation",

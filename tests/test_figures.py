@@ -136,10 +136,32 @@ def test_a_bias_of_zero_is_drawn_at_zero():
     assert axes.get_yscale() == "linear" and axes.get_ylim()[0] == 0
 
 
-def test_the_figures_are_files_in_the_plots_folder(tmp_path: Path):
-    assert [f.name for f in draw_figures(table([row(64, 1.0), row(128, 2.0)]), tmp_path)] == [
-        "decoder_bias-norm_against_width.png"
-    ]
+def test_the_figures_and_their_numbers_are_files_in_the_plots_folder(tmp_path: Path):
+    files = draw_figures(table([row(64, 1.0, train_seed=0), row(64, 2.0, train_seed=1), row(128, 2.0)]), tmp_path)
+    assert [f.name for f in files] == ["decoder_bias-norm_against_width.png", "decoder_bias-norm_against_width.csv"]
+    numbers = pd.read_csv(files[1])
+    assert numbers["width"].tolist() == [64, 128] and numbers["mean"].tolist() == [1.5, 2.0]
+    assert numbers["train_seeds"].tolist() == [2, 1] and numbers["low"].isna().tolist() == [False, True]
+
+
+def test_the_widths_of_a_series_that_grows_by_equal_steps_have_labels_that_do_not_touch():
+    rows = [row(w, 3.0, l0=w) for w in range(64, 513, 64)]
+    axes = draw(rows + [{**r, "metric": "d_in", "value": 576.0} for r in rows])
+    axes.figure.draw_without_rendering()
+    labels = [t for t in axes.get_xticklabels() if t.get_text()]
+    assert [t.get_text() for t in labels] == ["64", "128", "192", "256", "320", "384", "512"]
+    boxes = [t.get_window_extent() for t in labels]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+    assert len(axes.get_xticks()) == 8
+
+
+@pytest.mark.parametrize("size", [64.0, 576.0, 100.0, 4096.0])
+def test_the_name_of_the_dimension_lies_inside_the_axes(size: float):
+    rows = [row(w, 3.0) for w in (64, 256, 512)]
+    axes = draw(rows + [{**r, "metric": "d_in", "value": size} for r in rows])
+    axes.figure.draw_without_rendering()
+    words, inside = axes.texts[0].get_window_extent(), axes.get_window_extent()
+    assert inside.x0 <= words.x0 and words.x1 <= inside.x1
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hedgebench_evals.seed_overlap import SeedOverlap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_saes import build, orthonormal_features, permuted_decoder, random_rows, unit_rows
+from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
 from hedgebench import evaluate
@@ -16,7 +18,7 @@ from hedgebench.checkpoint import describe
 from hedgebench.eval import ActivationBatch, EvalContext
 from hedgebench.overlap import deciles, mean_over_pairs
 from hedgebench.plots import draw_figures
-from hedgebench.results import headline
+from hedgebench.results import SCORES, _frame, headline
 from hedgebench.types import BadInput, CannotMeasure
 
 D_IN = 24
@@ -288,4 +290,24 @@ def test_the_harness_runs_it_on_a_group_and_draws_its_figures(tmp_path):
         name: by_hand[f"shared threshold=0.7 {name}"].value for name in ("0-1", "0-2", "1-2")
     }
     names = {file.name for file in draw_figures(table, tmp_path)}
-    assert names == {"seed_overlap-shared_vs_threshold.png", "seed_overlap-shared_vs_width.png"}
+    assert names == {f"seed_overlap-shared_vs_{of}" for of in ("threshold.png", "width.png", "width.csv")}
+    (width,) = pd.read_csv(tmp_path / "seed_overlap-shared_vs_width.csv").to_dict("records")
+    whole = by_hand["shared threshold=0.7"]
+    reach = whole.stderr * 4.302653  # the 97.5 % quantile of Student's t with two degrees of freedom
+    assert width["mean"] == pytest.approx(whole.value) and width["low"] == pytest.approx(whole.value - reach)
+    assert (width["high"], width["train_seeds"]) == (pytest.approx(whole.value + reach), 3)
+
+
+def test_recipes_of_one_architecture_are_lines_of_their_own_against_the_width():
+    def group(width, loss, value):
+        said = {"eval": "seed_overlap", "metric": "shared", "params": "threshold=0.7", "architecture": "standard"}
+        said |= {"sae": f"{loss}{width}", "width": width, "loss": loss, "value": value, "n": 3, "stderr": 0.01}
+        return [said | {"slice_by": of, "slice_value": of} for of in ("all", "pair")]
+
+    losses = {"a": 0.2, "b": 0.6}
+    rows = [row for loss, value in losses.items() for width in (64, 128) for row in group(width, loss, value)]
+    axes = Figure().add_subplot()
+    SeedOverlap.figures[1].draw(_frame(rows, SCORES), axes)
+    drawn = [c.lines[0] for c in axes.containers]
+    assert [line.get_ydata().tolist() for line in drawn] == [[0.2, 0.2], [0.6, 0.6]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]

@@ -1,0 +1,97 @@
+"""Values of SAEs against their width: which belong together, and their means over training seeds. No torch, and no knowledge of any eval."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FAMILY = ["model", "hook", "architecture", "loss", "k", "data", "config"]
+"""What is equal within a width series. Columns of the scores table, here as text: "" where not known."""
+
+
+def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataFrame:
+    """The values of an eval against the width, each a mean over evaluation seeds.
+
+    Args:
+        scores: The scores table.
+        eval_name: The eval.
+        wanted: Metrics, each with its params.
+
+    Returns:
+        A row for each SAE, metric and params: the columns of `FAMILY`, `family` (one word for these), metric, params, width, train_seed (-1: not known),
+        sae, value, l0 (for TopK its k where nothing was measured), and `series`: no width of the family has two SAEs of one training seed. Where it
+        has, as with two recipes that the table cannot tell apart, a mean over its SAEs would not be one over training seeds.
+    """
+    rows = scores[(scores["eval"] == eval_name) & (scores["slice_by"] == "all")]
+    rows = rows[rows["width"].notna() & rows["value"].notna()]
+    rows = rows[rows.set_index(["metric", "params"]).index.isin(wanted)]
+    rows = rows.reindex(columns=[*FAMILY, "metric", "params", "sae", "width", "train_seed", "value", "l0"])
+    rows = rows.assign(width=rows["width"].astype(int), train_seed=rows["train_seed"].astype("Int64").fillna(-1))
+    topk = rows["architecture"].astype("string").fillna("").str.contains("topk")
+    rows["l0"] = rows["l0"].astype(float).fillna(rows["k"].astype(float).where(topk))
+    rows = with_family(rows)
+    keys = ["family", *FAMILY, "metric", "params", "width", "train_seed", "sae"]
+    found = rows.groupby(keys, sort=True).agg(value=("value", "mean"), l0=("l0", "mean")).reset_index()
+    here = found.groupby(["family", "metric", "params", "width", "train_seed"])["sae"].transform("nunique")
+    most = here.groupby([found["family"], found["metric"], found["params"]]).transform("max")
+    return found.assign(series=most.eq(1).astype(bool))
+
+
+def means(points: DataFrame) -> DataFrame:
+    """The means of `points` over training seeds, with their 95 % intervals (Student's t); of what is no series, every SAE by itself.
+
+    Returns:
+        A row for each family, metric, params and width: the columns of `FAMILY`, metric, params, width, mean, low and high (NaN for one SAE),
+        train_seeds (how many), l0 (mean) and saes (their names).
+    """
+    import pandas as pd
+
+    from hedgebench.intervals import mean_interval
+
+    keys, rows = [*FAMILY, "metric", "params", "width"], []
+    alone = points["sae"].astype("object").where(~points["series"], "")
+    for key, group in points.groupby([*(points[name] for name in keys), alone], sort=True):
+        mean, low, high, n = mean_interval(group["value"])
+        names = " ".join(group["sae"])
+        rows.append([*key[:-1], mean, low, high, n, group["l0"].mean(), names])
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "train_seeds", "l0", "saes"])
+
+
+def with_family(rows: DataFrame) -> DataFrame:
+    """Rows of the scores table with the columns of `FAMILY` as text, and `family`, one word for them all."""
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *FAMILY])))
+    texts = rows[FAMILY].astype("object")
+    texts = texts.where(texts.notna(), "").astype(str)
+    rows[FAMILY] = texts
+    return rows.assign(family=["\x1f".join(row) for row in texts.itertuples(index=False)])
+
+
+def labels(rows: DataFrame) -> dict[str, str]:
+    """What tells the families of some rows apart, in words; nothing where there is but one."""
+    parts = {family: _words(family) for family in sorted(rows["family"].unique())}
+    every = list(parts.values())
+    keys = dict.fromkeys(key for words in every for key in words)
+    differing = [key for key in keys if len({words.get(key, "") for words in every}) > 1]
+    return {
+        family: ", ".join(words[key] for key in differing if words.get(key)) or "other"
+        for family, words in parts.items()
+        if len(parts) > 1
+    }
+
+
+def shared(rows: DataFrame) -> str:
+    """The model and hook point of all the SAEs, where they have one."""
+    said = [{family.split("\x1f")[i] for family in rows["family"]} for i in (0, 1)]
+    return ", ".join(next(iter(words)) for words in said if len(words) == 1).strip(", ")
+
+
+def _words(family: str) -> dict[str, str]:
+    """A family's parts as a reader sees them, the settings of its eval one by one."""
+    words = dict(zip(FAMILY, family.split("\x1f"), strict=True))
+    if words["k"]:
+        words["k"] = f"k = {float(words['k']):g}"
+    settings: dict[str, Any] = json.loads(words.pop("config") or "{}")
+    return words | {f"config.{name}": f"{name} = {value}" for name, value in settings.items()}

@@ -1,0 +1,119 @@
+"""The figures of `grow_delta`: families apart, the numbers beside the picture, and who is alive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hedgebench_evals.grow_delta import GrowDelta
+from matplotlib.figure import Figure
+
+from hedgebench.plots import draw_figures
+from hedgebench.results import SCORES, _frame
+from hedgebench.stats import mean_interval
+from hedgebench.types import CannotMeasure
+
+SHARES = [("delta_share", "", 0.4), ("null_share", "null=isotropic", 0.1), ("null_share", "null=reordered", 0.3)]
+DEGREES = [("unclamped_degree", "", 0.2), ("unclamped_degree", "weights=encoder", 0.1)]
+LIVE = ("live_added", "", 0.8)
+
+
+def study(loss: str = "mse", times: float = 1.0, what: Any = (*SHARES, *DEGREES, LIVE)) -> list[dict[str, Any]]:
+    """Two widths of two training seeds."""
+    return [
+        {
+            **{"eval": "grow_delta", "metric": metric, "params": params, "slice_by": "all", "slice_value": "all"},
+            **{"model": "tiny", "hook": "h", "architecture": "standard", "loss": loss, "config": "{}"},
+            **{"sae": f"{loss}-{width}-{seed}", "width": width, "train_seed": seed},
+            "value": times * value * (1 + 0.01 * seed) * 128 / width,
+        }
+        for metric, params, value in what
+        for width in (128, 192)
+        for seed in (0, 1)
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return _frame(rows, SCORES)
+
+
+def draw(rows: list[dict[str, Any]], which: int = 0) -> Any:
+    axes = Figure().add_subplot()
+    GrowDelta.figures[which].draw(table(rows), axes)
+    return axes
+
+
+def means(axes: Any) -> list[list[float]]:
+    """The values of the lines through widths."""
+    return [list(line.get_ydata()) for line in axes.lines if list(line.get_xdata()) == [128, 192]]
+
+
+def words(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_each_line_is_the_mean_over_training_seeds():
+    axes = draw(study())
+    expected = [[1.005 * v * 128 / w for w in (128, 192)] for _, _, v in SHARES]
+    assert [pytest.approx(values) for values in expected] == means(axes)
+    assert words(axes) == ["new rows", "random span", "no new latents, other data order"]
+    assert words(draw(study(), 1)) == ["decoder rows", "encoder columns"]
+
+
+def test_a_second_recipe_of_the_same_architecture_has_lines_of_its_own_and_a_name():
+    axes = draw(study() + study("other", 0.5))
+    (one, other), alone = sorted(means(axes)[:2], reverse=True), means(draw(study()))[0]
+    assert one == pytest.approx(alone) and other == pytest.approx([0.5 * v for v in alone])
+    assert len(means(axes)) == 2 * len(SHARES)
+    assert words(axes)[-2:] == ["mse", "other"]
+
+
+def test_recipes_that_cannot_be_told_apart_are_points_without_a_mean():
+    axes = draw([*study(), *({**row, "sae": "other " + row["sae"]} for row in study(times=0.5))])
+    assert means(axes) == [] and not axes.child_axes[0].lines
+    assert sum(len(drawn.get_offsets()) for drawn in axes.collections) == 8 * len(SHARES)
+
+
+@pytest.mark.parametrize(("which", "shown"), [(0, SHARES), (1, DEGREES)])
+def test_the_numbers_of_the_figure_are_its_means_with_interval_seeds_and_live_share(which: int, shown: Any):
+    found = GrowDelta.figures[which].table(table(study() + study("other", 0.5)))
+    assert len(found) == 2 * 2 * len(shown)
+    for metric, params, value in shown:
+        rows = found[(found["metric"] == metric) & (found["params"] == params) & (found["loss"] == "mse")]
+        for width, at in rows.set_index("width").iterrows():
+            mean, low, high, n = mean_interval([value * (1 + 0.01 * seed) * 128 / width for seed in (0, 1)])
+            assert [at["mean"], at["low"], at["high"], at["train_seeds"]] == pytest.approx([mean, low, high, n])
+            assert at["live_added"] == pytest.approx(0.8 * 1.005 * 128 / width)
+
+
+def test_the_live_share_of_the_new_latents_stands_above_the_values_on_the_same_widths():
+    axes = draw(study())
+    (above,) = axes.child_axes
+    assert means(above) == [pytest.approx([0.8 * 1.005 * 128 / w for w in (128, 192)])]
+    assert "live share" in above.get_ylabel() and above.get_xlim() == axes.get_xlim()
+    assert above.get_position().y0 >= axes.get_position().y1 or above.bbox.y0 > axes.bbox.y1
+
+
+def test_where_no_text_was_read_no_live_share_is_shown():
+    rows = study(what=SHARES)
+    assert not draw(rows).child_axes
+    assert GrowDelta.figures[0].table(table(rows))["live_added"].isna().all()
+
+
+def test_without_a_value_there_is_neither_figure_nor_table():
+    for figure in GrowDelta.figures:
+        for make in (lambda scores, figure=figure: figure.draw(scores, Figure().add_subplot()), figure.table):
+            with pytest.raises(CannotMeasure, match="no grown SAE here has a"):
+                make(table(study(what=[LIVE])))
+
+
+def test_the_numbers_lie_beside_the_picture(tmp_path: Path):
+    names = [file.name for file in draw_figures(table(study()), tmp_path)]
+    assert names == [
+        f"grow_delta-{name}-against-width.{suffix}" for name in ("share", "degree") for suffix in ("png", "csv")
+    ]
+    written = pd.read_csv(tmp_path / names[1], keep_default_na=False)
+    assert written["params"].tolist() == ["", "", *["null=isotropic"] * 2, *["null=reordered"] * 2]
+    assert [float(v) for v in written["mean"][:2]] == pytest.approx([0.4 * 1.005, 0.4 * 1.005 * 128 / 192])
