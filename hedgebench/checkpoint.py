@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -132,12 +132,13 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return value if good else None
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    good = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63  # as tables hold them
+    return value if good else None
 
 
 def label(card: Checkpoint, name: str, tags: Mapping[str, Any] | None) -> Checkpoint:
@@ -146,5 +147,5 @@ def label(card: Checkpoint, name: str, tags: Mapping[str, Any] | None) -> Checkp
     card = replace(card, name=name, tags=tags, **{k: v for k, v in tags.items() if k in _FROM_TAGS})
     if card.hook is None:
         return card  # its metadata may tell a layer and no more
-    match = re.search(r"(?:^|\.)blocks\.(\d+)(?:\.|$)", card.hook)
+    match = re.search(r"(?:^|\.)blocks\.(\d{1,9})(?:\.|$)", card.hook)
     return replace(card, layer=int(match[1]) if match else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ def _parse_seeds(text: str | None) -> tuple[int, ...]:
 
 def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
     """`NAME:key=value,...` as a name and settings; values as in YAML."""
-    import yaml
+    from hedgebench.lines import read_value
 
     name, _, rest = text.partition(":")
     config: dict[str, Any] = {}
@@ -100,9 +101,9 @@ def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
         if not equals or not key:
             raise BadInput(f"--eval {text!r}: write NAME:key=value,key=value")
         try:
-            config[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise BadInput(f"--eval {text!r}: {value!r} is no value") from None
+            config[key] = read_value(value)
+        except BadInput as error:
+            raise BadInput(f"--eval {text!r}: {error}") from None
     return name, config
 
 
@@ -130,6 +131,8 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
     left = summary.total - summary.ok - len(summary.skipped) - len(summary.failed)
     counts += f", {len(summary.skipped)} cannot be measured, {len(summary.failed)} failed"
     print(counts + (f", {left} still to do" if left else ""), file=sys.stderr)
+    for reason, n in Counter(reason for _, reason in summary.skipped).items():
+        print(f"cannot be measured ({n} run{'s' if n > 1 else ''}): {reason}", file=sys.stderr)
     for name, error in summary.failed:
         print(f"failed: {name}: {error}", file=sys.stderr)
     for name, lacking in summary.incomplete:

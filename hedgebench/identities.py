@@ -151,7 +151,9 @@ class Identities:
         """
         if card.model is None or card.hook is None:
             lacking = "model" if card.model is None else "hook point"
-            return f"the checkpoint names no {lacking}" + ("; give `model:` in the suite" if card.model is None else "")
+            return f"the checkpoint names no {lacking}" + (
+                "; give `model:` in the suite, or --model" if card.model is None else ""
+            )
         revision = self.revision(card.model)
         if isinstance(revision, BadInput):
             return str(revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,25 @@ def _construct_map(loader: _Loader, node: yaml.MappingNode) -> LineMap:
     return found
 
 
+_Loader.add_implicit_resolver(
+    # YAML 1.1, which PyYAML reads, takes 1e-4 for a text: here it is a number, as in YAML 1.2
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z"),
+    list("-+.0123456789"),
+)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_map)
+
+
+def read_value(text: str) -> Any:
+    """A value as it may stand in a YAML file.
+
+    Raises:
+        BadInput: It is none.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError):
+        raise BadInput(f"{text!r} is no value") from None
 
 
 def read_yaml(path: Path, what: str) -> LineMap:

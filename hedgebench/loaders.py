@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
     from sae_lens import SAE
 
+_HUGE = 1e15
+"""A weight whose square, a million times over, is near the largest number of float32."""
+
 
 def load_sae(ref: str | Path, *, device: str = "cpu", dtype: str = "float32") -> SAE:
     """Load, check and prepare the SAE a reference names.
@@ -33,7 +36,7 @@ def load_sae(ref: str | Path, *, device: str = "cpu", dtype: str = "float32") ->
     Raises:
         BadInput: One line that says what is wrong with the reference or the file, and what to do.
     """
-    return prepare(load_raw(ref), device=device, dtype=dtype, in_place=True)
+    return prepare(load_raw(ref), device=device, dtype=dtype, in_place=True, name=str(ref))
 
 
 def load_raw(ref: str | Path) -> SAE:
@@ -65,20 +68,27 @@ def load_raw(ref: str | Path) -> SAE:
     raise BadInput("; ".join([f"{ref}: {what}", *problems]))
 
 
-def prepare(sae: SAE, *, device: str = "cpu", dtype: str = "float32", in_place: bool = False) -> SAE:
+def prepare(
+    sae: SAE, *, device: str = "cpu", dtype: str = "float32", in_place: bool = False, name: str = "this SAE"
+) -> SAE:
     """A folded, cast and frozen copy of an SAE; the one given is left as it is, but for `in_place`: it is the one that comes back.
 
     Raises:
-        BadInput: The object is not an SAE that SAELens can rebuild.
+        BadInput: The object is not an SAE that SAELens can rebuild, or its weights pass the range of `dtype`; the line begins with `name`.
     """
     import torch
 
     ready = sae if in_place else inference_copy(sae)
     with torch.no_grad():
-        ready.to(device=device, dtype=getattr(torch, dtype))
+        wanted = getattr(torch, dtype)
+        # the squares of huge weights pass the range of float32, and their norms would come out infinite
+        huge = max(abs(float(extreme)) for extreme in ready.W_dec.aminmax()) > _HUGE
+        ready.to(device=device, dtype=torch.float64 if huge else wanted)
         # SAELens refuses where folding would change which latents fire (TopK that does not rescale, matching pursuit): left as stored
         with suppress(NotImplementedError):
             ready.fold_W_dec_norm()
+        ready.to(dtype=wanted)
+    check_weights(ready, name, f"its weights are too large for {dtype}")
     ready.eval()
     ready.requires_grad_(False)
     return ready
@@ -111,7 +121,7 @@ def build_sae(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SAE:
     return sae.to(device="cpu")
 
 
-def check_weights(sae: SAE, ref: str) -> None:
+def check_weights(sae: SAE, ref: str, why: str = "the checkpoint is damaged") -> None:
     """Refuse weights that are not finite.
 
     Raises:
@@ -124,6 +134,4 @@ def check_weights(sae: SAE, ref: str) -> None:
             continue  # NaN and infinity would show in the extremes: one pass, no mask
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
-            raise BadInput(
-                f"{ref}: {bad} of {tensor.numel()} values of {name} are NaN or infinite; the checkpoint is damaged"
-            )
+            raise BadInput(f"{ref}: {bad} of {tensor.numel()} values of {name} are NaN or infinite; {why}")

@@ -242,6 +242,9 @@ def read_record(path: Path) -> dict[str, Any] | None:
         isinstance(ours, dict)
         and ours.get("status") in ("ok", "failed", "skipped")
         and isinstance(ours.get("scores"), list)
+        and all(isinstance(score, dict) for score in ours["scores"])
+        and all(isinstance(ours.get(key), str) for key in ("run_id", "eval", "digest"))
+        and ours.keys() >= {"seed", "model", "data", "eval_version", "config", "versions"}
     )
     return record if whole else None
 

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from hedgebench.types import BadInput, CannotMeasure, Checkpoint
 
-LONE = (
-    "it needs a group of SAEs that differ in training seed only, and the suite names none; give `group:` in the suite"
-)
+LONE = "it needs a group of SAEs that differ in training seed only, and none is named: give `group:` in the suite, or --group"
 ABSENT = {
-    "control": "it compares an SAE with another, and this one names none: give `control:` in the suite",
-    "second_control": "this SAE names no second control: give `second_control:` in the suite",
-    "siblings": "no other SAE of the suite differs from this one in training seed only: give `group:` in the suite",
+    "control": "it compares an SAE with another, and this one names none: give `control:` in the suite, or --control",
+    "second_control": "this SAE names no second control: give `second_control:` in the suite, or --second-control",
+    "siblings": "no other SAE here differs from this one in training seed only: give `group:` in the suite, or --group",
 }
 """Why an SAE has no such relative, where nothing else is known."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.columns import typed_column
 from hedgebench.formats.layouts import find_layout
 from hedgebench.records import params_text, read_cards, read_json, read_record, read_records, write_text
 from hedgebench.saebench_output import EVAL_NAMES, is_saebench, read_scores
@@ -57,8 +58,6 @@ SCORES = [
 RUNS = ["run_id", "sae", "eval", "seed", "status", "error", "seconds", "peak_mb", "started_at", "versions"]
 """Columns of the runs table."""
 
-_WHOLE = ("n", "seed", "width", "train_seed", "train_tokens", "layer", "eval_version")
-_FLOAT = ("value", "stderr", "chance", "k", "l0", "seconds", "peak_mb", "started_at")
 _CARD = (
     "architecture",
     "loss",
@@ -224,16 +223,7 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> DataFrame:
     """A frame with fixed columns and types, in a fixed order of rows."""
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=columns)
-    for column in columns:
-        if column in _WHOLE:
-            frame[column] = pd.to_numeric(frame[column], errors="coerce").astype("Int64")
-        elif column in _FLOAT:
-            frame[column] = pd.to_numeric(frame[column], errors="coerce").astype("float64")
-        elif column == "higher_is_better":
-            frame[column] = frame[column].astype("boolean")
-        else:
-            frame[column] = frame[column].astype("string")
+    frame = pd.DataFrame({column: typed_column(column, [row.get(column) for row in rows]) for column in columns})
     order = [c for c in ("eval", "sae", "seed", "run_id") if c in columns]
     return frame.sort_values(order, kind="stable", ignore_index=True)
 

@@ -59,7 +59,7 @@ class Shelf:
 
         if run.model is None:
             raise BadInput(
-                f"{run.checkpoint.name}: the checkpoint names no model; give `model:` in the suite or --model"
+                f"{run.checkpoint.name}: the checkpoint names no model; give `model:` in the suite, or --model"
             )
         key = (run.model, run.dtype)
         if self._model is None or self._model[0] != key:
@@ -185,7 +185,7 @@ class Shelf:
         raw = given if given is not None else load_raw(str(card.ref))
         if given is None and digest_of(raw) != card.digest:
             raise BadInput(f"{card.ref}: the file changed since the run was planned; run again")
-        return prepare(raw, device=self.device, dtype=run.dtype, in_place=given is None)
+        return prepare(raw, device=self.device, dtype=run.dtype, in_place=given is None, name=card.name)
 
     def _calibrate(self, run: Run, control: SAE, sae: SAE) -> None:
         """Match a random control's L0 to its SAE's, on tokens or samples that no evaluation seed draws; on fewer where the text is short."""

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.formats.files import check_shapes, one_line, positive, read_object
+from hedgebench.formats.files import check_shapes, one_line, positive, printable, read_object
 from hedgebench.formats.layouts import find_layout
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
@@ -54,8 +54,8 @@ def load(ref: str) -> SAE | None:
     if not isinstance(trainer, dict):
         raise BadInput(f"{found.config}: no 'trainer' in it; dictionary_learning writes its settings there")
     kind = trainer.get("dict_class")
-    if kind not in CLASSES:
-        raise BadInput(f"{found.config}: dict_class is {kind!r}{nearest(str(kind), CLASSES)}")
+    if not isinstance(kind, str) or kind not in CLASSES:
+        raise BadInput(f"{found.config}: dict_class is {kind!r:.60}{nearest(str(kind), CLASSES)}")
     sizes = {"n": positive(trainer, "dict_size", found.config), "d": positive(trainer, "activation_dim", found.config)}
     k = positive(trainer, "k", found.config) if "TopK" in kind else None
     if k is not None and k > sizes["n"]:
@@ -84,7 +84,7 @@ def _build(kind: str, config: dict[str, Any], trainer: dict[str, Any], file: Pat
         "trainer": {"lm_name": "", "layer": None, **trainer},
         "buffer": {"ctx_len": None, **(buffer if isinstance(buffer, dict) else {})},
     }
-    filled["trainer"]["lm_name"] = str(filled["trainer"]["lm_name"] or "")
+    filled["trainer"]["lm_name"] = _model_name(trainer)
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder) / "config.json"
         said.write_text(json.dumps(filled))
@@ -99,6 +99,11 @@ def _build(kind: str, config: dict[str, Any], trainer: dict[str, Any], file: Pat
     return build_sae(cfg, {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in wide.items()})
 
 
+def _model_name(trainer: dict[str, Any]) -> str:
+    name = trainer.get("lm_name")
+    return printable(name) if isinstance(name, str) else ""
+
+
 def _metadata(kind: str, trainer: dict[str, Any], tensors: dict[str, Any]) -> dict[str, Any]:
     """What the trainer's settings say, where SAELens's converter guesses or leaves it out."""
     layer, place = trainer.get("layer"), trainer.get("submodule_name")
@@ -107,7 +112,7 @@ def _metadata(kind: str, trainer: dict[str, Any], tensors: dict[str, Any]) -> di
         known = "hook_resid_post"  # as in SAELens: the trainers' `layer` is a place in the residual stream where nothing else is said
     said: dict[str, Any] = {
         "hook_name": f"blocks.{layer}.{known}" if isinstance(layer, int) and known else None,
-        "model_name": str(trainer.get("lm_name") or "").split("/")[-1] or None,
+        "model_name": _model_name(trainer).split("/")[-1] or None,
     }
     if isinstance(trainer.get("seed"), int):
         said["train_seed"] = trainer["seed"]
@@ -155,7 +160,9 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"{file}: expected named tensors, found {type(found).__name__}")
     for name, tensor in found.items():
         if not isinstance(tensor, torch.Tensor):
-            raise BadInput(f"{file}: {name!s:.40} is a {type(tensor).__name__}, not a tensor; it is no finished ae.pt")
+            raise BadInput(
+                f"{file}: {printable(name):.40} is a {type(tensor).__name__}, not a tensor; it is no finished ae.pt"
+            )
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
-            raise BadInput(f"{file}: {name!s:.40} claims more than the file holds")
+            raise BadInput(f"{file}: {printable(name):.40} claims more than the file holds")
     return {str(name): tensor for name, tensor in found.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +21,15 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def printable(text: object) -> str:
+    """A text of somebody else's as one line without control characters, such as the colours that torch writes."""
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(text))
+    return "".join(c for c in " ".join(plain.split()) if c.isprintable())
+
+
 def one_line(error: BaseException) -> str:
     """An exception as one short line."""
-    text = " ".join(str(error).split())
+    text = printable(error)
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
@@ -51,8 +59,8 @@ def positive(config: Mapping[str, Any], key: str, file: Path) -> int:
         BadInput: It is not there, or is something else.
     """
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadInput(f"{file}: {key} must be a whole number from 1, found {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**63:
+        raise BadInput(f"{file}: {key} must be a whole number from 1, found {value!r:.60}")
     return value
 
 
@@ -63,10 +71,10 @@ def number(config: Mapping[str, Any], key: str, file: Path, *, above: float | No
         BadInput: It is not there, or is something else.
     """
     value = config.get(key)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not good or (above is not None and not value > above):  # type: ignore[operator]
         more = "" if above is None else f" above {above:g}"
-        raise BadInput(f"{file}: {key} must be a number{more}, found {value!r}")
+        raise BadInput(f"{file}: {key} must be a number{more}, found {value!r:.60}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -117,5 +125,5 @@ def read_safetensors(file: Path, names: Iterable[str]) -> dict[str, torch.Tensor
 
 
 def _list(names: Iterable[str]) -> str:
-    shown = sorted(map(str, names))
+    shown = sorted(map(printable, names))
     return (", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")) or "nothing"

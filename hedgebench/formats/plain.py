@@ -8,6 +8,7 @@ Latents are x W_enc + b_enc, through a ReLU, or set to zero up to `threshold`; t
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.formats.files import check_shapes, read_safetensors, safetensors_header
@@ -69,7 +70,9 @@ def _settings(notes: dict[str, str], jumps: bool, d_sae: int, file: Path) -> dic
     if "l0" in notes:
         said["l0"] = _number(notes, "l0", file)
     if "train_seed" in notes:
-        said["train_seed"] = int(_number(notes, "train_seed", file))
+        if not re.fullmatch(r"-?\d{1,18}", notes["train_seed"]):
+            raise BadInput(f"{file}: train_seed is a whole number, not {notes['train_seed']!r:.60}")
+        said["train_seed"] = int(notes["train_seed"])
     return {**config, "metadata": said}
 
 
@@ -79,5 +82,5 @@ def _number(notes: dict[str, str], key: str, file: Path) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise BadInput(f"{file}: {key} is a number, not {notes[key]!r}")
+        raise BadInput(f"{file}: {key} is a number, not {notes[key]!r:.60}")
     return value

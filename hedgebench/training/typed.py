@@ -42,7 +42,7 @@ def _cast(value: Any, hint: Any, where: str) -> Any:
     """
     if hint is float and not isinstance(value, bool):
         with contextlib.suppress(TypeError, ValueError):
-            if math.isfinite(number := float(value)):  # YAML reads 1e-3 as a text
+            if math.isfinite(number := float(value)):
                 return number
         raise BadInput(f"{where} must be a number, not {value!r}")
     if hint == tuple[int, ...]:
