@@ -8,6 +8,7 @@ control's decoder rows: their part on features that no latent tracks (`recovery.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -186,7 +187,8 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     own = after.own[old:]
     new = [feature for feature in own.unique().tolist() if feature >= 0 and feature not in before.own.tolist()]
     taken = cosines(control.W_dec, control.run.world.features)[:, new]
-    numbers = {label: one.value for label, one in estimates(found, generator, resamples=2).items()}
+    estimated = {label: one.value for label, one in estimates(found, generator, resamples=2).items()}
+    numbers = defaultdict(lambda: math.nan, estimated)  # no shares where nothing moved
     null_shares = {name: numbers[f"null_share {name}"] for name in found.nulls}
     return {
         "live": float((own >= 0).double().mean()),
@@ -196,9 +198,9 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
         "absorbed": _mean(after.absorbed[:old]),
         "swapped": float((after.own[:old] != before.own).double().mean()),
         "projection": numbers["projection"],
-        "excess": numbers.get("excess reordered", math.nan),
+        "excess": numbers["excess reordered"],
         "excess_residual": numbers["excess residual"],
-        "excess_other_seed": numbers.get("excess other_seed", math.nan),
+        "excess_other_seed": numbers["excess other_seed"],
         "degree": numbers["unclamped_degree"],
         "delta_share": numbers["delta_share"],
         "share_excess": numbers["delta_share"] - max(null_shares.values()),

@@ -240,7 +240,8 @@ CLAIMS = (
     ),
     GrowthClaim(
         "The excess over the second control follows hedging",
-        "g - b, what the new span holds beyond a random one, less the same of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway. How far and which way at once, and no null that knows the answer: the headline of `grow_delta`.",
+        "g less that of the difference between the two controls, which hedge alike and saw other samples: what rows move in these directions anyway, drawn out or back until rows turn as far outside the span. How far and which way at once, and no null that knows the answer: the headline of `grow_delta`. "
+        "These worlds have little such drift (last columns below), so that they show that the excess keeps the hedging, and not that it takes drift away: hand-made rows do (`tests/evals/test_grow_delta.py`). It is less than g where growing turns rows outside the span, too.",
         _excess,
     ),
     GrowthClaim(
