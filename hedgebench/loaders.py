@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.compat import prepare as prepare_imports
 from hedgebench.formats.files import one_line
 from hedgebench.registry import find_loaders
 from hedgebench.types import BadInput
@@ -113,6 +114,7 @@ def inference_copy(sae: SAE) -> SAE:
 
 def build_sae(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SAE:
     """An SAE from its config and weights, on the CPU. No start is drawn first, so the global random state stays as it is."""
+    prepare_imports()
     from sae_lens import SAE
 
     sae = SAE.from_dict({**config, "device": "meta"})

@@ -70,6 +70,16 @@ def test_one_sae_is_evaluated_without_a_suite(
     assert "ok" in capsys.readouterr().out
 
 
+def test_what_cannot_be_measured_is_told_with_its_reason_once(
+    tmp_path: Path, save_sae: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    saes = [option for name in "ab" for option in ("--sae", str(save_sae(tmp_path / name, seed=ord(name))))]
+    assert main(["run", *saes, "--eval", "grow_delta", "--eval", "seed_overlap", "--out", str(tmp_path / "out")]) == 0
+    err = capsys.readouterr().err
+    assert "4 cannot be measured" in err and err.count("cannot be measured (2 runs): ") == 2
+    assert "give `control:` in the suite, or --control" in err and "give `group:` in the suite, or --group" in err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -78,6 +88,7 @@ def test_one_sae_is_evaluated_without_a_suite(
         (["run", "none.yaml"], "none.yaml: cannot read a suite"),
         (["run", "none.yaml", "--sae", "x"], "--sae goes without a suite"),
         (["run", "--sae", "x", "--eval", "e:a", "--out", "o"], "write NAME:key=value"),
+        (["run", "--sae", "x", "--eval", "e:a=[1", "--out", "o"], "'[1' is no value"),
         (["run", "--sae", "x", "--eval", "e", "--out", "o", "--seeds", "a"], "--seeds is a list such as"),
         (["inspect", "nowhere"], "nowhere: no such folder"),
         (["table", "nowhere"], "nowhere: no such results folder"),

@@ -104,3 +104,14 @@ def test_prepare_leaves_the_environment_and_an_explicit_choice_alone(torchvision
 def test_importing_compat_imports_nothing_outside_the_standard_library() -> None:
     look = "import sys; print([n for n in ('torch', 'jaxtyping', 'torchvision', 'numpy') if n in sys.modules])"
     assert python("import hedgebench.compat", look).stdout.strip() == "[]"
+
+
+def test_a_plain_file_is_loaded_beside_such_a_torchvision_from_the_command_line(
+    torchvision: Path, tmp_path: Path
+) -> None:
+    from known_formats import write_plain
+
+    file = write_plain(tmp_path / "it.safetensors")
+    inspect = f"from hedgebench.cli import main; raise SystemExit(main(['inspect', {str(file)!r}]))"
+    done = python(inspect, site=torchvision, HEDGEBENCH_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0 and "standard" in done.stdout, done.stderr

@@ -263,3 +263,35 @@ def test_a_card_of_huge_weights_is_a_card(save_sae: Any, tmp_path: Path) -> None
     card = read_checkpoint(tmp_path / "huge")
     assert card.decoder_row_norm is not None
     assert 1e37 < card.decoder_row_norm < 1e39
+
+
+def _scaled(folder: Path, factor: float) -> Path:
+    file = folder / "sae_weights.safetensors"
+    save_file({**load_file(file), "W_dec": load_file(file)["W_dec"] * factor}, file)
+    return folder
+
+
+def test_decoder_rows_whose_squares_pass_float32_are_folded_all_the_same(tmp_path: Path, save_sae: Callable[..., Path]):
+    plain, huge = load_sae(save_sae(tmp_path / "a")), load_sae(_scaled(save_sae(tmp_path / "b"), 1e30))
+    torch.testing.assert_close(huge.W_dec, plain.W_dec)
+    torch.testing.assert_close(huge.W_enc, plain.W_enc * 1e30)
+    assert huge.W_dec.dtype == torch.float32 and huge.cfg.dtype == "float32"
+
+
+def test_weights_that_pass_the_wanted_precision_are_told(tmp_path: Path, save_sae: Callable[..., Path]):
+    folder = _scaled(save_sae(tmp_path / "sae"), 1e30)
+    with pytest.raises(
+        BadInput, match=r"sae: .* values of W_\w+ are NaN or infinite; its weights are too large for float16"
+    ):
+        load_sae(folder, dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"), [(2**63, False), (-(2**63) - 1, False), (10**400, False), (2**63 - 1, True), (-5, True)]
+)
+def test_whole_numbers_of_a_card_are_those_that_a_table_holds(make_sae: Callable[..., Any], number: int, kept: bool):
+    card = describe(make_sae(train_seed=number, train_tokens=number, hook_name=None, layer=number), name="a")
+    assert (card.train_seed, card.train_tokens, card.layer) == ((number,) * 3 if kept else (None,) * 3)
+    card = describe(make_sae(l0=number, hook_name=f"blocks.{abs(number)}.x"), name="a")
+    assert card.l0 == (None if number == 10**400 else number)
+    assert card.layer == (5 if number == -5 else None)

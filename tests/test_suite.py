@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hedgebench.cli_run import parse_eval
 from hedgebench.suite import read_suite
 from hedgebench.types import BadInput
 
@@ -111,6 +112,22 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, old: str, new: str, mes
 def test_what_is_no_suite_is_refused(tmp_path: Path, text: str):
     with pytest.raises(BadInput):
         read_suite(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-4", 1e-4), ("2E6", 2e6), ("-1.5e3", -1500.0), (".5e1", 5.0), ("1.0e-4", 1e-4)]
+)
+def test_a_number_with_an_exponent_is_a_number(tmp_path: Path, text: str, number: float):
+    suite = read_suite(write(tmp_path, GOOD.replace("n_batches: 8", f"tolerance: {text}")))
+    assert suite.evals[1].config == {"tolerance": number}
+    assert parse_eval(f"e:tolerance={text}") == ("e", {"tolerance": number})
+
+
+@pytest.mark.parametrize("text", ["1e", "e4", "1e4x", "x1e4", "'1e4'", "1e-4-5"])
+def test_what_only_looks_like_a_number_is_a_text(tmp_path: Path, text: str):
+    assert read_suite(write(tmp_path, GOOD.replace("n_batches: 8", f"a: {text}"))).evals[1].config == {
+        "a": text.strip("'")
+    }
 
 
 def test_a_missing_file_is_told(tmp_path: Path):

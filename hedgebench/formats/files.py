@@ -24,7 +24,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 def printable(text: object) -> str:
     """A text of somebody else's as one line without control characters, such as the colours that torch writes."""
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(text))
-    return "".join(c for c in " ".join(plain.split()) if c.isprintable())
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())
 
 
 def one_line(error: BaseException) -> str:

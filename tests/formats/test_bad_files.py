@@ -14,7 +14,9 @@ import torch
 from broken_files import cut, refused
 from safetensors.torch import load_file, save_file
 
-from hedgebench import load_sae
+from hedgebench import load_sae, read_checkpoint
+from hedgebench.formats.files import one_line
+from hedgebench.types import BadInput
 
 
 def write_member(file: Path, name: str, data: bytes, compression: int = zipfile.ZIP_STORED) -> None:
@@ -219,6 +221,7 @@ def test_llama_scope_settings_that_are_no_such_sae_are_refused(changes: dict[str
         ({"k": "21"}, "k of an SAE without thresholds is a whole number from 1 to 20"),
         ({"k": "many"}, "k is a number"),
         ({"l0": "nan"}, "l0 is a number"),
+        *(({"train_seed": said}, "train_seed is a whole number") for said in ("1e300", "1.5", "inf", "9" * 5000)),
     ],
 )
 def test_notes_of_a_plain_file_that_make_no_sense_are_refused(notes: dict[str, str], message: str, tmp_path: Path):
@@ -239,3 +242,23 @@ def test_a_folder_of_several_plain_files_asks_for_one_of_them(tmp_path: Path):
 def test_a_gemma_scope_transcoder_is_refused(tmp_path: Path):
     place = tmp_path / "gemma-scope-2b-pt-transcoders/layer_12/width_16k/average_l0_6"
     refused(known.write_gemma_scope(place), "a transcoder maps one hook point to another")
+
+
+def test_settings_of_a_wrong_kind_are_told_or_as_if_they_were_not_there(tmp_path: Path):
+    refused(known.write_dictionary(tmp_path / "list", dict_class=["AutoEncoder"]), r"dict_class is \['AutoEncoder'\]")
+    assert read_checkpoint(known.write_dictionary(tmp_path / "model", lm_name=["a", {"b": 1}])).model is None
+    assert read_checkpoint(known.write_dictionary(tmp_path / "named", lm_name="org/tiny")).model == "tiny"
+
+
+def test_seeds_of_a_plain_file_are_exact(tmp_path: Path):
+    exact = 10**17 + 1
+    assert read_checkpoint(known.write_plain(tmp_path / "it.safetensors", train_seed=str(exact))).train_seed == exact
+
+
+def test_control_characters_of_a_foreign_message_do_not_reach_the_terminal(tmp_path: Path):
+    assert one_line(ValueError("a \x1b[1;31mred\x1b[0m\n\x07 word\x00")) == "ValueError: a red word"
+    weights = {**known.dictionary_weights("AutoEncoder"), "k": np.float64(3)}  # torch explains this in colours
+    folder = known.write_dictionary(tmp_path / "it", "AutoEncoder", weights=weights)
+    with pytest.raises(BadInput, match="more than tensors") as caught:
+        load_sae(folder)
+    assert str(caught.value).isprintable()
