@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
-from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least
+from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least, notice
 from hedgebench.types import BadInput
 
 from .seed_overlap_figures import draw_against_density, draw_against_threshold, draw_against_width, width_table
@@ -118,7 +118,7 @@ class SeedOverlap(Eval):
         candidates: int = 64
         """How many counterparts of each latent the approximation begins with."""
         tolerance: float = 1e-4
-        """How far the approximation's mean cosine may be from the best one."""
+        """How far from the best one the approximation's mean cosine is to be at most. Where it gives up before, a line says so; `matching_gap` holds how far it can be."""
         chance: bool = True
         """Measure what an unrelated SAE scores, at the cost of one more pair."""
 
@@ -144,6 +144,7 @@ class SeedOverlap(Eval):
             found.append(_compare(saes[i], saes[j], cfg))
             ctx.progress(len(found) / (len(pairs) + cfg.chance))
         unrelated = _compare(saes[0], saes[1], cfg, _rotation(ctx)) if cfg.chance else None
+        _say_how_far(ctx, [*found, *([unrelated] if unrelated else [])], cfg.tolerance)
         group = Group(len(saes), pairs, _pair_names(ctx, pairs), found, unrelated)
         has_encoder = found[0].encoder is not None
         # what a user is to see first comes first: the headline shows the first few
@@ -171,6 +172,21 @@ def _compare(one: SAE, other: SAE, cfg: SeedOverlap.Config, turn: Tensor | None 
         other_columns = None if other_columns is None else other_columns @ turn.to(others)
     how = {"exact_up_to": cfg.exact_up_to, "candidates": cfg.candidates, "tolerance": cfg.tolerance}
     return overlap(one.W_dec, others, columns, other_columns, **how)
+
+
+def _say_how_far(ctx: EvalContext, found: Sequence[Overlap], tolerance: float) -> None:
+    """Tell the user where a pairing is not as near the best as was asked."""
+    from hedgebench.pair_graph import ROUNDING
+
+    gap = max(kind.gap for one in found for kind in one if kind is not None)
+    if gap > max(tolerance, ROUNDING):
+        notice.warning(
+            "seed_overlap, %s and its other training seeds: mean cosines of the approximate pairing can be up to %.2g below the best ones, more than the tolerance of %g; "
+            "with more `candidates` they come nearer",
+            ctx.checkpoint.name,
+            gap,
+            tolerance,
+        )
 
 
 def _columns(sae: SAE) -> Tensor | None:

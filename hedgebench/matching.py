@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hedgebench.cosines import BLOCK, blocks, excess, nearest, unit_rows
+from hedgebench.cosines import BLOCK, blocks, excess
+from hedgebench.pair_graph import ROUNDING, best_pairing, first_graph, grown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from hedgebench.cosines import Nearest
+    from hedgebench.pair_graph import Best
 
-ROUNDING = 1e-6
-"""Differences of cosines up to this are what float32 makes of 0."""
 _ADDED = 16
 """Pairs of a row that a round adds, at most."""
 
@@ -51,7 +50,7 @@ def match(
         absolute: By |cosine|, which then is what is reported.
         exact_up_to: The largest n for which all pairs are compared at once.
         candidates: See `approximate`, likewise `tolerance`.
-        tolerance: How far the mean cosine may be from the best.
+        tolerance: How far from the best the mean cosine is to be at most; `Matching.gap` says how far it can be.
 
     Raises:
         ValueError: The two have different shapes.
@@ -77,7 +76,9 @@ def approximate(
     The graph begins with each row's m largest cosines, and each other's. SciPy's `min_weight_full_bipartite_matching` finds its best matching, and from
     that follow prices of rows and others, which no pair of the graph is worth more than. All pairs are then compared with the prices, block by block. By
     duality no matching of all pairs can beat this one by more than the sum, over rows, of how much a pair of the row is worth above its price, if any is:
-    that is the bound. While it is above `tolerance`, those pairs join the graph. With tolerance 0 the result is the best matching, to rounding.
+    that is the bound. While it is above `tolerance`, those pairs join the graph, as long as there are rounds; then it can end above. `gap` is where it ended.
+
+    Rows of zeros have cosine 0 with all and are left out of the graph. For each of the others of zeros, one row may stay alone, at 0, and goes with it in the end.
 
     Memory grows as n (d + m): there is no [n, n] matrix. Time grows, for every round, as n^2 d on the rows' device (one float32 matrix product, and one
     more at the beginning), and on the CPU as the solver needs: below n^2 m, and small beside the products at a d of some hundreds and more.
@@ -93,19 +94,62 @@ def approximate(
     Raises:
         ValueError: The two have different shapes, or there is no round.
     """
+    import torch
+
     if rows.shape != others.shape or rounds < 1:
         raise ValueError(f"cannot pair rows of shape {tuple(rows.shape)} with {tuple(others.shape)} in {rounds} rounds")
-    graph = _first_graph(rows, others, min(candidates, len(rows)), absolute)
+    ours, theirs = _live(rows), _live(others)
+    if len(ours) > len(theirs):
+        return _turned(
+            approximate(others, rows, absolute=absolute, candidates=candidates, tolerance=tolerance, rounds=rounds)
+        )
+    n, spare = len(rows), len(rows) - len(theirs)
+    if not len(ours):
+        return Matching(torch.arange(n), torch.zeros(n), 0.0, False)
+    some, any_of = (
+        a if len(a) == len(i) else a[i] for a, i in ((rows, ours), (others, theirs))
+    )  # no copy without need
+    enough = n * max(tolerance, ROUNDING)
+    graph = first_graph(some, any_of, min(candidates, len(some)), absolute)
     for last in range(rounds):
-        partner, worth = _solve(graph)
-        theirs = _prices(graph, partner, worth)
-        ours = worth - theirs[partner]
-        above = excess(rows, others, _tensor(ours), _tensor(theirs), min(_ADDED, len(rows)), absolute=absolute)
-        gap = float(above.values[:, 0].clamp(min=0).double().mean())
-        if gap <= max(tolerance, ROUNDING) or last == rounds - 1:
+        best = best_pairing(graph, spare, enough / 2)
+        prices = _tensor(best.ours), _tensor(best.theirs)
+        above = excess(some, any_of, *prices, min(_ADDED, len(any_of)), absolute=absolute)
+        short = best.short + float(above.values[:, 0].clamp(min=0).double().sum())
+        if short <= enough or last == rounds - 1:
             break
-        graph = _grown(graph, above, ours, theirs)
-    return Matching(_tensor(partner), _tensor(worth).float(), gap, False)
+        graph = grown(graph, above, best)
+    return _whole(n, ours.cpu(), theirs.cpu(), best, short / n)
+
+
+def _live(rows: Tensor) -> Tensor:
+    """The numbers of the rows that are not zero."""
+    return (rows != 0).any(1).nonzero().ravel()
+
+
+def _whole(n: int, ours: Tensor, theirs: Tensor, best: Best, gap: float) -> Matching:
+    """The matching of all rows, of which `ours` are paired with `theirs`: who stayed alone goes with zeros, and zeros with who is left."""
+    import torch
+
+    partner, worth, cosine = _tensor(best.partner), _tensor(best.worth), torch.zeros(n)
+    paired, free, left = partner >= 0, torch.ones(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool)
+    whole = torch.empty(n, dtype=torch.int64)
+    whole[ours[paired]], cosine[ours[paired]] = theirs[partner[paired]], worth[paired].float()
+    free[ours], left[theirs] = False, False
+    rows_left = torch.cat([ours[~paired], free.nonzero().ravel()])
+    taken = torch.zeros(len(theirs), dtype=torch.bool)
+    taken[partner[paired]] = True
+    # zeros first: they are for those that are alone
+    whole[rows_left] = torch.cat([left.nonzero().ravel(), theirs[~taken]])
+    return Matching(whole, cosine, gap, False)
+
+
+def _turned(matching: Matching) -> Matching:
+    """A matching of others with rows, as one of rows with others."""
+    import torch
+
+    back = torch.argsort(matching.partner)
+    return matching._replace(partner=back, cosine=matching.cosine[back])
 
 
 def _exact(rows: Tensor, others: Tensor, absolute: bool) -> Matching:
@@ -119,90 +163,6 @@ def _exact(rows: Tensor, others: Tensor, absolute: bool) -> Matching:
         cost[i : i + BLOCK, j : j + BLOCK] = -(block.abs() if absolute else block).cpu().numpy()
     _, partner = linear_sum_assignment(cost)
     return Matching(_tensor(partner), _tensor(-cost[np.arange(n), partner]).float(), 0.0, True)
-
-
-# --- the sparse graph ------------------------------------------------------------------------------------------------------------
-
-
-class _Graph(NamedTuple):
-    """Pairs in order of row and column, with their cosines, of n rows and n others."""
-
-    n: int
-    row: NDArray
-    column: NDArray
-    worth: NDArray
-
-
-def _graph(n: int, row: NDArray, column: NDArray, worth: NDArray) -> _Graph:
-    """Each pair once, in order."""
-    import numpy as np
-
-    pair, first = np.unique(row.astype(np.int64) * n + column, return_index=True)
-    return _Graph(n, pair // n, pair % n, worth[first].astype(np.float64))
-
-
-def _first_graph(rows: Tensor, others: Tensor, m: int, absolute: bool) -> _Graph:
-    """What either side has among its nearest, and the pairs of equal number, with which every row has a partner."""
-    import numpy as np
-    import torch
-
-    ours, theirs = nearest(rows, others, m, absolute=absolute)
-    sides = zip(rows.split(BLOCK), others.split(BLOCK), strict=True)
-    equal = torch.cat([(unit_rows(a) * unit_rows(b)).sum(1) for a, b in sides])
-    each = np.arange(len(rows))
-    worth = (ours.values.ravel(), theirs.values.ravel(), equal.abs() if absolute else equal)
-    return _graph(
-        len(rows),
-        np.concatenate([each.repeat(m), theirs.indices.ravel().cpu().numpy(), each]),
-        np.concatenate([ours.indices.ravel().cpu().numpy(), each.repeat(m), each]),
-        torch.cat(worth).cpu().numpy(),
-    )
-
-
-def _grown(graph: _Graph, above: Nearest, ours: NDArray, theirs: NDArray) -> _Graph:
-    """The graph with the pairs that are worth more than their prices."""
-    import numpy as np
-
-    row, place = (above.values.cpu() > ROUNDING).nonzero(as_tuple=True)
-    column = above.indices.cpu()[row, place].numpy()
-    worth = above.values.cpu()[row, place].numpy() + ours[row] + theirs[column]
-    old_and_new = zip((graph.row, graph.column, graph.worth), (row.numpy(), column, worth), strict=True)
-    return _graph(graph.n, *(np.concatenate(parts) for parts in old_and_new))
-
-
-def _solve(graph: _Graph) -> tuple[NDArray, NDArray]:
-    """The best matching of a graph: [n] partner and [n] cosine with it."""
-    import numpy as np
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-
-    # as costs, from 1 to 3: SciPy takes a zero for no pair
-    costs = csr_array((2 - graph.worth, (graph.row, graph.column)), shape=(graph.n, graph.n))
-    row, column = min_weight_full_bipartite_matching(costs)
-    partner, worth = np.empty(graph.n, dtype=np.int64), np.empty(graph.n)
-    partner[row], worth[row] = column, 2 - costs[row, column]
-    return partner, worth
-
-
-def _prices(graph: _Graph, partner: NDArray, worth: NDArray) -> NDArray:
-    """Prices t of the others, [n]: with those of the rows, s_i = worth_i - t[partner_i], no pair of the graph is worth more than s_i + t_j.
-
-    They are the lengths of longest paths, t_j = max(t_j, t[partner_i] + cosine_ij - worth_i), in which no cycle gains as the matching is the graph's best
-    (Bellman-Ford, all pairs at a time). A path ends within n steps; in practice within a few hundred.
-    """
-    import numpy as np
-
-    order = np.argsort(graph.column, kind="stable")
-    start = np.searchsorted(graph.column[order], np.arange(graph.n))
-    before = partner[graph.row[order]]
-    gain = graph.worth[order] - worth[graph.row[order]]
-    prices = np.zeros(graph.n)
-    for _ in range(graph.n):
-        longer = np.maximum(prices, np.maximum.reduceat(prices[before] + gain, start))
-        if (longer - prices).max() < 1e-9:
-            break
-        prices = longer
-    return prices
 
 
 def _tensor(numbers: NDArray) -> Tensor:

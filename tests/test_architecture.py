@@ -49,6 +49,7 @@ FOR_EVALS = {
     "spans",
     "matching",
     "overlap",
+    "pair_graph",
 }
 
 

@@ -131,6 +131,59 @@ def test_equal_rows_and_rows_of_zeros_are_matched_too():
     assert found.cosine.sum() == pytest.approx(24, abs=40 * 1e-4)
 
 
+def with_zeros(seed: int, n: int, d: int, zeros: tuple[int, int], opposed: float) -> list[torch.Tensor]:
+    """Two sets of rows with so many rows of zeros each; the more they are opposed, the more cosines are negative."""
+    generator, to = seeded(seed), torch.ones(d) * opposed
+    sides = [unit_rows(n, d, generator) + to, unit_rows(n, d, generator) - to]
+    for side, k in zip(sides, zeros, strict=True):
+        side[torch.randperm(n, generator=generator)[:k]] = 0
+    return sides
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, st.integers(1, 40), st.integers(1, 5), st.data(), st.sampled_from([0.0, 0.3, 2.0]), st.booleans())
+def test_among_rows_of_zeros_the_best_matching_is_found(seed, n, d, data, opposed, absolute):
+    """Better with a row of zeros than with a negative cosine, where there are enough of them."""
+    zeros = data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))
+    a, b = with_zeros(seed, n, d, zeros, opposed)
+    best = match(a, b, absolute=absolute)
+    found = approximate(a, b, absolute=absolute, candidates=2, tolerance=0, rounds=60)
+    assert is_one_to_one(found.partner) and found.gap <= 1.1e-6
+    assert float((best.cosine.double() - found.cosine.double()).mean()) <= 2e-6
+    cosine = dense(a, b).abs() if absolute else dense(a, b)
+    torch.testing.assert_close(found.cosine.double(), cosine[range(n), found.partner], atol=2e-6, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(2, 40), st.data(), st.sampled_from([0.0, 2.0]), st.booleans(), st.integers(1, 3))
+def test_the_bound_holds_among_rows_of_zeros(seed, n, data, opposed, absolute, rounds):
+    a, b = with_zeros(seed, n, 4, data.draw(st.tuples(st.integers(0, n), st.integers(0, n))), opposed)
+    found = approximate(a, b, absolute=absolute, candidates=1, rounds=rounds, tolerance=0)
+    short = float((match(a, b, absolute=absolute).cosine.double() - found.cosine.double()).mean())
+    assert is_one_to_one(found.partner) and -1e-6 <= short <= found.gap + 1e-6
+
+
+def test_where_all_are_opposed_and_alike_as_many_go_with_zeros_as_there_are():
+    a = torch.ones(20, 3)
+    b = -a
+    a[:5], b[:5] = 0, 0
+    found = approximate(a, b, tolerance=0)
+    assert found.cosine.sum() == pytest.approx(-10, abs=1e-4) and found.gap <= 1e-6  # 5 + 5 of 15 + 15 go with zeros
+
+
+@pytest.mark.parametrize("zeros", [(300, 300), (1500, 1500), (900, 300), (0, 600), (3000, 10)])
+def test_with_many_rows_of_zeros_the_tolerance_is_reached_all_the_same(zeros):
+    a, b = with_zeros(0, 3000, 64, zeros, 0.0)
+    found = approximate(a, b)
+    assert is_one_to_one(found.partner) and found.gap <= 1e-4
+    assert abs(float(match(a, b).cosine.double().mean() - found.cosine.double().mean())) <= 1e-4
+
+
+def test_where_rounds_run_out_the_gap_is_above_the_tolerance_and_says_so():
+    a, b = noisy_pair(0, 300, 6, noise=2.0)
+    assert approximate(a, b, candidates=2, tolerance=1e-4, rounds=1).gap > 1e-4
+
+
 def test_beyond_the_limit_the_approximation_runs_and_says_so():
     a, b = noisy_pair(0, 30, 8)
     assert match(a, b, exact_up_to=30).exact

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from hedgebench import evaluate
 from hedgebench.checkpoint import describe
 from hedgebench.eval import ActivationBatch, EvalContext
+from hedgebench.matching import approximate
 from hedgebench.overlap import deciles, mean_over_pairs
 from hedgebench.plots import draw_figures
 from hedgebench.results import SCORES, _frame, headline
@@ -245,6 +246,20 @@ def test_the_tolerance_decides_how_near_the_approximation_comes():
         below[tolerance] = exact["matched_cosine"].value - found["matched_cosine approximate=True"].value
     assert gaps[0.0] <= 1e-6 and below[0.0] == pytest.approx(0, abs=1e-6)
     assert gaps[1.0] >= below[1.0] > 0.01
+
+
+def test_a_pairing_that_stays_farther_from_the_best_than_asked_is_said_aloud(caplog, monkeypatch):
+    monkeypatch.setitem(approximate.__kwdefaults__, "rounds", 1)
+    saes = [of(unit_rows(80, 10, seeded(s))) for s in (1, 2)]
+    found, _ = measure(*saes, exact_up_to=1, candidates=1, tolerance=0.0)
+    gap = max(s.value for s in found.values() if s.metric == "matching_gap")
+    assert gap > 1e-6
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "hedgebench.notice")
+    assert "more than the tolerance of 0" in line and "candidates" in line
+    caplog.clear()
+    measure(*saes, exact_up_to=1, candidates=1, tolerance=2.0)
+    measure(*saes)
+    assert not caplog.records
 
 
 def test_the_share_at_the_threshold_is_what_is_printed_first():
