@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from core_sharing import Seconds, timed
 
-from hedgebench.growth import movement
+from hedgebench.growth import against, movement
 from hedgebench.matching import Matching, approximate, match
 from hedgebench.overlap import Overlap
 from hedgebench.spans import new_span, random_span
@@ -116,7 +116,7 @@ def shared(pairings: list[Matching]) -> float:
 
 
 def grow_delta(n_rows: int, n_new: int, d: int, device: str) -> None:
-    """Old rows before and after growing, on the span of the new ones and on those of a null; and the span of many rows."""
+    """Old rows before and after growing, on the span of the new ones and on those of a null, with and without a second control; and the span of many rows."""
     generator = torch.Generator().manual_seed(0)
     before = rows_like_activations(n_rows, d, generator).to(device)
     new = rows_like_activations(n_new, d, generator).to(device)
@@ -133,6 +133,10 @@ def grow_delta(n_rows: int, n_new: int, d: int, device: str) -> None:
     _, products = measured(bare)
     _, spent = measured(lambda: movement(before, after, basis, {"residual": spans}))
     print(f"grow_delta   {n_rows:6d} rows, {n_new} new, {len(spans)} null spans on {device}: products {products}  movement {spent} {spent.over(products)}  span {span}")  # fmt: skip
+    again = before + 0.1 * rows_like_activations(n_rows, d, generator).to(device)
+    found = movement(before, after, basis)
+    _, spent = measured(lambda: against(found, before, again, basis, "reordered"))
+    print(f"             the second control: {spent} {spent.over(products)}")
     some = before[: 4 * BLOCK]
     _, products = measured(lambda: [part.double().T @ part.double() for part in some.split(BLOCK)])
     _, spent = measured(lambda: new_span(some))
