@@ -84,7 +84,7 @@ MISTAKES = [
     (GOOD.replace("hook:", "hok:"), 2, "there is no key 'hok'; did you mean 'hook'?"),
     (GOOD.replace("tokens: 4_000\n", ""), 1, "'tokens' is missing"),
     (GOOD.replace("4_000", "many"), 3, "'tokens' must be a whole number, not 'many'"),
-    (GOOD.replace("4_000", "1e6"), 3, "'tokens' must be a whole number, not '1e6'"),
+    (GOOD.replace("4_000", "1e6"), 3, "'tokens' must be a whole number, not 1000000.0"),
     (GOOD.replace("4_000", "0"), 3, "'tokens' must be above 0, not 0"),
     (GOOD.replace("model: m", "model: 3"), 1, "'model' must be a text, not 3"),
     (GOOD.replace("hook: ", "hook: [a, b] #"), 2, "'hook' is one hook point; crosscoders and transcoders, of several,"),
