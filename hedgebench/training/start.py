@@ -50,7 +50,7 @@ def read_start(folder: Path, recipe: SAERecipe, config: TrainConfig, d_in: int) 
         "architecture": (card.architecture, recipe.architecture),
         "hook point": (card.hook or config.hook, config.hook),
         "width": (card.width, recipe.width),
-        "levels": (list(card.prefixes or recipe.levels), list(recipe.levels)),  # not every file tells them
+        "list of levels": (list(card.prefixes or recipe.levels), list(recipe.levels)),  # not every file tells them
         "size of its input": (card.d_in, d_in),
         "normalize_activations": (trained.cfg.normalize_activations, "none"),
         "apply_b_dec_to_input": (trained.cfg.apply_b_dec_to_input, ours.cfg.apply_b_dec_to_input),

@@ -67,7 +67,11 @@ def test_a_series_from_a_checkpoint_trains_to_its_end(growing_world, tmp_path):
     [
         (from_trained("standard"), {}, "its architecture is 'batchtopk', not 'standard'"),
         (from_trained("batchtopk"), {"hook": "blocks.1.hook_resid_post"}, "its hook point is"),
-        (from_trained("matryoshka_batchtopk").replace("[4, 8]", "[2, 8]"), {}, r"its levels is \[4, 8\], not \[2, 8\]"),
+        (
+            from_trained("matryoshka_batchtopk").replace("[4, 8]", "[2, 8]"),
+            {},
+            r"its list of levels is \[4, 8\], not \[2, 8\]",
+        ),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_before_the_model_reads_the_text(
