@@ -37,8 +37,9 @@ class GrowDelta(Eval):
     *Nulls.* Both changes and rows prefer the large directions of the activations, so that a random span (`isotropic`) flatters the metric. Matched to that are:
     what the second control, trained on another order of the data, changed in the same span without any new latent (`reordered`); the new rows of other
     training seeds' grown SAEs (`other_seed`); and random rows with the covariance of the control's residual (`residual`). `excess` is g less that of a null, signed and not clamped: how far
-    old latents moved that way, beyond the null. The second control may have moved further or less far as a whole. Its rows are therefore turned the way they went, by `scale` times the angle, so that on
-    average they turn as far outside the span as the grown SAE's; giving up what lies in the span turns none there. So a change that is to the new rows what the second control's is, whatever its size, has no excess.
+    old latents moved that way, beyond the null. The second control may have moved further or less far. Its rows are therefore turned on or back, the way they went, until they have turned
+    outside the span as far as those of the grown SAE (rank by rank; `scale`: how many times as far, on average); giving up what lies in the span turns none there. So a change that is to the new rows what the second
+    control's is, whatever its size, has no excess. Far from 1 the scale makes of it an extrapolation.
     The other two nulls know part of the answer: other seeds add some of the same features, and the residual is made of what is missing. So the headline, without a `null`, is over `reordered`, and where
     there is no second control over the strictest of the others. What these measures say where hedging is known: `hedgebench toy --study growth`.
     The share of the change inside, whatever its size, says which way rows moved and not how far.
@@ -90,7 +91,7 @@ class GrowDelta(Eval):
         Metric("null_projection", "g of a null (`null=...`): mean over its spans", low=0.0, high=2.0),
         Metric(
             "scale",
-            "By what multiple of their angles the second control's rows are turned, to have turned as far outside the span (`null=reordered`)",
+            "How many times as far as those of the second control old rows turned outside the span (`null=reordered`)",
             low=0.0,
         ),
         _share("null_share", "delta_share of a null (`null=...`): mean over its spans"),

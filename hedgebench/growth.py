@@ -7,7 +7,7 @@
 
 A random span of rank r holds r / d of a vector's squared norm, and `spans.expected_norm(r, d)` of its norm, on average. Activations are not isotropic, and
 neither are changes nor rows: both prefer the large directions. The random span is therefore a weak comparison; a fair one are spans that prefer them, too, or what rows change in the very same span when
-nothing was added. Such a change may be larger or smaller as a whole, so it is drawn out or back until it turns rows as far outside the span (`as_far`): to give up what the new rows took over turns none there.
+nothing was added. Such a change may be larger or smaller as a whole, so it is drawn out or back until it turns rows as far outside the span (`against`): to give up what the new rows took over turns none there.
 Source: the growing SAE of the post on hedging, and the hedging degree of arXiv 2505.11756.
 """
 
@@ -51,10 +51,8 @@ class Null(NamedTuple):
     """[m], what a random span of the rank of its spans would hold of δ_i."""
     squared_share: Tensor
     """[m], |P δ_i|² / |δ_i|² of its spans or its δ; likewise."""
-    turned: Tensor
-    """[m], how far its δ turns the row outside the span, as `Movement.turned`; its mean is that of the movement compared with."""
     scale: float = 1.0
-    """How many times as far as they did rows were turned for that."""
+    """How many times as far as it did that had turned, on average."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +128,15 @@ def movement(
     for name, parts in nulls.items():
         null_inside, squared_share = torch.cat(parts, dim=1).cpu()
         by_chance = norm * (sum(expected_norm(len(one), d) for one in given[name]) / len(given[name]))
-        compared[name] = Null(null_inside, by_chance, squared_share, turned)
+        compared[name] = Null(null_inside, by_chance, squared_share)
     return Movement(norm, cosine, inside, turned, norm * expected_norm(len(basis), d), second_moment.cpu(), compared)
 
 
 def against(found: Movement, before: Tensor, after: Tensor, basis: Tensor, name: str) -> Movement:
-    """The movement with another change of the same rows in the same span among its nulls, made as far as its own.
+    """The movement with another change of the same rows in the same span among its nulls, drawn out or back to its own size.
 
-    Every row is turned the way it was, all by the same multiple of their angles (no further than a right angle), so that on average they turn as far outside the span as those of `found`.
+    The row that turned k-th farthest outside the span is turned on, the way it went, or back, until it has turned there as far as the k-th of `found` (to a right angle at most), and is what that one is
+    compared with: rows that all but stay are held to such rows, and rows that became another to such.
 
     Args:
         found: What is compared.
@@ -146,36 +145,38 @@ def against(found: Movement, before: Tensor, after: Tensor, basis: Tensor, name:
         basis: [rank, d], the span of `found`.
         name: Of the null. There is none where the rows turned nothing outside the span.
     """
-    import torch
-
     other = movement(before, after, basis)
     if float(other.turned.mean()) <= STILL:
         return found
-    scale = _scale(other.angle, other.turned, float(found.turned.sum()))
-    angles = (scale * other.angle).clamp(max=math.pi / 2).to(before.device)
+    mine, its = found.turned.argsort(stable=True), other.turned.argsort(stable=True)
+    wanted, partner = found.turned.clone(), mine.clone()
+    wanted[its], partner[mine] = found.turned[mine], its
+    there = movement(before, turned_to(wanted, other, before, after), basis)
+    scale = float(found.turned.sum() / other.turned.sum())
+    null = Null(there.inside[partner], found.by_chance, there.share.square()[partner], scale)
+    return replace(found, nulls={**found.nulls, name: null})
+
+
+def turned_to(wanted: Tensor, change: Movement, before: Tensor, after: Tensor) -> Tensor:
+    """Rows [m, d] turned from where they were, the way they went, until each has turned so far outside the span; to a right angle at most, and not at all where it had turned nothing there.
+
+    Args:
+        wanted: [m], `Movement.turned` that they are to have.
+        change: From before to after.
+        before: [m, d].
+        after: [m, d].
+    """
+    import torch
+
+    reach = change.turned / change.angle.sin().where(change.turned > 0, 1)  # of a right angle
+    angles = (wanted / reach.where(reach > 0, math.inf)).clamp(max=1).asin().to(before.device)
     rows = []
     for u, v, angle in zip(before.split(_BLOCK), after.split(_BLOCK), angles.split(_BLOCK), strict=True):
         u, v = unit_vectors(u), unit_vectors(v)
         way = v - (u * v).sum(-1, keepdim=True) * u
         way = way / way.norm(dim=-1, keepdim=True).clamp(min=1e-300)
         rows.append((angle.cos()[:, None] * u + angle.sin()[:, None] * way).to(before.dtype))
-    there = movement(before, torch.cat(rows), basis)
-    null = Null(there.inside, found.by_chance, there.share.square(), there.turned, scale)
-    return replace(found, nulls={**found.nulls, name: null})
-
-
-def _scale(angles: Tensor, turned: Tensor, wanted: float) -> float:
-    """The multiple of the angles at which rows turn this far outside the span, in sum; a row turns there by the sine of its angle, times what does not change."""
-    from scipy.optimize import brentq
-
-    each = turned / angles.sin().where(turned > 0, 1)
-    right = math.pi / 2
-
-    def missing(scale: float) -> float:
-        return float(((scale * angles).clamp(max=right).sin() * each).sum()) - wanted
-
-    most = right / float(angles[turned > 0].min())
-    return most if missing(most) <= 0 else float(brentq(missing, 0, most, xtol=1e-9))
+    return torch.cat(rows)
 
 
 def _share(directions: Tensor, basis: Tensor) -> Tensor:
@@ -219,18 +220,16 @@ def estimates(
 
     names, nulls = list(found.nulls), list(found.nulls.values())
     sampled = found.by_chance if baseline is None else baseline
-    units = [found.inside, sampled, found.by_chance, found.norm, found.cosine, found.turned]
-    units += [unit for null in nulls for unit in (null.inside, null.by_chance, null.turned)]
+    units = [found.inside, sampled, found.by_chance, found.norm, found.cosine]
+    units += [unit for null in nulls for unit in (null.inside, null.by_chance)]
     labels = ["projection", "baseline", "excess isotropic", "unclamped_degree", "hedging_degree"]
     labels += ["delta_norm", "cosine", *(f"{of} {name}" for name in names for of in ("null_projection", "excess"))]
 
     def over_all(totals: Tensor, count: Tensor) -> Tensor:
-        g, b, chance, norm, cosine, turned, *rest = (totals / count[..., None]).unbind(-1)
+        g, b, chance, norm, cosine, *rest = (totals / count[..., None]).unbind(-1)
         raw = degree(g, b)
         told = [g, b, g - b, raw, raw.clamp(min=0), norm, cosine]
-        for inside, expected, its_turn in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-            # nearly 1: resampling other latents would have turned the null by another angle
-            inside = inside * (turned / its_turn).where(its_turn > 0, 1)
+        for inside, expected in zip(rest[::2], rest[1::2], strict=True):
             told += [inside, (g - chance) - (inside - expected)]
         return torch.stack(told, -1)
 

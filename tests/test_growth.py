@@ -14,7 +14,7 @@ from known_growth import exact_pair, pair
 from known_saes import build, unit_rows
 
 from hedgebench.family import Family
-from hedgebench.growth import against, agreement, estimates, movement
+from hedgebench.growth import against, agreement, estimates, movement, turned_to
 from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span, span_shares
 from hedgebench.stats import bootstrap
 from hedgebench.types import CannotMeasure
@@ -284,8 +284,9 @@ def test_a_second_control_gives_what_old_rows_change_without_new_latents():
     second = build(made.control.W_enc, made.control.W_dec - again.delta)
     family = Family.of(made.control, made.grown, second)
     found = family.movement("decoder", new_span(made.new))
-    null = found.nulls["reordered"]
-    assert float(null.turned.mean()) == pytest.approx(float(found.turned.mean()))
+    alone, null = movement(made.control.W_dec, second.W_dec, new_span(made.new)), found.nulls["reordered"]
+    assert null.scale == pytest.approx(float(found.turned.sum() / alone.turned.sum()))
+    assert float(null.inside.mean()) < 0.5 * float(alone.inside.mean())
     torch.testing.assert_close(null.squared_share, torch.full((30,), 0.2).double(), atol=0.05, rtol=0)
     torch.testing.assert_close(null.by_chance, found.by_chance)
 
@@ -295,14 +296,36 @@ def test_a_null_that_went_the_same_way_is_the_same_however_far_it_went(times):
     u, way = unit_rows(60, 20, seeded(0)), unit_rows(60, 20, seeded(1))
     way = way - (way * u).sum(-1, keepdim=True) * u
     way = way / way.norm(dim=-1, keepdim=True)
-    angle = torch.linspace(0.1, 0.5, 60, dtype=torch.float64)[:, None]
-    after, again = (u * (f * angle).cos() + way * (f * angle).sin() for f in (1, times))
+    after, again = (u * math.cos(angle) + way * math.sin(angle) for angle in (0.3, 0.3 * times))
     basis = new_span(unit_rows(3, 20, seeded(2)))
     found = against(movement(u, after, basis), u, again, basis, "again")
     null = found.nulls["again"]
-    assert null.scale == pytest.approx(1 / times)
+    assert null.scale == pytest.approx(math.sin(0.3) / math.sin(0.3 * times))
     torch.testing.assert_close(null.inside, found.inside)
     assert estimates(found, seeded(0))["excess again"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_rows_that_became_another_are_held_to_rows_that_did_and_rows_that_stayed_to_such():
+    axes = torch.eye(6, dtype=torch.float64)
+    before = axes[:1].repeat(4, 1)
+    inside, outside = axes[1:2], axes[2:3]
+
+    def moved(far: list[int], way: torch.Tensor) -> torch.Tensor:
+        rows = before + 0.01 * outside
+        rows[far] = 0.1 * before[far] + way
+        return rows
+
+    found = movement(before, moved([0], outside), inside)
+    null = against(found, before, moved([3], outside + 0.3 * inside), inside, "again").nulls["again"]
+    assert null.inside[0] > 0.2 and float(null.inside[1:].abs().max()) < 1e-9
+
+
+def test_rows_are_turned_on_or_back_until_they_have_turned_so_far_outside_the_span():
+    u, v, basis = unit_rows(40, 20, seeded(0)), unit_rows(40, 20, seeded(1)), new_span(unit_rows(3, 20, seeded(2)))
+    v = u + 0.3 * v
+    wanted = torch.linspace(0, 0.6, 40, dtype=torch.float64)
+    rows = turned_to(wanted, movement(u, v, basis), u, v)
+    torch.testing.assert_close(movement(u, rows, basis).turned, wanted)
 
 
 def test_a_null_that_cannot_turn_as_far_turns_to_the_right_angle_and_one_that_turned_nothing_is_none():
@@ -312,7 +335,9 @@ def test_a_null_that_cannot_turn_as_far_turns_to_the_right_angle_and_one_that_tu
     again = before.clone()
     again[0] += 0.1 * across[0]  # one latent of five
     null = against(found, before, again, axes[:1], "again").nulls["again"]
-    assert null.turned.tolist() == pytest.approx([1, 0, 0, 0, 0]) and null.scale > 10
+    assert null.inside.tolist() == pytest.approx([0] * 5) and null.scale > 10
+    rows = turned_to(found.turned, movement(before, again, axes[:1]), before, again)
+    torch.testing.assert_close(rows, torch.cat([across, before[1:]]))
     assert against(found, before, before + 0.3 * axes[:1], axes[:1], "again").nulls == {}
 
 

@@ -47,18 +47,39 @@ def test_the_table_is_of_the_committed_config(scores):
 
 
 @pytest.mark.parametrize(
-    ("metric", "params", "words"),
+    ("params", "begin", "words"),
     [
-        ("share_excess", "null=isotropic", "than in a random span"),
-        ("share_excess", "null=other_seed", "(`other_seed`), as a share"),
+        ("null=isotropic", "- **The post's finding: more of the change", "random span.** {}"),
+        ("null=other_seed", "- **Beyond the new rows of the other training seeds", "the share {}"),
     ],
 )
-def test_the_verdict_follows_the_numbers(told, scores, metric, params, words):
+def test_the_verdict_follows_the_numbers(told, scores, params, begin, words):
     for value, verdict in (
-        (0.2, "holds"),
-        (-0.2, "does not hold, the opposite does"),
-        (-0.001, "cannot be told from nothing"),
+        (0.2, "holds (0.201 ["),
+        (-0.2, "does not hold, the opposite does (-0.199 ["),
+        (-0.001, "cannot be told from nothing (0.000 ["),
     ):
-        page = told.page(with_values(scores, metric, params, value))
-        (line,) = (line for line in page.splitlines() if words in line)
-        assert f"{words}: {verdict}" in line
+        page = told.page(with_values(scores, "share_excess", params, value))
+        (line,) = (line for line in page.splitlines() if line.startswith(begin))
+        assert words.format(verdict) in line
+
+
+def test_widths_that_contradict_each_other_are_named_and_not_averaged(told, scores):
+    changed = with_values(scores, "excess", "null=reordered", 0.1)
+    rows = (changed["metric"] == "excess") & (changed["params"] == "null=reordered") & (changed["width"] == 128)
+    changed.loc[rows, "value"] -= 0.3
+    (line,) = (line for line in told.page(changed).splitlines() if "(`reordered`)" in line)
+    assert "the headline) depends on the width (above at 192, 256, 320, 384, 448, 512; below at 128)" in line
+    assert line.endswith(
+        "and rises " + str(told.Grown(changed).per_doubling("excess", "null=reordered")) + " per doubling."
+    )
+
+
+def test_a_slope_given_the_live_share_leaves_out_what_goes_with_that(told, scores):
+    changed = with_values(scores, "delta_share", "", 0.0)
+    rows = (changed["eval"] == "grow_delta") & (changed["metric"] == "delta_share") & (changed["params"] == "")
+    live = told.Grown(scores).of("live_added")
+    keys = zip(changed.loc[rows, "width"], changed.loc[rows, "train_seed"], strict=True)
+    changed.loc[rows, "value"] += [0.5 * live[key] for key in keys]
+    assert told.Grown(changed).per_doubling("delta_share", given="live_added").mean == pytest.approx(0, abs=1e-9)
+    assert abs(told.Grown(changed).per_doubling("delta_share").mean) > 1e-3

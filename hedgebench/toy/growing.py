@@ -164,7 +164,7 @@ def measure(family: Family, basis: Tensor, others: Sequence[Tensor]) -> dict[str
     Returns:
         `live`: share of the new latents that are alive and track a feature. The truth, means over old latents of norms of parts of their unit rows: `hedged`, what the
         control's hold on features that nobody tracks; `taken`, on features that the new latents track; `left` and `absorbed`, what the grown SAE's hold on features
-        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g less that of the change between the two controls, rows turned by `scale` times their angle), `excess_residual` and `excess_other_seed` (less that in
+        that nobody, and that others, track. `swapped`: share of old latents that have come to track another feature. The measures, as in `grow_delta`: `projection` (g), `excess` (g less that of the change between the two controls, drawn out by `scale`), `excess_residual` and `excess_other_seed` (less that in
         those spans), `degree` (unclamped), `delta_share`, the nulls' shares, `share_excess` over the largest of the matched ones and `share_excess_residual` over that one, `encoder_degree`,
         `symmetry`; mean |δ| of decoder (`delta_norm`) and encoder (`encoder_norm`), and `drift`, that between the two controls.
     """

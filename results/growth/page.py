@@ -32,6 +32,7 @@ def page(scores: pd.DataFrame) -> str:
         grown.shares(),
         "\n## How far: the mean projection of the change on it\n",
         grown.sizes(),
+        "\n`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and `null: reordered` is drawn out by. Where it is far from 1, `excess` is an extrapolation.",
         "\n## Beside it\n",
         *grown.beside(),
         "\n" + LIMITS.format(**facts),
