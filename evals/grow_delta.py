@@ -50,7 +50,7 @@ class GrowDelta(Eval):
     Errors are bootstrapped over the old latents of this one SAE; they do not hold the difference between training seeds.
     """
 
-    name, version = "grow_delta", 1
+    name, version = "grow_delta", 2
     needs: ClassVar = frozenset({"control"})
     may_use: ClassVar = frozenset({"siblings", "second_control", "activations"})
     cost = (
