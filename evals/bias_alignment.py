@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import ActivationBatch, CannotMeasure, Eval, EvalContext, Figure, Metric, Score
+from hedgebench.figures import width_series, width_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,19 +21,11 @@ PAPER = "Chanin et al. 2025, arXiv 2505.11756"
 
 def _draw_relative_norm_against_width(scores: DataFrame, axes: Axes) -> None:
     """The norm of the bias over that of the mean activation against the width, so that hook points and models compare."""
-    from hedgebench.figures import width_series
-
     label = r"$\Vert b_\mathrm{dec}\Vert_2\,/\,\Vert$mean activation$\Vert_2$"
     width_series(
         scores, axes, "bias_alignment", "relative_norm_of_mean", label, "Decoder bias over the mean activation"
     )
     axes.axhline(1.0, color="0.35", linestyle=":", linewidth=1, zorder=0)
-
-
-def _relative_norm_table(scores: DataFrame) -> DataFrame:
-    from hedgebench.figures import width_table
-
-    return width_table(scores, "bias_alignment", "relative_norm_of_mean")
 
 
 class BiasAlignment(Eval):
@@ -78,7 +72,13 @@ class BiasAlignment(Eval):
         ),
     )
 
-    figures = (Figure("norm_of_mean_against_width", _draw_relative_norm_against_width, _relative_norm_table),)
+    figures = (
+        Figure(
+            "norm_of_mean_against_width",
+            _draw_relative_norm_against_width,
+            partial(width_table, eval_name="bias_alignment", metric="relative_norm_of_mean"),
+        ),
+    )
     cost = "shared: one pass of the model up to the hook point, cached on disk; each SAE: sums over those activations"
 
     @dataclass(frozen=True)

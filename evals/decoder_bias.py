@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, NoConfig, Score
+from hedgebench.figures import width_series, width_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,16 +19,8 @@ PAPER = "Chanin et al. 2025, arXiv 2505.11756"
 
 def _draw_norm_against_width(scores: DataFrame, axes: Axes) -> None:
     """The norm of every SAE against its width; d_model is marked, the colour is L0."""
-    from hedgebench.figures import width_series
-
     label = r"$\Vert b_\mathrm{dec}\Vert_2$ (units of the activations)"
     width_series(scores, axes, "decoder_bias", "b_dec_norm", label, "Decoder bias against width")
-
-
-def _norm_table(scores: DataFrame) -> DataFrame:
-    from hedgebench.figures import width_table
-
-    return width_table(scores, "decoder_bias", "b_dec_norm")
 
 
 class DecoderBias(Eval):
@@ -44,7 +38,13 @@ class DecoderBias(Eval):
         "weights only, no model: one product of the decoder's rows, of as many as it takes to see that they span the whole space "
         "(seconds at d_in 2304); memory is the weights' own (19.3 GB for a width of 1M at d_in 2304)"
     )
-    figures = (Figure("norm_against_width", _draw_norm_against_width, _norm_table),)
+    figures = (
+        Figure(
+            "norm_against_width",
+            _draw_norm_against_width,
+            partial(width_table, eval_name="decoder_bias", metric="b_dec_norm"),
+        ),
+    )
     metrics = (
         Metric("b_dec_norm", "L2 norm of the decoder bias", unit="activation norm", low=0.0, paper=PAPER),
         Metric(

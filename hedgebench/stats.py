@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hedgebench.intervals import Interval, check_units, mean_interval
+from hedgebench.intervals import check_units
 from hedgebench.types import CannotMeasure
-
-__all__ = ["Interval", "bootstrap", "jackknife", "mean_interval", "ratio_of_sums"]
 
 if TYPE_CHECKING:
     import torch

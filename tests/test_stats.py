@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.stats import jackknife, mean_interval, ratio_of_sums
+from hedgebench.intervals import mean_interval
+from hedgebench.stats import jackknife, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
 

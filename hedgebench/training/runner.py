@@ -97,9 +97,8 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
 
     recipes = [recipe for recipe in config.saes if recipe.grow is not None]
     model, text, d_in = _opened(config, device)
-    starts = read_starts(
-        config, recipes, d_in
-    )  # before the model runs for minutes: what cannot be grown is said at once
+    # before the model runs for minutes: what cannot be grown is said at once
+    starts = read_starts(config, recipes, d_in)
     revision = model_revision(config.model)
     # named by all that decides the weights: with another text or model under the same name, nothing is gone on from
     key = json.dumps([text.identity, revision, *(_settings(config, recipe) for recipe in recipes)], sort_keys=True)
