@@ -9,21 +9,18 @@ from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least
-from hedgebench.types import BadInput, Checkpoint
+from hedgebench.types import BadInput
 
 from .grow_delta_figures import degree_table, draw_degree, draw_share, share_table
+from .grow_delta_nulls import live_share, other_seeds, random_spans, text_is_read
+from .grow_delta_rows import estimates, live, symmetry, z
 
 if TYPE_CHECKING:
     from sae_lens import SAE
-    from torch import Tensor
 
-    from hedgebench.family import Family
-    from hedgebench.growth import Movement
 
 POST = "growing SAE of the post on feature hedging"
 PAPER = "Chanin et al. 2025, arXiv 2505.11756"
-
-NO_TEXT = "no text is read, since n_batches is 0"
 
 _share = partial(Metric, unit="share", higher_is_better=False, low=0.0, high=1.0)
 
@@ -153,16 +150,16 @@ class GrowDelta(Eval):
         if len(family.members) < 3:
             why = "it has another shape than the control" if ctx.second_control else "the control was trained once"
             ctx.leave_blank("excess null=reordered", ctx.absent.get("second_control", why))
-        read = _text_is_read(ctx, cfg)
-        yield from _live(ctx, cfg, family, _live_share(ctx, cfg, family.old, ctx.sae, ctx.checkpoint, read))
+        read = text_is_read(ctx, cfg)
+        yield from live(ctx, cfg, family, live_share(ctx, cfg, family.old, ctx.sae, ctx.checkpoint, read))
         basis = new_span(ctx.sae.W_dec[family.old :])
         if not len(basis):
             raise CannotMeasure("all new decoder rows are zero")
         yield Score("rank", len(basis), n=family.added)
-        random = _random_spans(ctx, cfg, basis, None)
+        random = random_spans(ctx, cfg, basis, None)
         covariance = residual_covariance(ctx.control, ctx.activations(*cfg.text)) if read else None
-        like_residual = _random_spans(ctx, cfg, basis, covariance) if read else []
-        nulls = {"residual": like_residual, "other_seed": _other_seeds(ctx, cfg, family, read)}
+        like_residual = random_spans(ctx, cfg, basis, covariance) if read else []
+        nulls = {"residual": like_residual, "other_seed": other_seeds(ctx, cfg, family, read)}
         spans = {name: some for name, some in nulls.items() if some}
         for side in family.sides:
             params = {"weights": side} if side != "decoder" else {}
@@ -174,10 +171,10 @@ class GrowDelta(Eval):
                 ctx.leave_blank(
                     f"excess null=reordered, {side} side", "the second control turned no row outside the span"
                 )
-            yield from _estimates(ctx, found, basis, sampled, params)
-            yield from _z(found, random, params)
-            yield from _z(found, like_residual, params | {"null": "residual"})
-        yield from _symmetry(ctx, family, basis)
+            yield from estimates(ctx, found, basis, sampled, params)
+            yield from z(found, random, params)
+            yield from z(found, like_residual, params | {"null": "residual"})
+        yield from symmetry(ctx, family, basis)
 
 
 def _check_place(sae: SAE, others: Mapping[str, Sequence[SAE | None]]) -> None:
@@ -186,132 +183,3 @@ def _check_place(sae: SAE, others: Mapping[str, Sequence[SAE | None]]) -> None:
             here, there = (None if one is None else one.cfg.metadata.get(word) for one in (sae, other))
             if here and there and here != there:
                 raise BadInput(f"the SAE's {word} is {here!r} and its {role}'s {there!r}: they are not to be compared")
-
-
-def _text_is_read(ctx: EvalContext, cfg: GrowDelta.Config) -> bool:
-    """Whether there is text, and the SAEs read it in known units; if not, the context says why."""
-    from hedgebench.activations import check_units
-
-    why = NO_TEXT if ctx.activation_source is None or cfg.n_batches == 0 else None
-    try:
-        for sae in (ctx.sae, ctx.control):
-            check_units(sae)
-    except CannotMeasure as error:
-        why = why or str(error)
-    if why is not None:
-        ctx.leave_blank("excess null=residual", ctx.absent.get("activations", why))
-    return why is None
-
-
-def _live_share(
-    ctx: EvalContext, cfg: GrowDelta.Config, old: int, sae: SAE, card: Checkpoint, read: bool
-) -> float | None:
-    """The share of an SAE's new latents that fire: on the text read, else as the checkpoint itself says; None where nobody knows."""
-    from hedgebench.firing import firing_counts
-
-    if read:
-        firing, _ = firing_counts(sae, ctx.activations(*cfg.text))
-        return float((firing[old:] > 0).double().mean())
-    return card.growth.live_added if card.growth else None
-
-
-def _live(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, share: float | None) -> Iterator[Score]:
-    """Tell the share of live new latents.
-
-    Raises:
-        CannotMeasure: It is too small, or nobody knows.
-    """
-    if share is None:
-        why = f"whether the new latents are alive is not known: {ctx.absent.get('activations', NO_TEXT)}"
-        if cfg.min_live > 0:
-            raise CannotMeasure(f"{why}; let it read text, or set min_live to 0 to go without")
-        ctx.leave_blank("live_added", why)
-    elif share < cfg.min_live:
-        raise CannotMeasure(
-            f"{share:.0%} of the {family.added} new latents are alive, less than min_live {cfg.min_live:.0%}: dead ones took nothing over"
-        )
-    else:
-        yield Score("live_added", share, n=family.added)
-
-
-def _random_spans(ctx: EvalContext, cfg: GrowDelta.Config, basis: Tensor, covariance: Tensor | None) -> list[Tensor]:
-    """Random spans as large as that of the new rows: isotropic, or of rows drawn with a covariance."""
-    from hedgebench.spans import covariance_factor, random_span
-
-    factor = covariance_factor(covariance).to(basis) if covariance is not None else None
-    rank, d = basis.shape
-    return [random_span(rank, d, ctx.generator, factor).to(basis) for _ in range(cfg.n_null)]
-
-
-def _other_seeds(ctx: EvalContext, cfg: GrowDelta.Config, family: Family, read: bool) -> list[Tensor]:
-    """The spans of the new rows of other training seeds, of those whose new latents are alive as far as that is known."""
-    from hedgebench.spans import new_span
-
-    spans = []
-    for other, card in zip(ctx.siblings, ctx.sibling_cards, strict=True):
-        if other.W_dec.shape != ctx.sae.W_dec.shape:
-            continue
-        share, span = _live_share(ctx, cfg, family.old, other, card, read), new_span(other.W_dec[family.old :])
-        if len(span) and (share is None or share >= cfg.min_live):
-            spans.append(span)
-    if not spans:
-        why = "there is no SAE of this recipe with another training seed, or its new latents are dead"
-        ctx.leave_blank("excess null=other_seed", why)
-    return spans
-
-
-def _estimates(
-    ctx: EvalContext, found: Movement, basis: Tensor, sampled: Tensor | None, side: dict[str, str]
-) -> Iterator[Score]:
-    """Everything that is a mean over old latents."""
-    from hedgebench.growth import estimates
-    from hedgebench.spans import expected_norm
-
-    rank, d = basis.shape
-    numbers = estimates(found, ctx.generator, sampled)
-    chance = {"delta_share": rank / d, "direction_share": expected_norm(rank, d)}
-    for label, (value, stderr, n) in numbers.items():
-        metric, _, null = label.partition(" ")
-        params = side | ({"null": null} if null else {})
-        yield Score(metric, value, params, stderr=stderr, n=n, chance=chance.get(metric))
-    if "delta_share" in numbers:
-        share = numbers["delta_share"]
-        isotropic = side | {"null": "isotropic"}
-        yield Score("null_share", rank / d, isotropic)
-        yield Score("share_excess", share.value - rank / d, isotropic, stderr=share.stderr, n=share.n)
-    else:
-        ctx.leave_blank("delta_share", "no old latent moved")
-    if "reordered" in found.nulls:
-        yield Score("scale", found.nulls["reordered"].scale, side | {"null": "reordered"})
-    if found.nulls:
-        strictest = min(found.nulls, key=lambda name: numbers[f"excess {name}"].value)
-        value, stderr, n = numbers[f"excess {'reordered' if 'reordered' in found.nulls else strictest}"]
-        yield Score("excess", value, side, stderr=stderr, n=n)
-    else:
-        ctx.leave_blank("excess", "there is no matched null: no second control, no other training seed, no text")
-
-
-def _z(found: Movement, spans: list[Tensor], params: dict[str, str]) -> Iterator[Score]:
-    """The share in the span of the new rows, in standard deviations of that in random spans."""
-    from hedgebench.spans import span_shares
-
-    if spans and found.moved.any():
-        shares = span_shares(found.second_moment, spans)
-        share = found.share.square()[found.moved].mean()
-        yield Score("z", float((share - shares.mean()) / shares.std()), params, n=len(spans))
-
-
-def _symmetry(ctx: EvalContext, family: Family, basis: Tensor) -> Iterator[Score]:
-    """Whether both sides gave up the same."""
-    from hedgebench.growth import agreement
-    from hedgebench.stats import bootstrap
-
-    if "encoder" not in family.sides:
-        ctx.leave_blank("symmetry", "the SAE has no encoder matrix")
-        return
-    twice, sizes = agreement(family.before_and_after("decoder"), family.before_and_after("encoder"), basis)
-    if not float(sizes.sum()) > 0:
-        ctx.leave_blank("symmetry", "no old latent changed inside the span")
-        return
-    values, stderrs, n = bootstrap(lambda p, q: (p / q)[..., None], twice, sizes, generator=ctx.generator)
-    yield Score("symmetry", float(values[0]), stderr=None if stderrs is None else float(stderrs[0]), n=n)

@@ -45,6 +45,7 @@ FOR_EVALS = {
     "family",
     "firing",
     "growth",
+    "growth_estimates",
     "moments",
     "spans",
     "matching",

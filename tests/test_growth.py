@@ -14,7 +14,8 @@ from known_growth import exact_pair, pair
 from known_saes import build, unit_rows
 
 from hedgebench.family import Family
-from hedgebench.growth import against, agreement, estimates, movement, turned_to
+from hedgebench.growth import against, agreement, movement, turned_to
+from hedgebench.growth_estimates import estimates
 from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span, span_shares
 from hedgebench.stats import bootstrap
 from hedgebench.types import CannotMeasure

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from hedgebench.growth import against, agreement, degree, estimates, movement
+from hedgebench.growth import against, agreement, movement
+from hedgebench.growth_estimates import degree, estimates
 from hedgebench.spans import covariance_factor, new_span, random_span
 from hedgebench.toy.growth_settings import SETTINGS, Setting
 from hedgebench.toy.recipes import ToyRun
