@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hedgebench.toy.noise import add_noise, draw_signs
 from hedgebench.toy.world_config import WorldConfig, ancestors
 
 if TYPE_CHECKING:
@@ -29,15 +30,19 @@ def draw_activations(world: World, n: int, generator: torch.Generator) -> Tensor
     strengths = _strengths(config, n, generator)
     fires = _fires(world, config, strengths > 0, n, generator)
     firings = fires.to(strengths.dtype).mul_(strengths).T
-    return torch.addmm(world.bias, firings, world.features) if config.bias else firings @ world.features
+    draw_signs(config, firings, generator)
+    x = torch.addmm(world.bias, firings, world.features) if config.bias else firings @ world.features
+    add_noise(config, world.noise_spans, firings, x, generator)
+    return x
 
 
 def _strengths(config: WorldConfig, n: int, generator: torch.Generator) -> Tensor:
     """How strong each feature would be, [n_features, n], or [n_features, 1] where that is constant; at 0 it does not fire."""
+    mean = torch.tensor(config.magnitudes)[:, None]
     if config.magnitude_std == 0:
-        return torch.full((config.n_features, 1), config.magnitude)
+        return mean
     drawn = torch.randn(config.n_features, n, generator=generator)
-    return drawn.mul_(config.magnitude_std).add_(config.magnitude).relu_()
+    return drawn.mul_(config.magnitude_std).add_(mean).relu_()
 
 
 def _fires(world: World, config: WorldConfig, able: Tensor, n: int, generator: torch.Generator) -> Tensor:

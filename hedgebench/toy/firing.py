@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,18 +55,19 @@ def make_generator(config: WorldConfig, correlation: Tensor | None) -> Activatio
     return ActivationGenerator(
         num_features=config.n_features,
         firing_probabilities=torch.tensor(config.probability),
-        mean_firing_magnitudes=config.magnitude,
+        mean_firing_magnitudes=torch.tensor(config.magnitudes),
         std_firing_magnitudes=config.magnitude_std,
         modify_activations=modifiers or None,
         correlation_matrix=correlation,
     )
 
 
-def _strengths(config: WorldConfig, fires: Tensor) -> Tensor:
-    """A strength wherever `fires`, 0 elsewhere."""
+def _strengths(config: WorldConfig, features: Sequence[int], fires: Tensor) -> Tensor:
+    """A strength wherever one of these features fires, [n, len(features)], 0 elsewhere."""
     import torch
 
-    strength: Tensor = fires * (config.magnitude + config.magnitude_std * torch.randn(fires.shape)).relu()
+    mean = torch.tensor([config.magnitudes[feature] for feature in features])
+    strength: Tensor = fires * (mean + config.magnitude_std * torch.randn(fires.shape)).relu()
     return strength
 
 
@@ -78,7 +79,7 @@ def _exclusive(config: WorldConfig, group: tuple[int, ...]) -> Callable[[Tensor]
 
     def modify(acts: Tensor) -> Tensor:
         chosen = torch.bucketize(torch.rand(len(acts)), edges, right=True)  # len(group): none of them
-        acts[:, list(group)] = _strengths(config, chosen[:, None] == torch.arange(len(group)))
+        acts[:, list(group)] = _strengths(config, group, chosen[:, None] == torch.arange(len(group)))
         return acts
 
     return modify
@@ -88,7 +89,7 @@ def _any_of(config: WorldConfig, feature: int) -> Callable[[Tensor], Tensor]:
     causes = list(config.any_of[feature])
 
     def modify(acts: Tensor) -> Tensor:
-        acts[:, feature] = _strengths(config, (acts[:, causes] > 0).any(dim=1))
+        acts[:, [feature]] = _strengths(config, [feature], (acts[:, causes] > 0).any(dim=1, keepdim=True))
         return acts
 
     return modify
@@ -100,8 +101,8 @@ def _otherwise(config: WorldConfig, child: int) -> Callable[[Tensor], Tensor]:
     parent, probability = config.parents[child], config.otherwise[child]
 
     def modify(acts: Tensor) -> Tensor:
-        instead = _strengths(config, torch.rand(len(acts)) < probability)
-        acts[:, child] = torch.where(acts[:, parent] > 0, acts[:, child], instead)
+        instead = _strengths(config, [child], torch.rand(len(acts), 1) < probability)
+        acts[:, [child]] = torch.where(acts[:, [parent]] > 0, acts[:, [child]], instead)
         return acts
 
     return modify

@@ -1,7 +1,8 @@
 """The description of a toy world: which features there are, and the law by which they fire. Standard library only.
 
 A law is made of independent features, to which may be added trees (a child can fire only with its parent), a child's own probability where its parent
-is silent, groups of which at most one fires, a feature that fires whenever one of others does, or a Gaussian correlation between all of them.
+is silent, groups of which at most one fires, a feature that fires whenever one of others does, or a Gaussian correlation between all of them. Beside what
+fires there may be noise, which may follow what fires.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from hedgebench.types import BadInput
 
 Directions = Literal["orthonormal", "random", "spread"]
 DIRECTIONS: tuple[Directions, ...] = get_args(Directions)
+NoiseShape = Literal["isotropic", "anisotropic"]
+NOISE_SHAPES: tuple[NoiseShape, ...] = get_args(NoiseShape)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class WorldConfig:
     """Feature -> features without a parent: it fires exactly where at least one of them does."""
     correlation: tuple[tuple[float, ...], ...] | RandomCorrelation | None = None
     """Correlation matrix of Gaussians, each feature firing where its own passes the threshold of its probability; or a random one."""
-    magnitude: float = 1.0
-    """Mean strength of a feature where it fires."""
+    magnitude: float | tuple[float, ...] = 1.0
+    """Mean strength of a feature where it fires: one for all, or one for each."""
     magnitude_std: float = 0.0
     """Standard deviation of the strength, cut at 0."""
     directions: Directions = "orthonormal"
@@ -65,21 +68,36 @@ class WorldConfig:
     bias: float = 0.0
     """Norm of a random constant that is added to every activation."""
     seed: int = 0
-    """Decides the directions, the bias and a random correlation."""
+    """Decides the directions, the bias, a random correlation and the subspaces of anisotropic noise."""
+    random_sign: tuple[int, ...] = ()
+    """Features that fire with a sign drawn at random: their mean is 0 and follows no other feature; their variance may."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise on each coordinate of every activation."""
+    noise_follows: Mapping[int, float] = field(default_factory=dict)
+    """Feature -> factor, from 1 up: where it fires, and no other that is named, the noise's standard deviation is multiplied by it. Of several, what they add to
+    its variance is added."""
+    noise_shape: NoiseShape = "isotropic"
+    """Where the noise that a feature adds lies: everywhere, or (`anisotropic`) in d_in/8 dimensions of its own, drawn from the seed, with as much variance in all."""
 
     @property
     def n_features(self) -> int:
         """How many features there are."""
         return len(self.probability)
 
+    @property
+    def magnitudes(self) -> tuple[float, ...]:
+        """Mean strength of each feature where it fires."""
+        given = self.magnitude if isinstance(self.magnitude, tuple) else (self.magnitude,) * self.n_features
+        return tuple(map(float, given))
+
     def __post_init__(self) -> None:
         for problem in _problems(self):
             raise BadInput(f"toy world {self.name!r}: {problem}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data."""
-        data = asdict(self)
-        for key in ("parents", "otherwise", "any_of"):
+        """As plain JSON data. What a world saved earlier does not have is left out at its default: it keeps its identity."""
+        data = {key: value for key, value in asdict(self).items() if key not in _LATER or value != _LATER[key]}
+        for key in _BY_FEATURE & set(data):
             data[key] = {str(feature): value for feature, value in data[key].items()}
         return data
 
@@ -100,6 +118,12 @@ class WorldConfig:
                 raise BadInput(f"toy world {name!r}: {key!r} is missing")
         values = {key: _read(f"toy world {name!r}: {key!r}", key, value) for key, value in data.items()}
         return cls(**values)
+
+
+_LATER: Mapping[str, Any] = {"random_sign": (), "noise": 0.0, "noise_follows": {}, "noise_shape": "isotropic"}
+"""Fields that came later, and their defaults."""
+_BY_FEATURE = {"parents", "otherwise", "any_of", "noise_follows"}
+"""Fields that are mappings from features."""
 
 
 def ancestors(parents: Mapping[int, int], feature: int) -> list[int]:
@@ -125,20 +149,26 @@ def _problems(c: WorldConfig) -> Iterator[str]:
     n = c.n_features
     if n < 1 or c.d_in < 1:
         yield f"needs at least one feature and one dimension, found {n} and {c.d_in}"
-    if c.directions not in DIRECTIONS:
-        yield f"'directions' is {c.directions!r}{nearest(str(c.directions), DIRECTIONS)}"
+    for key, known in (("directions", DIRECTIONS), ("noise_shape", NOISE_SHAPES)):
+        if (value := getattr(c, key)) not in known:
+            yield f"{key!r} is {value!r}{nearest(str(value), known)}"
     if c.directions == "orthonormal" and n > c.d_in:
         yield f"{n} features cannot be orthonormal in {c.d_in} dimensions: raise 'd_in', or take directions 'spread' or 'random'"
     for feature, p in [*enumerate(c.probability), *c.otherwise.items()]:
         if not 0 <= p <= 1:
             yield f"the probability of feature {feature} is {p:g}: it must lie between 0 and 1"
-    for key in ("magnitude", "magnitude_std", "bias"):
-        value = getattr(c, key)
-        if not (math.isfinite(value) and value >= 0):
-            yield f"{key!r} must be a number from 0 up, not {value}"
+    if len(c.magnitudes) != n:
+        yield f"'magnitude' must be one number, or one for each of the {n} features, not {len(c.magnitudes)}"
+    for key, numbers in (
+        ("magnitude", c.magnitudes),
+        *((key, (getattr(c, key),)) for key in ("magnitude_std", "bias", "noise")),
+    ):
+        for value in numbers:
+            if not (math.isfinite(value) and value >= 0):
+                yield f"{key!r} must be a number from 0 up, not {value}"
     if not 0 <= c.seed < 2**63:
         yield f"'seed' must be a whole number from 0, not {c.seed}"
-    named = {*c.parents, *c.parents.values(), *c.otherwise, *c.any_of}
+    named = {*c.parents, *c.parents.values(), *c.otherwise, *c.any_of, *c.random_sign, *c.noise_follows}
     named |= {feature for group in (*c.exclusive, *c.any_of.values()) for feature in group}
     if strangers := sorted(feature for feature in named if not 0 <= feature < n):
         yield f"there is no feature {strangers[0]}: there are {n}, counted from 0"
@@ -146,6 +176,17 @@ def _problems(c: WorldConfig) -> Iterator[str]:
     yield from _tree_problems(c)
     yield from _group_problems(c)
     yield from _correlation_problems(c)
+    yield from _noise_problems(c)
+
+
+def _noise_problems(c: WorldConfig) -> Iterator[str]:
+    if len(set(c.random_sign)) < len(c.random_sign):
+        yield "'random_sign' names a feature twice"
+    if c.noise_follows and not c.noise:
+        yield "'noise_follows' multiplies 'noise', which is 0"
+    for feature, factor in c.noise_follows.items():
+        if not (math.isfinite(factor) and factor >= 1):
+            yield f"'noise_follows' of feature {feature} must be a factor from 1 up, not {factor:g}"
 
 
 def _tree_problems(c: WorldConfig) -> Iterator[str]:
@@ -221,20 +262,22 @@ def _read(where: str, key: str, value: Any) -> Any:
     Raises:
         BadInput: It is of another kind.
     """
-    if key in ("parents", "otherwise", "any_of"):
+    if key in _BY_FEATURE:
         if not isinstance(value, Mapping):
             raise BadInput(f"{where} must be a mapping from features, not {value!r}")
-        read = {"parents": _whole, "otherwise": _number, "any_of": _wholes}[key]
+        read = {"parents": _whole, "otherwise": _number, "any_of": _wholes, "noise_follows": _number}[key]
         return {_whole(where, feature): read(where, entry) for feature, entry in value.items()}
     if key == "exclusive":
         return tuple(_wholes(where, group) for group in _list(where, value))
-    if key == "probability":
+    if key == "random_sign":
+        return _wholes(where, value)
+    if key == "probability" or (key == "magnitude" and isinstance(value, (list, tuple))):
         return tuple(_number(where, p) for p in _list(where, value))
     if key == "correlation":
         return _read_correlation(where, value)
     if key in ("d_in", "seed"):
         return _whole(where, value)
-    if key in ("magnitude", "magnitude_std", "bias"):
+    if key in ("magnitude", "magnitude_std", "bias", "noise"):
         return _number(where, value)
     if not isinstance(value, str):
         raise BadInput(f"{where} must be a text, not {value!r}")

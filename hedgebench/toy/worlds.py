@@ -23,6 +23,7 @@ from sae_lens.synthetic import (
 from hedgebench.toy import world_files
 from hedgebench.toy.firing import correlation_matrix, make_generator, marginals, outcomes
 from hedgebench.toy.memory import check_memory
+from hedgebench.toy.noise import add_noise, draw_signs, noise_spans
 from hedgebench.toy.world_config import WorldConfig
 from hedgebench.types import BadInput
 
@@ -38,9 +39,9 @@ class Sample(NamedTuple):
     """Activations, and the truth behind them."""
 
     firings: Tensor
-    """[n, n_features], the strength of every feature, 0 where it is silent."""
+    """[n, n_features], the strength of every feature, 0 where it is silent; below 0 at times if its sign is random."""
     activations: Tensor
-    """[n, d_in] = firings @ features + bias."""
+    """[n, d_in] = firings @ features + bias + noise."""
 
 
 class Patterns(NamedTuple):
@@ -99,6 +100,11 @@ class World:
         return torch.tensor(marginals(self.config)) if isinstance(self.config, WorldConfig) else None
 
     @cached_property
+    def noise_spans(self) -> Tensor | None:
+        """[features that noise follows, d_in/8, d_in]: an orthonormal basis of where each one's noise lies; None for noise that is isotropic."""
+        return noise_spans(self.config) if isinstance(self.config, WorldConfig) else None
+
+    @cached_property
     def identity(self) -> str:
         """`toy:<name>@<12 hex digits>`, by content: that of its saved files."""
         return world_files.identity_of(self._files())
@@ -110,17 +116,24 @@ class World:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
             firings = self.activation_generator.sample(n)
-        return Sample(firings, self.feature_dict(firings))
+        if not isinstance(self.config, WorldConfig):
+            return Sample(firings, self.feature_dict(firings))
+        draw_signs(self.config, firings, generator)
+        activations = self.feature_dict(firings)
+        add_noise(self.config, self.noise_spans, firings, activations, generator)
+        return Sample(firings, activations)
 
     @torch.no_grad()
     def patterns(self, limit: int = 64) -> Patterns | None:
-        """Every activation there can be, with its probability; None for a world of more than `limit` of them, or of random strengths."""
-        if not isinstance(self.config, WorldConfig) or self.config.magnitude_std > 0:
+        """Every activation there can be, with its probability; None for a world of more than `limit` of them, or of random strengths or signs, or noise."""
+        if not isinstance(self.config, WorldConfig):
+            return None
+        if self.config.magnitude_std > 0 or self.config.random_sign or self.config.noise > 0:
             return None
         found = outcomes(self.config)
         if found is None or len(found[0]) > limit:
             return None
-        firings = torch.from_numpy(found[0]).float() * self.config.magnitude
+        firings = torch.from_numpy(found[0]).float() * torch.tensor(self.config.magnitudes)
         return Patterns(firings, self.feature_dict(firings), torch.from_numpy(found[1]))
 
     def save(self, folder: Path) -> None:

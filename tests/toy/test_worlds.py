@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgebench.toy import world_files
+from hedgebench.toy.drawing import draw_activations
 from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
 from hedgebench.toy.worlds import World, load_world, make_world, synthetic_config
 from hedgebench.types import BadInput
@@ -22,6 +24,11 @@ PAIR = WorldConfig("pair", 8, (0.25, 0.1), parents={1: 0}, otherwise={1: 0.2})
 FAMILY = WorldConfig("family", 8, (0.5, 0.2, 0.3, 0.4, 0.6), parents={1: 0, 2: 0, 3: 0, 4: 1}, exclusive=((1, 2, 3),))
 ANY = WorldConfig("any", 8, (0.0, 0.1, 0.2, 0.3), any_of={0: (1, 2, 3)})
 ANY_OF_RIVALS = WorldConfig("rivals", 8, (0.0, 0.3, 0.4, 0.1), any_of={0: (1, 2, 3)}, exclusive=((1, 2),))
+SIGNED = WorldConfig(
+    "signed", 8, (0.3, 0.6, 0.2), parents={1: 0}, otherwise={1: 0.1}, magnitude=(0.5, 1.0, 3.0), random_sign=(1,)
+)
+NOISY = WorldConfig("noisy", 32, (0.4, 0.3, 0.2), magnitude=10, noise=0.2, noise_follows={0: 3.0, 2: 2.0})
+LOPSIDED = replace(NOISY, name="lopsided", noise_shape="anisotropic")
 CORRELATED = WorldConfig("correlated", 8, (0.25, 0.25, 0.1, 0.1, 0.3), correlation=RandomCorrelation(0.8, 2))
 SYNTHETIC: dict[str, Any] = {
     "num_features": 24,
@@ -149,6 +156,58 @@ def test_no_short_list_of_outcomes_is_pretended_where_there_is_none():
     assert make_world(WorldConfig("many", 13, (0.1,) * 13)).patterns() is None
     assert make_world(WorldConfig("vague", 8, (0.1,), magnitude_std=0.1)).patterns() is None
     assert make_world(FAMILY).patterns(limit=3) is None
+    assert make_world(SIGNED).patterns() is None
+    assert make_world(NOISY).patterns() is None
+
+
+def drawn_both_ways(config: WorldConfig) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Firings, read off orthonormal features, and activations: as samples are drawn for us, and as batches are for training."""
+    world = make_world(config)
+    ways = (
+        world.sample(N, torch.Generator().manual_seed(0)).activations,
+        draw_activations(world, N, torch.Generator().manual_seed(1)),
+    )
+    return [(x @ world.features.T, x) for x in ways]
+
+
+def test_each_feature_has_its_own_magnitude_and_a_random_sign_leaves_no_mean_but_a_variance_that_follows_others():
+    for firings, _ in drawn_both_ways(SIGNED):
+        fires = firings.abs() > 1e-4
+        for feature, magnitude in enumerate(SIGNED.magnitudes):
+            torch.testing.assert_close(firings[:, feature][fires[:, feature]].abs(), torch.full((int(fires[:, feature].sum()),), magnitude))  # fmt: skip
+        assert (firings[:, [0, 2]] > -1e-4).all()
+        on = fires[:, 0]
+        assert close(fires[on, 1].double().mean(), 0.6, int(on.sum()))
+        assert close(fires[~on, 1].double().mean(), 0.1, int((~on).sum()))
+        for part in (on, ~on):
+            assert close((firings[part & fires[:, 1], 1] > 0).double().mean(), 0.5, int((part & fires[:, 1]).sum()))
+
+
+def test_patterns_have_each_feature_at_its_own_magnitude():
+    patterns = make_world(replace(SIGNED, random_sign=())).patterns()
+    assert patterns.firings.max(dim=0).values.tolist() == [0.5, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("config", [NOISY, LOPSIDED], ids=lambda config: config.name)
+def test_noise_has_the_stated_variance_and_what_follows_a_feature_is_added_where_it_fires(config: WorldConfig):
+    world = make_world(config)
+    for firings, x in drawn_both_ways(config):
+        fires = firings > 5
+        noise = x - 10 * fires.float() @ world.features
+        assert float(noise.mean(dim=0).abs().max()) < 0.02
+        for pattern, variance in (((0, 0), 1), ((1, 0), 9), ((0, 1), 4), ((1, 1), 12)):
+            rows = (fires[:, [0, 2]] == torch.tensor(pattern).bool()).all(dim=1)
+            assert float(noise[rows].square().mean()) == pytest.approx(0.04 * variance, rel=0.02)
+
+
+def test_anisotropic_noise_of_a_feature_is_in_an_eighth_of_the_dimensions_and_isotropic_noise_in_all():
+    for config, shares in ((NOISY, 32 * (1 / 32,)), (LOPSIDED, 4 * ((8 * 8 + 1) / 9 / 32,) + 28 * (1 / 9 / 32,))):
+        world = make_world(config)
+        for firings, x in drawn_both_ways(config):
+            alone = (firings[:, 0] > 5) & (firings[:, 2] < 5)
+            noise = x[alone] - 10 * (firings[alone] > 5).float() @ world.features
+            spectrum = torch.linalg.eigvalsh(torch.cov(noise.T)).flip(0)
+            assert (spectrum / spectrum.sum()).tolist() == pytest.approx(shares, rel=0.1)
 
 
 # --- directions and samples ----------------------------------------------------------------------------------------------------
@@ -187,7 +246,7 @@ def test_a_sample_is_decided_by_its_generator_and_leaves_the_global_state_alone(
 
 
 def worlds() -> list[World]:
-    configs = [HIERARCHY, PAIR, FAMILY, ANY, CORRELATED]
+    configs = [HIERARCHY, PAIR, FAMILY, ANY, SIGNED, NOISY, LOPSIDED, CORRELATED]
     return [make_world(c) for c in configs] + [make_world(synthetic_config(SYNTHETIC))]
 
 
@@ -215,8 +274,13 @@ def test_equal_descriptions_make_equal_worlds_and_any_change_another():
 
 
 def test_a_description_survives_json():
-    for config in (HIERARCHY, PAIR, FAMILY, ANY, CORRELATED):
+    for config in (HIERARCHY, PAIR, FAMILY, ANY, SIGNED, NOISY, LOPSIDED, CORRELATED):
         assert WorldConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_world_without_signs_and_noise_keeps_the_identity_it_had_before_there_were_any():
+    assert make_world(PAIR).identity == "toy:pair@1bc7ea971a6e"
+    assert not {"random_sign", "noise", "noise_follows", "noise_shape"} & set(PAIR.to_dict())
 
 
 @pytest.mark.parametrize(
@@ -283,6 +347,15 @@ def test_a_checkpoint_without_a_world_has_none(tmp_path: Path):
         ({"d_in": 1}, "2 features cannot be orthonormal in 1 dimensions"),
         ({"directions": "orthogonal"}, "'directions' is 'orthogonal'"),
         ({"magnitude": -1.0}, "'magnitude' must be a number from 0 up"),
+        ({"magnitude": (1.0, -1.0)}, "'magnitude' must be a number from 0 up"),
+        ({"magnitude": (1.0,)}, "'magnitude' must be one number, or one for each of the 2 features, not 1"),
+        ({"random_sign": (2,)}, "there is no feature 2"),
+        ({"random_sign": (1, 1)}, "'random_sign' names a feature twice"),
+        ({"noise": -1.0}, "'noise' must be a number from 0 up"),
+        ({"noise_follows": {0: 2.0}}, "'noise_follows' multiplies 'noise', which is 0"),
+        ({"noise": 1.0, "noise_follows": {2: 2.0}}, "there is no feature 2"),
+        ({"noise": 1.0, "noise_follows": {1: 0.5}}, "'noise_follows' of feature 1 must be a factor from 1 up, not 0.5"),
+        ({"noise_shape": "isotropc"}, "'noise_shape' is 'isotropc'.*isotropic"),
         ({"seed": -1}, "'seed' must be a whole number from 0"),
     ],
 )
@@ -302,6 +375,9 @@ def test_an_impossible_world_is_one_line_with_its_name_and_reason(change: dict[s
         ({"d_in": 8, "probability": ["often"]}, "must hold numbers, not 'often'"),
         ({"d_in": 8.5, "probability": [0.1]}, "must hold whole numbers"),
         ({"d_in": True, "probability": [0.1]}, "must hold whole numbers"),
+        ({"d_in": 8, "probability": [0.1], "magnitude": ["big"]}, "must hold numbers, not 'big'"),
+        ({"d_in": 8, "probability": [0.1], "random_sign": 0}, "'random_sign' must be a list"),
+        ({"d_in": 8, "probability": [0.1], "noise_follows": [0]}, "must be a mapping from features"),
         ({"d_in": 8, "probability": [0.1], "parents": [0]}, "must be a mapping from features"),
         ({"d_in": 8, "probability": [0.1], "parents": {"first": 0}}, "must hold whole numbers, not 'first'"),
         ({"d_in": 8, "probability": [0.1], "correlation": {"strenght": 0.1}}, "no key 'strenght'.*strength"),
