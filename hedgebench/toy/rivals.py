@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hedgebench.atoms import find_atoms, spike_size
+from hedgebench.atoms import kmeans_growth as virtual_growth
+from hedgebench.latent_regression import LatentRegression
 from hedgebench.toy.estimate_truth import least_squares
 from hedgebench.toy.estimating import Estimator, Given
 
@@ -14,11 +17,6 @@ if TYPE_CHECKING:
 
 PAIRS = 512
 """Rademacher pairs of the sketch in `smr`."""
-ATOMS = 200
-_ROUNDS = 10
-"""Of k-means."""
-_AT_MOST = 40_000
-"""Residuals that atoms are found from."""
 _RIDGE = 1e-4
 
 
@@ -74,36 +72,9 @@ def refit(given: Given) -> tuple[Tensor, Tensor]:
     return coefficients, x - f @ coefficients.to(x)
 
 
-def find_atoms(r: Tensor, generator: torch.Generator) -> Tensor:
-    """[ATOMS, d] unit rows that residuals r [n, d] cluster about: spherical k-means, from residuals drawn at random."""
-    units = torch.nn.functional.normalize(r[torch.randperm(len(r), generator=generator)[:_AT_MOST]], dim=1)
-    atoms = units[:ATOMS].clone()
-    for _ in range(_ROUNDS):
-        sums = torch.zeros_like(atoms).index_add_(0, (units @ atoms.T).argmax(dim=1), units)
-        filled = sums.norm(dim=1) > 0
-        atoms[filled] = torch.nn.functional.normalize(sums[filled], dim=1)
-    return atoms
-
-
-def spike_size(r: Tensor, atoms: Tensor) -> float:
-    """The median over atoms of E[p^4] / E[p^3], p = max(0, r . atom): the strength of a feature that fires seldom, were the atom that feature."""
-    p = (r[:_AT_MOST] @ atoms.T).relu().double()
-    return float((p**4).mean(dim=0).div((p**3).mean(dim=0)).nanmedian())
-
-
 def kmeans_growth(given: Given, seed: int) -> Tensor:
-    """|C_i - C'_i| / |C_i|: how much a row of the best decoder changes when atoms of the residuals join as latents.
-
-    An atom is on, with r . atom, where that is the largest of all atoms and above 0; C' are the coefficients of x on f and the atoms together.
-    """
-    coefficients, r = refit(given)
-    atoms = find_atoms(r, torch.Generator().manual_seed(seed))
-    largest, which = (r @ atoms.T).max(dim=1)
-    codes = torch.zeros(len(r), len(atoms)).scatter_(1, which[:, None], largest.relu()[:, None])
-    codes = codes[:, codes.any(dim=0)]
-    grown = least_squares(torch.cat([given.f, codes], dim=1), given.x)[: len(coefficients)]
-    changes: Tensor = (coefficients - grown).norm(dim=1) / coefficients.norm(dim=1)
-    return changes
+    """How much a row of the best decoder changes when atoms of its residuals join as latents: see `hedgebench.atoms.kmeans_growth`."""
+    return virtual_growth(given.x, LatentRegression(given.f), torch.Generator().manual_seed(seed))
 
 
 RIVALS: dict[str, Estimator] = {"c_dec": c_dec, "bias_norm": bias_norm, "smr": smr, "kmeans_growth": kmeans_growth}
