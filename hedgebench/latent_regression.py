@@ -46,7 +46,7 @@ class LatentRegression:
         total, squares = (torch.zeros(self.m, dtype=torch.float64, device=f.device) for _ in range(2))
         for _, block in self._blocks():
             total += _column_sums(block)
-            squares += _column_sums(block * block)
+            squares += _column_sums(block, power=2)
         self._mean = total / self.n
         variance = squares / self.n - self._mean.square()
         varies = variance > 1e-12 * squares / self.n  # what rounding leaves of a constant is less
@@ -159,10 +159,10 @@ def _rows(f: Tensor, rows: slice) -> Tensor:
     return csr(starts.diff(), f.col_indices()[entries], f.values()[entries], f.shape[1])
 
 
-def _column_sums(block: Tensor) -> Tensor:
+def _column_sums(block: Tensor, power: int = 1) -> Tensor:
     import torch
 
     if block.layout == torch.strided:
-        return block.sum(dim=0)
+        return block.pow(power).sum(dim=0)
     sums = torch.zeros(block.shape[1], dtype=block.dtype, device=block.device)
-    return sums.index_add_(0, block.col_indices(), block.values())
+    return sums.index_add_(0, block.col_indices(), block.values().pow(power))
