@@ -48,6 +48,7 @@ FOR_EVALS = {
     "latent_sample",
     "atoms",
     "modulation",
+    "sparse_growth",
     "growth",
     "growth_estimates",
     "moments",
