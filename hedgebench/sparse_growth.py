@@ -103,15 +103,16 @@ def find_missing(r: Tensor, regression: LatentRegression, generator: torch.Gener
         if not bool(kept.any()):
             raise CannotMeasure("what the SAE leaves over holds no sparse feature")
         codes = codes[:, kept]
-        told = _predicted(codes, regression)
-        atoms = _directions(codes - told, r)
+        left = regression.residual(codes)
+        told, atoms = codes - left, _directions(left, r)
         length = atoms.norm(dim=1)
         atoms, codes, told = atoms / length[:, None], codes * length, told * length
         if step in _MERGE_AT:
             kept = _are_distinct(atoms, codes)
             atoms, codes, told = atoms[kept], codes[:, kept], told[:, kept]
         y = r + told @ atoms
-    return Missing(atoms, sparse_codes(y, atoms, threshold, _LAST_STEPS, codes), spike)
+    # From 0: codes of opposite directions that grew large together in earlier rounds would cancel, and shrink slowly.
+    return Missing(atoms, sparse_codes(y, atoms, threshold, _LAST_STEPS), spike)
 
 
 def owed(codes: Tensor, r: Tensor, regression: LatentRegression) -> Owed:
@@ -122,8 +123,7 @@ def owed(codes: Tensor, r: Tensor, regression: LatentRegression) -> Owed:
         r: [n, d], what the latents leave over on the same tokens.
         regression: On the latents' activations on these tokens.
     """
-    coefficients = regression.coefficients(codes)
-    return Owed(coefficients, _directions(codes - _predicted(codes, regression), r).double())
+    return Owed(regression.coefficients(codes), _directions(regression.residual(codes), r).double())
 
 
 def hedged_share(first: Owed, second: Owed, rows: Tensor, counted: Tensor) -> Tensor:
@@ -196,11 +196,6 @@ def _are_distinct(atoms: Tensor, codes: Tensor) -> Tensor:
     for i in codes.square().sum(dim=0).argsort().tolist():
         kept[i] = not bool((near[i] & kept).any())
     return kept.to(atoms.device)
-
-
-def _predicted(codes: Tensor, regression: LatentRegression) -> Tensor:
-    """[n, K], what the latents say of the codes, the intercept included."""
-    return codes - regression.residual(codes)
 
 
 def _directions(left: Tensor, r: Tensor) -> Tensor:

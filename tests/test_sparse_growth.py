@@ -101,6 +101,14 @@ def test_the_missing_direction_is_found_and_is_its_own_opposite_only_where_the_s
         assert bool(missing.opposite[cosines.argmax()]) is two_sided
 
 
+def test_codes_of_opposite_directions_do_not_cancel_at_large_sizes():
+    latent = fires(0.2, 1)
+    x = latent[:, None] * FEATURES[0] + follower(latent, 0.7, 0.3, 2)[:, None] * FEATURES[1] + crowd()
+    regression = LatentRegression(latent[:, None])
+    missing = find_missing(regression.residual(x), regression, torch.Generator().manual_seed(0), 60)
+    assert missing.codes.max() < 4 * missing.spike
+
+
 def test_directions_of_latents_that_miss_firings_are_near_their_rows():
     feature = fires(0.2, 1)
     heard = feature * (torch.rand(N, generator=torch.Generator().manual_seed(4)) < 0.6)
