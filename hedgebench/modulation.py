@@ -87,20 +87,8 @@ def modulation(
     return Modulation(total / pairs - isotropic, isotropic, along)
 
 
-def shuffled_null(
-    halves: tuple[LatentRegression, LatentRegression],
-    residuals: tuple[Tensor, Tensor],
-    rows: Tensor,
-    generator: torch.Generator,
-    pairs: int = PAIRS,
-    consistent: bool = True,
-) -> Modulation:
-    """`modulation` where latents and residuals are of different tokens of the same half: what is left is noise about 0."""
-    return modulation(halves, shuffled(residuals, generator), rows, generator, pairs, consistent)
-
-
 def shuffled(residuals: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The residuals of each half in another order, at random; the generator is on the CPU."""
+    """The residuals of each half in another order, at random, the generator on the CPU: the null of `modulation`, of which noise about 0 is left."""
     import torch
 
     first, second = (r[torch.randperm(len(r), generator=generator).to(r.device)] for r in residuals)

@@ -10,7 +10,7 @@ from known_modulation import D, Fitted, crowd, fitted, pairs
 
 from hedgebench import modulation as module
 from hedgebench.latent_regression import LatentRegression
-from hedgebench.modulation import flipped, leading_directions, modulation, moment_norms, shares, shuffled, shuffled_null
+from hedgebench.modulation import flipped, leading_directions, modulation, moment_norms, shares, shuffled
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -163,7 +163,7 @@ def test_a_latents_unit_and_its_place_change_nothing(binary):
 def test_shuffled_residuals_leave_noise_about_0():
     real = pairs(*[(0.1, 0.4)] * 20, n=8000)
     found = modulation(real.halves, real.residuals, real.rows, seeded(1))
-    null = shuffled_null(real.halves, real.residuals, real.rows, seeded(1))
+    null = modulation(real.halves, shuffled(real.residuals, seeded(1)), real.rows, seeded(2))
     for mine, its in ((found.squared, null.squared), (found.consistent, null.consistent)):
         assert float(its.mean().abs()) < 4 * float(its.std()) / math.sqrt(20)
         assert 0.2 < float((its > 0).double().mean()) < 0.8
