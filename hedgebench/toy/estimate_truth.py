@@ -36,14 +36,9 @@ class Truth(NamedTuple):
 
 def least_squares(f: Tensor, y: Tensor) -> Tensor:
     """Coefficients [m, p] of y [n, p] on f [n, m], with an intercept; float64."""
-    import torch
+    from hedgebench.latent_regression import LatentRegression
 
-    f, y = f.double(), y.double()
-    f, y = f - f.mean(dim=0), y - y.mean(dim=0)
-    gram = f.T @ f
-    gram.diagonal().mul_(1 + _RIDGE)
-    coefficients: Tensor = torch.linalg.solve(gram, f.T @ y)
-    return coefficients
+    return LatentRegression(f.double(), _RIDGE).coefficients(y.double())
 
 
 def measure_truth(f: Tensor, firings: Tensor, features: Tensor) -> Truth:

@@ -1,4 +1,4 @@
-"""Estimators that were there before, or that are simple: what any new estimate of hedging is held against. In float32 where sums are large, on the CPU."""
+"""Estimators that were there before, or that are simple: what any new estimate of hedging is held against."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import torch
 from hedgebench.atoms import find_atoms, spike_size
 from hedgebench.atoms import kmeans_growth as virtual_growth
 from hedgebench.latent_regression import LatentRegression
-from hedgebench.toy.estimate_truth import least_squares
+from hedgebench.modulation import modulation, shares
 from hedgebench.toy.estimating import Estimator, Given
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-PAIRS = 512
-"""Rademacher pairs of the sketch in `smr`."""
-_RIDGE = 1e-4
 
 
 def c_dec(given: Given, _seed: int) -> Tensor:
@@ -34,42 +30,12 @@ def bias_norm(given: Given, _seed: int) -> Tensor:
 
 
 def smr(given: Given, seed: int) -> Tensor:
-    """Residual second-moment regression: how much the residual's second moment follows a latent, as a share of its row.
-
-    A hedged feature is there or not when the latent fires, so that the residual's variance along it changes with the latent. r = x - f C, C = Cov(f)^-1 Cov(f, x);
-    N_i, the coefficients of r r^T on f_i, enter through sketches z_l = (u_l . r)(v_l . r), u and v of random signs, and t = |r|^2: with S and T the coefficients of z and t
-    on f, on two halves A and B, n_i^2 = mean_l S^A_il S^B_il - T^A_i T^B_i / d estimates |N_i|_F^2 less its isotropic part. The estimate is sqrt(max(0, n_i^2)) / (s |C_i|),
-    with s the typical size of what is missed (`spike_size`).
-    """
-    coefficients, r = refit(given)
-    d = r.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    u, v = ((torch.randint(2, (d, PAIRS), generator=generator) * 2 - 1).to(r) for _ in range(2))
-    moments = [_follow(given.f[start::2], r[start::2], u, v) for start in (0, 1)]
-    product = moments[0] * moments[1]
-    squared = product[:, :-1].mean(dim=1) - product[:, -1] / d
-    scale = spike_size(r, find_atoms(r, generator))
-    shares: Tensor = squared.clamp(min=0).sqrt() / (scale * coefficients.norm(dim=1))
-    return shares
-
-
-def _follow(f: Tensor, r: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """[m, PAIRS + 1]: the coefficients on f of (u_l . r)(v_l . r), and of |r|^2, with an intercept and a small ridge; float64."""
-    f = f - f.mean(dim=0)
-    sums = torch.zeros(f.shape[1], u.shape[1] + 1, dtype=torch.float64)
-    for own, rest in zip(f.split(4096), r.split(4096), strict=True):
-        sums += (own.T @ torch.cat([(rest @ u) * (rest @ v), rest.square().sum(dim=1, keepdim=True)], dim=1)).double()
-    gram = (f.T @ f).double()
-    gram.diagonal().mul_(1 + _RIDGE)
-    found: Tensor = torch.linalg.solve(gram, sums)
-    return found
-
-
-def refit(given: Given) -> tuple[Tensor, Tensor]:
-    """The decoder that fits best by least squares, [m, d] in float64, and what it leaves over, [n, d] of mean 0."""
-    x, f = given.x - given.x.mean(dim=0), given.f - given.f.mean(dim=0)
-    coefficients = least_squares(f, x)
-    return coefficients, x - f @ coefficients.to(x)
+    """Residual second-moment regression: how much the residual's second moment follows a latent, as a share of its row (`hedgebench.modulation`), on even and odd samples."""
+    generator, regression = torch.Generator().manual_seed(seed), LatentRegression(given.f)
+    rows, r = regression.coefficients(given.x), regression.residual(given.x)
+    halves = LatentRegression(given.f[::2]), LatentRegression(given.f[1::2])
+    found = modulation(halves, (r[::2], r[1::2]), rows, generator, consistent=False)
+    return shares(found.squared, spike_size(r, find_atoms(r, generator)), rows)
 
 
 def kmeans_growth(given: Given, seed: int) -> Tensor:
