@@ -15,6 +15,8 @@ _ROUNDS = 10
 """Of k-means."""
 _AT_MOST = 40_000
 """Residuals that atoms are found from, and spikes measured on."""
+_SIDE, _POWERS = 4, 6
+"""Columns and steps of subspace iteration."""
 
 
 def find_atoms(r: Tensor, generator: torch.Generator, n_atoms: int = ATOMS) -> Tensor:
@@ -32,6 +34,46 @@ def find_atoms(r: Tensor, generator: torch.Generator, n_atoms: int = ATOMS) -> T
         filled = sums.norm(dim=1) > 0
         atoms[filled] = torch.nn.functional.normalize(sums[filled], dim=1)
     return atoms
+
+
+def where_latents_fire(r: Tensor, f: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For each latent the direction along which residuals vary most on the tokens where it fires, against all tokens.
+
+    It is the leading eigenvector of the second moment on those tokens, in coordinates in which that of all tokens is the identity, by subspace iteration. A latent that fires on
+    fewer than two tokens has the first one's direction, or none (zeros). Time grows as n L0 d.
+
+    Args:
+        r: [n, d], residuals.
+        f: [n, m], dense or sparse CSR, activations.
+        generator: On the CPU; draws where the iteration begins.
+
+    Returns:
+        Unit rows [m, d], and [m], float64, how many times as much they vary along them.
+    """
+    import torch
+
+    n, d = r.shape
+    moment = torch.zeros(d, d, dtype=torch.float64, device=r.device)
+    for block in r.split(8192):
+        moment += block.double().T @ block.double()
+    values, axes = torch.linalg.eigh(moment / n)
+    root = values.clamp(min=1e-9 * float(values[-1])).sqrt()
+    whitened = r @ (axes / root).to(r)
+    fired = f.to_sparse_coo().coalesce().indices() if f.layout != torch.strided else f.nonzero().T
+    rows, latents = fired[:, fired[1].argsort(stable=True)]
+    ends = torch.bincount(latents, minlength=f.shape[1]).cumsum(0).tolist()
+    begin = torch.randn(d, _SIDE, generator=generator).to(r)
+    found = torch.zeros(f.shape[1], d, dtype=r.dtype, device=r.device)
+    ratio = torch.zeros(f.shape[1], dtype=torch.float64, device=r.device)
+    for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        own = whitened[rows[start:end]]
+        q = begin
+        for _ in range(_POWERS):
+            q = torch.linalg.qr(own.T @ (own @ q)).Q
+        strength, turn = torch.linalg.eigh((own @ q).T @ (own @ q))
+        found[i] = q @ turn[:, -1]
+        ratio[i] = float(strength[-1]) / max(end - start, 1)
+    return torch.nn.functional.normalize(found @ (axes * root).T.to(r), dim=1), ratio
 
 
 def spike_size(r: Tensor, atoms: Tensor) -> float:

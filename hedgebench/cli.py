@@ -105,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--study",
         metavar="NAME",
-        help="instead of scenarios: phases, where snap stops working; growth, whether the hedging degree follows hedging",
+        help="instead of scenarios: phases, where snap stops working; growth, whether the hedging degree follows hedging; "
+        "hedging-estimate, how well estimates that see one SAE tell what it hedges",
     )
     sub.add_argument("--out", default="out/toy", metavar="DIR", help="results folder (default out/toy)")
     sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")

@@ -48,9 +48,9 @@ def toy(args: argparse.Namespace) -> int:
 
 
 def _study(args: argparse.Namespace) -> int:
-    from hedgebench.toy_study import run_growth_study, run_phase_study
+    from hedgebench.toy_study import run_growth_study, run_hedging_estimate_study, run_phase_study
 
-    studies = {"phases": run_phase_study, "growth": run_growth_study}
+    studies = {"phases": run_phase_study, "growth": run_growth_study, "hedging-estimate": run_hedging_estimate_study}
     if args.study not in studies:
         raise BadInput(f"--study {args.study}: there is no such study{nearest(args.study, studies)}")
     if args.scenario or args.loss:

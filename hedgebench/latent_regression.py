@@ -13,6 +13,7 @@ from hedgebench.eval import notice
 from hedgebench.latent_sample import csr
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 RIDGE = 1e-4
@@ -33,7 +34,7 @@ class LatentRegression:
     (Jacobi preconditioned, to a residual of 1e-6 of the right-hand side), which hold no [m, m] matrix; a notice is given where they have not converged after 2000 steps.
 
     Args:
-        f: [n, m], dense or sparse CSR, on any device; it is kept, not copied.
+        f: [n, m], dense or sparse CSR, on any device; it is kept (as `f`), not copied.
         ridge: Above 0: the share of each latent's variance that is added to it. Latents that always fire alike share what they do.
         exact_up_to: Latents.
     """
@@ -41,7 +42,7 @@ class LatentRegression:
     def __init__(self, f: Tensor, ridge: float = RIDGE, exact_up_to: int = 8192) -> None:
         import torch
 
-        self._f, self._ridge = f, ridge
+        self.f, self._ridge = f, ridge
         self.n, self.m = f.shape
         total, squares = (torch.zeros(self.m, dtype=torch.float64, device=f.device) for _ in range(2))
         for _, block in self._blocks():
@@ -55,13 +56,31 @@ class LatentRegression:
 
     def coefficients(self, y: Tensor) -> Tensor:
         """[m, p], float64: the coefficients of y [n, p], beside an intercept."""
+        return self.solve(self.products(y))
+
+    def products(self, y: Tensor) -> Tensor:
+        """[m, p], float64: F^T (y - its mean), y [n, p]."""
         import torch
 
         y_mean = y.mean(dim=0, dtype=torch.float64)
         total = torch.zeros(self.m, y.shape[1], dtype=torch.float64, device=y.device)
         for rows, block in self._blocks():
             total += block.t() @ (y[rows].double() - y_mean)
-        return self._scale[:, None] * self._solve(self._scale[:, None] * total)
+        return total
+
+    def solve(self, products: Tensor) -> Tensor:
+        """[m, p], float64: the coefficients, from `products`."""
+        return self._scale[:, None] * self._solve(self._scale[:, None] * products)
+
+    def explained(self, coefficients: Tensor, dtype: torch.dtype) -> Tensor:
+        """[n, p], of mean 0: what the activations less their means make of coefficients [m, p]."""
+        import torch
+
+        made = torch.empty(self.n, coefficients.shape[1], dtype=dtype, device=coefficients.device)
+        offset = self._mean @ coefficients
+        for rows, block in self._blocks():
+            made[rows] = (block @ coefficients - offset).to(dtype)
+        return made
 
     def residual(self, y: Tensor) -> Tensor:
         """[n, p], in y's type: what is left of y [n, p] less its mean and what the activations explain."""
@@ -93,7 +112,7 @@ class LatentRegression:
         """Blocks of rows of f in float64, and which rows."""
         for start in range(0, self.n, at_once):
             rows = slice(start, min(start + at_once, self.n))
-            yield rows, _rows(self._f, rows).double()
+            yield rows, _rows(self.f, rows).double()
 
     def _cholesky(self) -> Tensor:
         import torch

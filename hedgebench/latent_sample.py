@@ -141,12 +141,37 @@ def restricted(sample: LatentSample, latents: Tensor) -> LatentSample:
 
 
 def part(sample: LatentSample, half: bool) -> LatentSample:
-    """The tokens of one half; `sink_share` and `n_tokens` stay those of the whole."""
-    rows = sample.half == half
-    counts = sample.f.crow_indices().diff()
-    kept = rows.repeat_interleave(counts)
-    f = csr(counts[rows], sample.f.col_indices()[kept], sample.f.values()[kept], sample.f.shape[1])
-    return sample._replace(x=sample.x[rows], f=f, document=sample.document[rows], half=sample.half[rows])
+    """The tokens of one half."""
+    return subset(sample, (sample.half == half).nonzero()[:, 0])
+
+
+def subset(sample: LatentSample, rows: Tensor) -> LatentSample:
+    """Some tokens; `sink_share` and `n_tokens` stay those of the whole.
+
+    Args:
+        sample: Of n tokens.
+        rows: [r], int64, ascending.
+    """
+    document, half = sample.document[rows], sample.half[rows]
+    return sample._replace(x=sample.x[rows], f=rows_of(sample.f, rows), document=document, half=half)
+
+
+def rows_of(f: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of f [n, m], dense or sparse CSR.
+
+    Args:
+        f: The whole.
+        rows: [r], int64, ascending.
+    """
+    import torch
+
+    if f.layout == torch.strided:
+        return f[rows]
+    counts = f.crow_indices().diff()
+    wanted = torch.zeros(len(counts), dtype=torch.bool, device=counts.device)
+    wanted[rows] = True
+    kept = wanted.repeat_interleave(counts)
+    return csr(counts[rows], f.col_indices()[kept], f.values()[kept], f.shape[1])
 
 
 def csr(counts: Tensor, columns: Tensor, values: Tensor, width: int) -> Tensor:

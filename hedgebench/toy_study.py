@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,35 @@ def run_growth_study(seeds: int = 5, out: str | Path = "out/toy", device: str = 
     return _study("growth", seeds, out, device, run_growth, draw_growth, growth_page)
 
 
+def run_hedging_estimate_study(seeds: int = 5, out: str | Path = "out/toy", device: str = "cpu") -> tuple[Path, ...]:
+    """Judge estimates of hedging that see one SAE by what is known, and write what every latent and every estimator comes to, the figure and a page.
+
+    Args:
+        seeds: How many worlds of every family, from 0.
+        out: Folder for `hedging-estimate.parquet` (latents), `hedging-estimate.csv`, `hedging-estimate.png` and `hedging-estimate.md`. In it, as `.hedging-estimate`, lies what an
+            interrupted study leaves for the next.
+        device: Torch device to train on.
+
+    Raises:
+        BadInput: No seed, an unknown device, or a folder that cannot be written.
+    """
+    from hedgebench.toy.estimate_bars import summarise_sets
+    from hedgebench.toy.estimate_page import draw_estimates, estimate_page
+    from hedgebench.toy.estimate_study import run_estimate_study
+
+    name = "hedging-estimate"
+    _check(seeds, device)
+    out = _folder(out)
+    with _one_thread():
+        frame = run_estimate_study(seeds, out / f".{name}", device)
+        summary = summarise_sets(frame)
+    latents = write_table(frame, out / f"{name}.parquet")
+    page = estimate_page(frame, summary, _study_command(name, seeds))
+    files = latents, *_write_study(name, out, summary, draw_estimates(frame, summary), page)
+    shutil.rmtree(out / f".{name}")
+    return files
+
+
 def _study(
     name: str,
     seeds: int,
@@ -161,15 +191,23 @@ def _study(
     page: Callable[[DataFrame, str], str],
 ) -> tuple[Path, ...]:
     """Carry out a study of its own, and write its table, its figure and its page."""
-    from hedgebench.plots import save_figure
-    from hedgebench.records import write_text
-
     _check(seeds, device)
     out = _folder(out)
     with _one_thread():
         frame = run(seeds, device)
-    files = [write_table(frame, out / f"{name}.csv"), save_figure(draw(frame), out / f"{name}.png")]
-    write_text(out / f"{name}.md", page(frame, f"hedgebench toy --study {name} --seeds {seeds}"))
+    return _write_study(name, out, frame, draw(frame), page(frame, _study_command(name, seeds)))
+
+
+def _study_command(name: str, seeds: int) -> str:
+    return f"hedgebench toy --study {name} --seeds {seeds}"
+
+
+def _write_study(name: str, out: Path, table: DataFrame, figure: Figure, page: str) -> tuple[Path, ...]:
+    from hedgebench.plots import save_figure
+    from hedgebench.records import write_text
+
+    files = [write_table(table, out / f"{name}.csv"), save_figure(figure, out / f"{name}.png")]
+    write_text(out / f"{name}.md", page)
     return (*files, out / f"{name}.md")
 
 

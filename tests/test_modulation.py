@@ -146,7 +146,7 @@ def test_blocks_and_conjugate_gradients_change_nothing(monkeypatch):
 def test_a_latents_unit_and_its_place_change_nothing(binary):
     order, scale = torch.tensor([3, 0, 4, 2, 1]), torch.tensor([0.01, 1.0, 5.0, 100.0, 0.3])
     x = torch.cat([binary.residuals[0], binary.residuals[1]])[:4000]
-    f = torch.cat([half._f for half in binary.halves])[:4000]
+    f = torch.cat([half.f for half in binary.halves])[:4000]
     x = x + f @ binary.rows.float()
     one, other = fitted(x, f), fitted(x, f[:, order] * scale)
     told = []
@@ -229,4 +229,4 @@ def test_on_a_gpu_the_numbers_are_the_same(binary):
 
 
 def _on_gpu(one):
-    return LatentRegression(one._f.to_sparse_csr().cuda()) if isinstance(one, LatentRegression) else one.cuda()
+    return LatentRegression(one.f.to_sparse_csr().cuda()) if isinstance(one, LatentRegression) else one.cuda()

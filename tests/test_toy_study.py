@@ -164,6 +164,8 @@ def test_a_toy_sae_is_evaluated_like_any_other_with_a_world_that_is_named(own: P
         (["--study", "phases", "--loss", "mse"], "--study phases has its own worlds and losses"),
         (["--study", "grow"], "--study grow: there is no such study; did you mean 'growth'"),
         (["--study", "growth", "--scenario", "pair"], "--study growth has its own worlds and losses"),
+        (["--study", "hedging-estimates"], "there is no such study; did you mean 'hedging-estimate'"),
+        (["--study", "hedging-estimate", "--loss", "l2"], "--study hedging-estimate has its own worlds and losses"),
         (["--scenario", "hierarchical", "--scenario", "hierarchical"], "two SAEs would be called 'hierarchical-l2-s0'"),
     ],
 )

@@ -8,9 +8,13 @@ import torch
 
 from hedgebench.atoms import find_atoms, spike_size
 from hedgebench.atoms import kmeans_growth as virtual_growth
+from hedgebench.hedging import fit, signed_root
+from hedgebench.hedging import hedging as _hedging
 from hedgebench.latent_regression import LatentRegression
+from hedgebench.latent_sample import LatentSample
 from hedgebench.modulation import modulation, shares
 from hedgebench.toy.estimating import Estimator, Given
+from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,5 +47,35 @@ def kmeans_growth(given: Given, seed: int) -> Tensor:
     return virtual_growth(given.x, LatentRegression(given.f), torch.Generator().manual_seed(seed))
 
 
+def hedging(given: Given, seed: int) -> Tensor:
+    """What rows owe to sparse features of the residual (`hedgebench.hedging`), on even and odd samples; NaN where nothing sparse is left over."""
+    try:
+        return _hedging(fit(_sample(given)), torch.Generator().manual_seed(seed), N_ATOMS).share
+    except CannotMeasure:
+        return torch.full((given.f.shape[1],), float("nan"), dtype=torch.float64)
+
+
+def consistent(given: Given, seed: int) -> Tensor:
+    """What of the modulation lies in the row, too, over the spikes' size: experimental, see `hedgebench.modulation`."""
+    fitted, generator = fit(_sample(given)), torch.Generator().manual_seed(seed)
+    found = modulation(fitted.halves, fitted.residuals, fitted.rows, generator, pairs=1).consistent
+    assert found is not None
+    spike = spike_size(fitted.r, find_atoms(fitted.r, generator))
+    values: Tensor = signed_root(found) / (spike * fitted.rows.norm(dim=1))
+    return values
+
+
+def _sample(given: Given) -> LatentSample:
+    """Every sample a document of its own."""
+    n = len(given.x)
+    return LatentSample(given.x, given.f, torch.arange(n), torch.arange(n) % 2 == 1, 0.0, n)
+
+
 RIVALS: dict[str, Estimator] = {"c_dec": c_dec, "bias_norm": bias_norm, "smr": smr, "kmeans_growth": kmeans_growth}
 """By name."""
+N_ATOMS = 200
+"""Of `hedging`: clusters of residuals."""
+ESTIMATORS: dict[str, Estimator] = {"hedging": hedging, "consistent": consistent, **RIVALS}
+"""By name: the project's own, an experimental one, the rivals."""
+METHOD = "1"
+"""Rises whenever a number of these could change."""

@@ -1,0 +1,90 @@
+"""What `hedging_estimate` makes of hedging that is known, and the directions of what is hedged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from hedgebench.eval import CannotMeasure, EvalContext, Score
+
+from .hedging_estimate_rows import Measured, measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_OF = 8
+"""One of so many latents is made to hedge."""
+_NAMED = 3
+"""Directions of a latent."""
+_DIGITS = 4
+
+
+def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+    """Latents are made to hedge a known feature, and one of random sign; everything is estimated again, twice."""
+    from hedgebench.injection import auc, inject
+
+    try:
+        added = inject(found.fit, cfg.inject, _OF, ctx.generator)
+    except CannotMeasure as why:
+        for metric in ("injected_rise", "random_sign_rise", "injected_auc"):
+            ctx.leave_blank(metric, str(why))
+        return
+    before, chosen, others = found.latents(), added.latents, added.others
+    for metric, x in (("injected_rise", added.x), ("random_sign_rise", added.control)):
+        after = measure(found.sample._replace(x=x), ctx.generator, cfg).latents()
+        ctx.progress(0.6 if metric == "injected_rise" else 0.9)
+        for name in ("hedging", "modulation", "consistent", "virtual_growth"):
+            params = {"of": name, "share": cfg.inject}
+            rise = after[name][chosen] - before[name][chosen]
+            error = float(rise.std() / len(rise) ** 0.5)
+            yield Score(metric, float(rise.mean()), params, stderr=error, n=len(chosen))
+            if metric == "injected_rise":
+                yield Score("injected_auc", auc(after[name][chosen], after[name][others]), params, n=len(chosen))
+                than = params | {"than": "before"}
+                yield Score("injected_auc", auc(after[name][chosen], before[name][chosen]), than, n=len(chosen))
+
+
+def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+    """What the latents that hedge most hedge: missing features with what the row owes to each, and leading directions of N_i beside a null."""
+    from hedgebench.modulation import leading_directions, shuffled
+    from hedgebench.sparse_growth import owed
+
+    told: list[dict[str, Any]] = []
+    ctx.details["eval_result_unstructured"] = {"hedging": told}
+    strongest = found.hedging.share.argsort(descending=True)[: cfg.directions]
+    if not len(strongest):
+        return
+    fit, missing, counted = found.fit, found.hedging.missing, found.hedging.counted
+    own = owed(missing.codes, fit.r, fit.whole)
+    size = own.directions.norm(dim=1)
+    amounts = (own.coefficients * size * counted)[strongest] / found.norms[strongest][:, None]
+    weights = fit.halves[0].weights(strongest), fit.halves[1].weights(strongest)
+    residuals = fit.residuals
+    scale = missing.spike * found.norms[strongest]
+    real = leading_directions(residuals, weights, 1, ctx.generator)
+    null = leading_directions(shuffled(residuals, ctx.generator), weights, 1, ctx.generator)
+    for params, lead in (({}, real), ({"null": "shuffled"}, null)):
+        values = lead.validated[:, 0] / scale
+        yield Score("leading_strength", float(values.mean()), params, n=len(values))
+        for latent, value in zip(alive[strongest].tolist(), values.tolist(), strict=True):
+            yield Score("leading_strength", value, params, "latent", str(latent))
+    for i, latent in enumerate(alive[strongest].tolist()):
+        first = amounts[i].abs().argsort(descending=True)[:_NAMED].tolist()
+        told.append(
+            {
+                "latent": latent,
+                "features": [
+                    {"share": round(float(amounts[i, j]), _DIGITS), "direction": _rounded(own.directions[j] / size[j])}
+                    for j in first
+                ],
+                "leading": {
+                    "strength": round(float(real.validated[i, 0] / scale[i]), _DIGITS),
+                    "null": round(float(null.validated[i, 0] / scale[i]), _DIGITS),
+                    "direction": _rounded(real.vectors[i, 0]),
+                },
+            }
+        )
+
+
+def _rounded(vector: Tensor) -> list[float]:
+    return [round(value, _DIGITS) for value in vector.tolist()]

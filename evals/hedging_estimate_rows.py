@@ -1,0 +1,183 @@
+"""From a sample of activations to the numbers that `hedging_estimate` reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hedgebench.eval import Score
+
+if TYPE_CHECKING:
+    import torch
+    from sae_lens import SAE
+    from torch import Tensor
+
+    from hedgebench.hedging import Fit, Hedging
+    from hedgebench.latent_sample import LatentSample
+    from hedgebench.modulation import Modulation
+
+LEAST = 8
+"""Latents that must fire often enough."""
+FEW = 200
+"""Firings of the median live latent below which ranks of latents are doubtful."""
+AGREE = 0.3
+"""Rank correlation with virtual growth below which the two opinions disagree."""
+FOUND = 0.75
+"""`injected_auc` below which known hedging is not found."""
+FOOLED = 0.2
+"""Rise of random signs, over that of hedging, above which variance is taken for hedging."""
+
+
+class Measured(NamedTuple):
+    """What was found of m live latents."""
+
+    sample: LatentSample
+    fit: Fit
+    hedging: Hedging
+    modulation: Modulation
+    sketch_error: Tensor
+    """[m], of `modulation.squared`."""
+    null: Modulation
+    virtual_growth: Tensor
+    """[m]."""
+
+    @property
+    def norms(self) -> Tensor:
+        """[m], |C_i|."""
+        norms: Tensor = self.fit.rows.norm(dim=1)
+        return norms
+
+    def latents(self) -> dict[str, Tensor]:
+        """Each estimate for each latent, [m]."""
+        from hedgebench.hedging import signed_root
+
+        assert self.modulation.consistent is not None
+        size = self.hedging.missing.spike * self.norms
+        return {
+            "hedging": self.hedging.share,
+            "modulation": signed_root(self.modulation.squared) / size,
+            "modulation_unscaled": signed_root(self.modulation.squared) / self.norms,
+            "consistent": signed_root(self.modulation.consistent) / size,
+            "virtual_growth": self.virtual_growth,
+        }
+
+
+def measure(sample: LatentSample, generator: torch.Generator, cfg: Any) -> Measured:
+    """Every estimate, for latents that all fire in both halves.
+
+    Raises:
+        CannotMeasure: The SAE leaves nothing over, or nothing sparse.
+    """
+    from hedgebench.atoms import kmeans_growth
+    from hedgebench.hedging import fit, hedging, sketched
+    from hedgebench.modulation import shuffled
+
+    fitted = fit(sample)
+    found = hedging(fitted, generator, cfg.n_atoms)
+    second, error = sketched(fitted, fitted.residuals, generator, cfg.pairs)
+    null, _ = sketched(fitted, shuffled(fitted.residuals, generator), generator, cfg.pairs)
+    growth = kmeans_growth(fitted.x, fitted.whole, generator)
+    return Measured(sample, fitted, found, second, error, null, growth)
+
+
+def totals(found: Measured, slice_by: str = "all", slice_value: str = "all") -> Iterator[Score]:
+    """Means over live latents, of an SAE or a prefix, without errors but for those of `errors`."""
+    from hedgebench.hedging import signed_root
+
+    size, place = found.hedging.missing.spike * found.norms, (slice_by, slice_value)
+    m, n_missing = len(found.norms), len(found.hedging.missing.atoms)
+    with_errors = ("hedging", "modulation") if slice_by == "all" else ()
+    for metric, values in found.latents().items():
+        if metric not in with_errors:
+            yield Score(metric, float(values.nanmean()), {}, *place, n=m)
+    null = signed_root(found.null.squared) / size
+    yield Score("modulation", float(null.mean()), {"null": "shuffled"}, *place, n=m)
+    yield Score("spike", found.hedging.missing.spike, {}, *place, n=n_missing)
+    yield Score("two_sided", float(found.hedging.missing.opposite.double().mean()), {}, *place, n=n_missing)
+
+
+def errors(found: Measured, generator: torch.Generator, cfg: Any) -> Iterator[Score]:
+    """`hedging` and `modulation` with their standard errors: of documents, the directions held, by a jackknife; of the sketch, too, for the second."""
+    from hedgebench.hedging import fit, jackknife, owed_share, signed_root, sketched
+    from hedgebench.latent_sample import subset
+
+    missing, counted = found.hedging.missing, found.hedging.counted
+    size, m = missing.spike * found.norms, len(found.norms)
+    seed = int(generator.initial_seed())
+
+    def both(rows: Tensor) -> Tensor:
+        import torch
+
+        some = fit(subset(found.sample, rows))
+        share = owed_share(some, missing._replace(codes=missing.codes[rows]), counted)
+        second, _ = sketched(some, some.residuals, torch.Generator().manual_seed(seed), 64)
+        return torch.stack([share.mean(), (signed_root(second.squared) / size).mean()])
+
+    documents = jackknife(found.sample, both, cfg.groups, generator)
+    per_root = found.sketch_error / (2 * found.modulation.squared.abs().sqrt().clamp(min=1e-12) * size)
+    sketch = float(per_root.mean())  # one sketch for all latents: their errors are as one
+    latents = found.latents()
+    yield Score("hedging", float(latents["hedging"].mean()), stderr=float(documents[0]), n=m)
+    yield Score(
+        "modulation", float(latents["modulation"].mean()), stderr=(float(documents[1]) ** 2 + sketch**2) ** 0.5, n=m
+    )
+
+
+def one_by_one(found: Measured, alive: Tensor, width: int, cfg: Any) -> Iterator[Score]:
+    """Each live latent's estimates and firing density, and the mean density."""
+    import torch
+
+    n = len(found.fit.x)
+    density = torch.bincount(found.fit.whole.f.col_indices(), minlength=len(alive)).double() / n
+    yield Score("density", float(density.mean()), n=len(alive))
+    if width > cfg.slice_limit:
+        return
+    for metric, values in (found.latents() | {"density": density}).items():
+        for latent, value, fired in zip(alive.tolist(), values.tolist(), (density * n).tolist(), strict=True):
+            if value == value:
+                yield Score(metric, value, slice_by="latent", slice_value=str(latent), n=round(fired))
+
+
+def weights(sae: SAE) -> Iterator[Score]:
+    """What older guesses go by: the decoder's cosines and its bias."""
+    from hedgebench.cosines import pairs, random_cosine
+
+    width, d_in = sae.W_dec.shape
+    if width > 1:
+        yield Score("c_dec", pairs(sae.W_dec).mean_abs, n=width, chance=random_cosine(d_in))
+    if (bias := getattr(sae, "b_dec", None)) is not None:
+        yield Score("b_dec_norm", float(bias.double().norm()))
+
+
+def doubts(found: Measured, alive: Tensor, width: int, injected: list[Score]) -> list[str]:
+    """Why these numbers may mislead, a line each."""
+    import torch
+    from scipy.stats import spearmanr
+
+    reasons, latents = [], found.latents()
+    firings = torch.bincount(found.fit.whole.f.col_indices(), minlength=len(alive)).double()
+    if float(firings.median()) < FEW:
+        reasons.append(
+            f"the median live latent fires on {firings.median():.0f} tokens only, fewer than {FEW}: give more text"
+        )
+    if len(alive) < width / 2:
+        reasons.append(f"{len(alive)} of {width} latents fire often enough to be measured: the mean is not of the SAE")
+    size = found.hedging.missing.spike * found.norms
+    null = float((found.null.squared.clamp(min=0).sqrt() / size).mean())
+    if null > 0.5 * float(latents["modulation"].abs().mean()):
+        reasons.append("shuffled residuals follow the latents half as much as the real ones do: noise")
+    agreement = float(spearmanr(latents["hedging"].cpu(), latents["virtual_growth"].cpu(), nan_policy="omit").statistic)
+    if not agreement >= AGREE:
+        reasons.append(f"the two opinions rank latents differently (rank correlation {agreement:.2f})")
+    told = {(s.metric, *s.params.values()): s.value for s in injected if s.params.get("of") == "hedging"}
+    rise, fooled = (
+        next((v for k, v in told.items() if k[0] == name), None) for name in ("injected_rise", "random_sign_rise")
+    )
+    if rise is not None and fooled is not None and (rise <= 0 or fooled > FOOLED * rise):
+        reasons.append(
+            f"features of random sign, which nothing hedges, raise the estimate by {fooled:.3f}, hedged ones by {rise:.3f}"
+        )
+    user = told.get(("injected_auc", "hedging"))
+    if user is not None and user < FOUND:
+        reasons.append(f"a known hedging stands out from other latents with probability {user:.2f} only")
+    return reasons

@@ -1,0 +1,127 @@
+"""What latents of one SAE hedge, as far as activations alone tell: the parts put together, on a sample that is split by document. Pure functions on tensors.
+
+Two halves of the documents never share noise: every squared norm is a product of what one says and what the other says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from hedgebench.latent_regression import LatentRegression
+from hedgebench.latent_sample import LatentSample, rows_of
+from hedgebench.modulation import Modulation, modulation
+from hedgebench.sparse_growth import OWN, Missing, find_missing, hedged_share, nearest_row, owed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+BATCHES = 8
+"""Of sketches, from whose differences the sketch's error is told."""
+
+
+class Fit(NamedTuple):
+    """The best decoder for a sample's latents, on all tokens and on each half of the documents."""
+
+    x: Tensor
+    """[n, d]."""
+    whole: LatentRegression
+    halves: tuple[LatentRegression, LatentRegression]
+    tokens: tuple[Tensor, Tensor]
+    """The tokens of each half."""
+    rows: Tensor
+    """[m, d], float64: C, the coefficients of x on all tokens."""
+    r: Tensor
+    """[n, d], what they leave over."""
+
+    @property
+    def residuals(self) -> tuple[Tensor, Tensor]:
+        """Of all tokens' fit, in each half."""
+        first, second = (self.r[tokens] for tokens in self.tokens)
+        return first, second
+
+
+class Hedging(NamedTuple):
+    """What m latents hedge."""
+
+    share: Tensor
+    """[m], float64, signed: |part of the row that is owed to missing features| / |row|."""
+    missing: Missing
+    counted: Tensor
+    """[K], bool: the features that count as missing; the others lie with a latent's row, which stands for them."""
+
+
+def fit(sample: LatentSample) -> Fit:
+    """Least squares of a sample's activations on its latents, all of which fire in both halves."""
+    (first,), (second,) = ((sample.half == half).nonzero(as_tuple=True) for half in (False, True))
+    whole = LatentRegression(sample.f)
+    halves = LatentRegression(rows_of(sample.f, first)), LatentRegression(rows_of(sample.f, second))
+    return Fit(sample.x, whole, halves, (first, second), whole.coefficients(sample.x), whole.residual(sample.x))
+
+
+def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
+    """Look for the features that latents lack, and for what their rows owe to these: see `hedgebench.sparse_growth`.
+
+    Raises:
+        CannotMeasure: The SAE leaves nothing over, or nothing sparse.
+    """
+    missing = find_missing(fitted.r, fitted.whole, generator, n_atoms)
+    counted = nearest_row(missing.atoms, fitted.rows) < OWN
+    return Hedging(owed_share(fitted, missing, counted), missing, counted)
+
+
+def owed_share(fitted: Fit, missing: Missing, counted: Tensor) -> Tensor:
+    """[m]: `Hedging.share` for missing features that are given, whose `codes` are of the same tokens."""
+    first, second = (
+        owed(missing.codes[tokens], half.residual(fitted.x[tokens]), half)
+        for tokens, half in zip(fitted.tokens, fitted.halves, strict=True)
+    )
+    return hedged_share(first, second, fitted.rows, counted)
+
+
+def sketched(
+    fitted: Fit, residuals: tuple[Tensor, Tensor], generator: torch.Generator, pairs: int
+) -> tuple[Modulation, Tensor]:
+    """`modulation` of residuals, and the standard error [m] that the sketch leaves in its `squared`.
+
+    Args:
+        fitted: Of the latents.
+        residuals: Those of the fit, or shuffled ones.
+        generator: On the CPU.
+        pairs: Of random signs, in all.
+    """
+    import torch
+
+    each = max(1, pairs // BATCHES)
+    found = [
+        modulation(fitted.halves, residuals, fitted.rows, generator, each, consistent=batch == 0)
+        for batch in range(BATCHES)
+    ]
+    squares = torch.stack([one.squared for one in found])
+    return found[0]._replace(squared=squares.mean(dim=0)), squares.std(dim=0) / BATCHES**0.5
+
+
+def signed_root(squared: Tensor) -> Tensor:
+    """The root of what may be negative by noise, with its sign."""
+    found: Tensor = squared.sign() * squared.abs().sqrt()
+    return found
+
+
+def jackknife(sample: LatentSample, statistic: Callable[[Tensor], Tensor], groups: int, generator: torch.Generator) -> Tensor:  # fmt: skip
+    """The standard error [...] of a statistic, from leaving out one of some groups of documents at a time.
+
+    Args:
+        sample: Whose documents they are.
+        statistic: From the tokens that are left, [r], int64, ascending, to numbers [...].
+        groups: How many; at least 2.
+        generator: On the CPU; deals the documents out.
+    """
+    import torch
+
+    document = sample.document
+    dealt = torch.randperm(int(document[-1]) + 1, generator=generator) % groups
+    own = dealt.to(document.device)[document]
+    found = torch.stack([statistic((own != group).nonzero()[:, 0]) for group in range(groups)])
+    spread: Tensor = (found - found.mean(dim=0)).square().sum(dim=0)
+    return (spread * (groups - 1) / groups).sqrt()
