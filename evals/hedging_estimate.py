@@ -14,7 +14,7 @@ from .hedging_estimate_rows import LEAST, doubts, errors, measure, one_by_one, t
 
 POST = "open problem of the post on feature hedging"
 SMR = "residual second-moment regression; this project"
-_share = partial(Metric, unit="share of the row", low=-10.0, high=10.0)
+_share = partial(Metric, unit="share of the row")
 
 
 class HedgingEstimate(Eval):
@@ -22,7 +22,7 @@ class HedgingEstimate(Eval):
 
     Let C be the decoder that fits the SAE's latents best, by least squares, and r what it leaves over. A row that hedges is C_i = d_i + Σ_j h_ij d_j, with features j that the SAE lacks. They are
     looked for in r as sparse nonnegative codes of unknown directions, fitted in turns with what latents say of them (`hedgebench.sparse_growth`); what the rows would give up to them in a joint fit is
-    the hedged part, and `hedging` its norm over the row's. It is a product of two halves of the documents, so that noise adds nothing, and signed: below 0 it is noise.
+    the hedged part P, and `hedging` its norm beside that of the rest. It is a product of two halves of the documents, so that noise adds nothing, and signed: below 0 it is noise.
 
     Beside it stand `modulation`, how the covariance of r follows a latent (SMR: it sees hedging and mere variance alike), `consistent`, what of that lies in the row, too (experimental), and
     `virtual_growth`, the same question asked of k-means atoms (conservative). A feature of random sign modulates and is not hedged; what each estimate makes of both on this
@@ -44,7 +44,9 @@ class HedgingEstimate(Eval):
     metrics = (
         _share(
             "hedging",
-            "sqrt(P_A . P_B) / |C_i|, signed, with P = H G what a row owes to missing features on each half of the documents; mean over live latents",
+            "|P| / sqrt(|P|^2 + |C_i - P|^2), P = H G what a row owes to missing features, squares being products of two halves of the documents; signed; mean over live latents",
+            low=-1.0,
+            high=1.0,
             chance=0.0,
             paper=POST,
         ),

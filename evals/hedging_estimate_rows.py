@@ -74,7 +74,7 @@ def measure(sample: LatentSample, generator: torch.Generator, cfg: Any) -> Measu
 
     fitted = fit(sample)
     found = hedging(fitted, generator, cfg.n_atoms)
-    second, error = sketched(fitted, fitted.residuals, generator, cfg.pairs)
+    second, error = sketched(fitted, fitted.residuals, generator, cfg.pairs, consistent=True)
     null, _ = sketched(fitted, shuffled(fitted.residuals, generator), generator, cfg.pairs)
     growth = kmeans_growth(fitted.x, fitted.whole, generator)
     return Measured(sample, fitted, found, second, error, null, growth)
@@ -98,19 +98,21 @@ def totals(found: Measured, slice_by: str = "all", slice_value: str = "all") -> 
 
 def errors(found: Measured, generator: torch.Generator, cfg: Any) -> Iterator[Score]:
     """`hedging` and `modulation` with their standard errors: of documents, the directions held, by a jackknife; of the sketch, too, for the second."""
-    from hedgebench.hedging import fit, jackknife, owed_share, signed_root, sketched
+    import torch
+
+    from hedgebench.hedging import fit, jackknife, owed_share, signed_root
     from hedgebench.latent_sample import subset
+    from hedgebench.modulation import modulation
 
     missing, counted = found.hedging.missing, found.hedging.counted
     size, m = missing.spike * found.norms, len(found.norms)
     seed = int(generator.initial_seed())
 
     def both(rows: Tensor) -> Tensor:
-        import torch
-
         some = fit(subset(found.sample, rows))
         share = owed_share(some, missing._replace(codes=missing.codes[rows]), counted)
-        second, _ = sketched(some, some.residuals, torch.Generator().manual_seed(seed), 64)
+        same_sketch = torch.Generator().manual_seed(seed)
+        second = modulation(some.halves, some.residuals, some.rows, same_sketch, 64, consistent=False)
         return torch.stack([share.mean(), (signed_root(second.squared) / size).mean()])
 
     documents = jackknife(found.sample, both, cfg.groups, generator)

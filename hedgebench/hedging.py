@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hedgebench.latent_regression import LatentRegression
 from hedgebench.latent_sample import LatentSample, rows_of
 from hedgebench.modulation import Modulation, modulation
-from hedgebench.sparse_growth import OWN, Missing, find_missing, hedged_share, nearest_row, owed
+from hedgebench.sparse_growth import OWN, UNTOLD, Missing, find_missing, hedged_share, nearest_row, owed, untold
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +46,10 @@ class Hedging(NamedTuple):
     """What m latents hedge."""
 
     share: Tensor
-    """[m], float64, signed: |part of the row that is owed to missing features| / |row|."""
+    """[m], float64, signed: the part of a row that is owed to missing features, as `sparse_growth.hedged_share` has it."""
     missing: Missing
     counted: Tensor
-    """[K], bool: the features that count as missing; the others lie with a latent's row, which stands for them."""
+    """[K], bool: the features that count as missing; the others lie with a latent's row, which stands for them, or are told by latents together."""
 
 
 def fit(sample: LatentSample) -> Fit:
@@ -67,21 +67,28 @@ def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
         CannotMeasure: The SAE leaves nothing over, or nothing sparse.
     """
     missing = find_missing(fitted.r, fitted.whole, generator, n_atoms)
-    counted = nearest_row(missing.atoms, fitted.rows) < OWN
+    far = nearest_row(missing.atoms, fitted.rows) < OWN
+    counted = far & (untold(missing.codes, fitted.whole) > UNTOLD)
     return Hedging(owed_share(fitted, missing, counted), missing, counted)
 
 
 def owed_share(fitted: Fit, missing: Missing, counted: Tensor) -> Tensor:
     """[m]: `Hedging.share` for missing features that are given, whose `codes` are of the same tokens."""
-    first, second = (
-        owed(missing.codes[tokens], half.residual(fitted.x[tokens]), half)
-        for tokens, half in zip(fitted.tokens, fitted.halves, strict=True)
-    )
-    return hedged_share(first, second, fitted.rows, counted)
+    parts, rows = [], []
+    for tokens, half in zip(fitted.tokens, fitted.halves, strict=True):
+        x = fitted.x[tokens]
+        own = owed(missing.codes[tokens], half.residual(x), half)
+        parts.append(own.coefficients[:, counted] @ own.directions[counted])
+        rows.append(half.coefficients(x))
+    return hedged_share(parts[0], parts[1], (rows[0], rows[1]))
 
 
 def sketched(
-    fitted: Fit, residuals: tuple[Tensor, Tensor], generator: torch.Generator, pairs: int
+    fitted: Fit,
+    residuals: tuple[Tensor, Tensor],
+    generator: torch.Generator,
+    pairs: int,
+    consistent: bool = False,
 ) -> tuple[Modulation, Tensor]:
     """`modulation` of residuals, and the standard error [m] that the sketch leaves in its `squared`.
 
@@ -90,12 +97,13 @@ def sketched(
         residuals: Those of the fit, or shuffled ones.
         generator: On the CPU.
         pairs: Of random signs, in all.
+        consistent: Whether to compute that, too.
     """
     import torch
 
     each = max(1, pairs // BATCHES)
     found = [
-        modulation(fitted.halves, residuals, fitted.rows, generator, each, consistent=batch == 0)
+        modulation(fitted.halves, residuals, fitted.rows, generator, each, consistent=consistent and batch == 0)
         for batch in range(BATCHES)
     ]
     squares = torch.stack([one.squared for one in found])

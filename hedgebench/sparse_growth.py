@@ -39,6 +39,8 @@ ALIKE = 0.85
 """Directions whose cosine is above this are one feature."""
 OWN = 0.6
 """A direction whose cosine with a latent's row is above this is not missing: that latent stands for it and does not always fire."""
+UNTOLD = 0.5
+"""A feature is not missing of whose codes' variance latents tell linearly more than half. It also keeps H G steady, which is divided by what is left."""
 OPPOSITE = -0.7
 """Directions whose cosine is below this are two sides of one."""
 _ROUNDS = 8
@@ -160,20 +162,29 @@ def owed(codes: Tensor, r: Tensor, regression: LatentRegression) -> Owed:
     return Owed(coefficients, torch.linalg.solve(left, (sparse @ r).double()))
 
 
-def hedged_share(first: Owed, second: Owed, rows: Tensor, counted: Tensor) -> Tensor:
-    """[m], signed squares' roots: |part of each row that is owed| / |row|, cross-fitted on two halves, so that noise adds nothing on average.
+def hedged_share(first: Tensor, second: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
+    """[m], from -1 to 1: |P| / sqrt(|P|² + |C - P|²), where P is the part of a row that is owed and C - P the rest; signed roots, cross-fitted on two halves.
 
-    The square is the dot product of the halves' parts over |row|²; where that is negative, so is the root.
+    Squares are dot products of the halves' vectors, so that noise adds nothing on average; where |P|² comes out negative, so does the share. Where the parts are orthogonal,
+    it is |P| / |C|; where they cancel, that passes all bounds and this does not.
 
     Args:
-        first: From one half of the tokens.
-        second: From the other, of the same codes.
-        rows: [m, d], the rows fitted on all (C).
-        counted: [K], bool: the features that count as missing.
+        first: [m, d], P from one half of the tokens.
+        second: [m, d], from the other, of the same codes.
+        rows: [m, d] each, the rows fitted on the halves (C).
     """
-    parts = [one.coefficients[:, counted] @ one.directions[counted] for one in (first, second)]
-    squared = (parts[0] * parts[1]).sum(dim=1) / rows.double().square().sum(dim=1)
+    owed_part = (first * second).sum(dim=1)
+    rest = ((rows[0] - first) * (rows[1] - second)).sum(dim=1)
+    squared = owed_part / (owed_part.abs() + rest.abs()).clamp(min=1e-300)
     found: Tensor = squared.sign() * squared.abs().sqrt()
+    return found
+
+
+def untold(codes: Tensor, regression: LatentRegression) -> Tensor:
+    """[K], float64: the share of each code's variance that latents do not tell linearly; 0 for one that does not vary."""
+    left = regression.residual(codes).square().sum(dim=0).double()
+    whole = (codes - codes.mean(dim=0)).square().sum(dim=0).double()
+    found: Tensor = left / whole.clamp(min=1e-300)
     return found
 
 

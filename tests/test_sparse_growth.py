@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
+from hedgebench.hedging import fit, hedging
 from hedgebench.latent_regression import LatentRegression
-from hedgebench.sparse_growth import find_missing, hedged_share, nearest_row, owed, sparse_codes
+from hedgebench.latent_sample import LatentSample
+from hedgebench.sparse_growth import find_missing, nearest_row, sparse_codes
 from hedgebench.types import CannotMeasure
 
 N, D = 8000, 60
@@ -28,14 +30,9 @@ def follower(latent: torch.Tensor, given: float, alone: float, seed: int) -> tor
 
 def shares(x: torch.Tensor, f: torch.Tensor, n_atoms: int = 60) -> torch.Tensor:
     """The whole of it, on even and odd rows."""
-    regression = LatentRegression(f)
-    rows, r = regression.coefficients(x), regression.residual(x)
-    missing = find_missing(r, regression, torch.Generator().manual_seed(0), n_atoms)
-    halves = []
-    for start in (0, 1):
-        own = LatentRegression(f[start::2])
-        halves.append(owed(missing.codes[start::2], own.residual(x[start::2]), own))
-    return hedged_share(halves[0], halves[1], rows, torch.ones(len(missing.atoms), dtype=torch.bool))
+    n = len(x)
+    sample = LatentSample(x, f, torch.arange(n), torch.arange(n) % 2 == 1, 0.0, n)
+    return hedging(fit(sample), torch.Generator().manual_seed(0), n_atoms).share
 
 
 def crowd() -> torch.Tensor:
@@ -58,7 +55,7 @@ def test_a_feature_that_is_mostly_there_counts_as_the_latents_own_and_its_absenc
     missing = follower(latent, 0.7, 0.3, 2)
     x = latent[:, None] * FEATURES[0] + missing[:, None] * FEATURES[1] + crowd()
     h = float(LatentRegression(latent[:, None]).coefficients(missing[:, None]))
-    assert float(shares(x, latent[:, None])) == pytest.approx((1 - h) / math.hypot(1, h), abs=0.06)
+    assert float(shares(x, latent[:, None])) == pytest.approx((1 - h) / math.hypot(1 - h, math.sqrt(2)), abs=0.06)
 
 
 def test_a_variance_that_follows_a_latent_without_a_mean_is_no_hedging():
