@@ -155,8 +155,8 @@ class HedgingEstimate(Eval):
                 f"{len(alive)} of {width} latents fire on {cfg.min_firings} tokens of each half of the text, and {LEAST} must: give more text (n_batches)"
             )
         whole = measure(restricted(sample, alive), ctx.generator, cfg)
-        yield from totals(whole)
         yield from errors(whole, ctx.generator, cfg)
+        yield from totals(whole)
         yield from one_by_one(whole, alive, width, cfg)
         yield Score("live_share", len(alive) / width, n=width)
         yield Score("sink_share", sample.sink_share, n=sample.n_tokens)

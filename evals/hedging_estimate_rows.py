@@ -171,15 +171,15 @@ def doubts(found: Measured, alive: Tensor, width: int, injected: list[Score]) ->
     agreement = float(spearmanr(latents["hedging"].cpu(), latents["virtual_growth"].cpu(), nan_policy="omit").statistic)
     if not agreement >= AGREE:
         reasons.append(f"the two opinions rank latents differently (rank correlation {agreement:.2f})")
-    told = {(s.metric, *s.params.values()): s.value for s in injected if s.params.get("of") == "hedging"}
-    rise, fooled = (
-        next((v for k, v in told.items() if k[0] == name), None) for name in ("injected_rise", "random_sign_rise")
-    )
-    if rise is not None and fooled is not None and (rise <= 0 or fooled > FOOLED * rise):
-        reasons.append(
-            f"features of random sign, which nothing hedges, raise the estimate by {fooled:.3f}, hedged ones by {rise:.3f}"
-        )
-    user = told.get(("injected_auc", "hedging"))
-    if user is not None and user < FOUND:
-        reasons.append(f"a known hedging stands out from other latents with probability {user:.2f} only")
+    told = {s.metric: s for s in injected if s.params.get("of") == "hedging" and "than" not in s.params}
+    if told:
+        rise, fooled, user = (told[name] for name in ("injected_rise", "random_sign_rise", "injected_auc"))
+        if rise.value < 2 * (rise.stderr or 0) or user.value < FOUND:
+            reasons.append(
+                f"known hedging of {rise.params['share']:.0%} raises the estimate by {rise.value:.3f} ± {rise.stderr:.3f} only, and stands out from other latents with probability {user.value:.2f}"
+            )
+        if fooled.value - 2 * (fooled.stderr or 0) > FOOLED * max(rise.value, 0):
+            reasons.append(
+                f"features of random sign, which nothing hedges, raise the estimate by {fooled.value:.3f}, known hedging by {rise.value:.3f}"
+            )
     return reasons

@@ -49,6 +49,8 @@ FOR_EVALS = {
     "atoms",
     "modulation",
     "sparse_growth",
+    "hedging",
+    "injection",
     "growth",
     "growth_estimates",
     "moments",
