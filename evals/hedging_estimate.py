@@ -87,7 +87,7 @@ class HedgingEstimate(Eval):
         ),
         _share(
             "injected_rise",
-            "Mean rise of an estimate (`of=`) on latents that were made to hedge `share` of their row",
+            "Mean rise of an estimate (`of=`) on latents that were made to hedge `share` of their row; less than that where they hedged before, since squares add",
         ),
         _share(
             "random_sign_rise",
@@ -161,6 +161,13 @@ class HedgingEstimate(Eval):
         yield Score("live_share", len(alive) / width, n=width)
         yield Score("sink_share", sample.sink_share, n=sample.n_tokens)
         yield from weights(ctx.sae)
+        for prefix in (p for p in ctx.checkpoint.prefixes if p < width):
+            some = alive[alive < prefix]
+            if len(some) < LEAST:
+                ctx.leave_blank(f"prefix {prefix}", f"{len(some)} of its latents fire often enough, and {LEAST} must")
+                continue
+            own = measure(restricted(sample, some), ctx.generator, cfg)
+            yield from totals(own, "prefix", str(prefix))
         ctx.progress(0.3)
         found = list(controls(whole, ctx, cfg)) if cfg.inject else []
         yield from found
@@ -170,10 +177,3 @@ class HedgingEstimate(Eval):
         ctx.details["eval_result_unstructured"]["doubts"] = reasons
         for reason in reasons:
             notice.warning("%s: %s", ctx.checkpoint.name, reason)
-        for prefix in (p for p in ctx.checkpoint.prefixes if p < width):
-            some = alive[alive < prefix]
-            if len(some) < LEAST:
-                ctx.leave_blank(f"prefix {prefix}", f"{len(some)} of its latents fire often enough, and {LEAST} must")
-                continue
-            own = measure(restricted(sample, some), ctx.generator, cfg)
-            yield from totals(own, "prefix", str(prefix))

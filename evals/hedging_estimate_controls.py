@@ -45,7 +45,7 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
 
 
 def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
-    """What the latents that hedge most hedge: missing features with what the row owes to each, and leading directions of N_i beside a null."""
+    """What the latents that hedge most hedge: missing features with what the row owes to each (parts of one sum), and leading directions of N_i beside a null."""
     from hedgebench.modulation import leading_directions, shuffled
     from hedgebench.sparse_growth import owed
 

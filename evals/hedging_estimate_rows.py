@@ -168,8 +168,10 @@ def doubts(found: Measured, alive: Tensor, width: int, injected: list[Score]) ->
     null = float((found.null.squared.clamp(min=0).sqrt() / size).mean())
     if null > 0.5 * float(latents["modulation"].abs().mean()):
         reasons.append("shuffled residuals follow the latents half as much as the real ones do: noise")
-    agreement = float(spearmanr(latents["hedging"].cpu(), latents["virtual_growth"].cpu(), nan_policy="omit").statistic)
-    if not agreement >= AGREE:
+    first, second = latents["hedging"].cpu(), latents["virtual_growth"].nan_to_num().cpu()
+    if float(first.std()) == 0 or float(second.std()) == 0:
+        reasons.append("an estimate is the same for all latents: there is nothing to rank")
+    elif (agreement := float(spearmanr(first, second).statistic)) < AGREE:
         reasons.append(f"the two opinions rank latents differently (rank correlation {agreement:.2f})")
     told = {s.metric: s for s in injected if s.params.get("of") == "hedging" and "than" not in s.params}
     if told:

@@ -39,8 +39,8 @@ def find_atoms(r: Tensor, generator: torch.Generator, n_atoms: int = ATOMS) -> T
 def where_latents_fire(r: Tensor, f: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """For each latent the direction along which residuals vary most on the tokens where it fires, against all tokens.
 
-    It is the leading eigenvector of the second moment on those tokens, in coordinates in which that of all tokens is the identity, by subspace iteration. A latent that fires on
-    fewer than two tokens has the first one's direction, or none (zeros). Time grows as n L0 d.
+    It is the leading eigenvector of the second moment on those tokens, in coordinates in which that of all tokens is the identity, by subspace iteration. That of a latent which
+    never fires means nothing, and its ratio is 0. Time grows as n L0 d.
 
     Args:
         r: [n, d], residuals.

@@ -12,6 +12,7 @@ from hedgebench.latent_regression import LatentRegression
 from hedgebench.latent_sample import LatentSample, rows_of
 from hedgebench.modulation import Modulation, modulation
 from hedgebench.sparse_growth import OWN, UNTOLD, Missing, find_missing, hedged_share, nearest_row, owed, untold
+from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 BATCHES = 8
 """Of sketches, from whose differences the sketch's error is told."""
+NOTHING = 1e-6
+"""Share of the activations' variance that counts as nothing left over: the ridge leaves so much."""
 
 
 class Fit(NamedTuple):
@@ -66,6 +69,8 @@ def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
     Raises:
         CannotMeasure: The SAE leaves nothing over, or nothing sparse.
     """
+    if float(fitted.r.square().sum()) <= NOTHING * float((fitted.x - fitted.x.mean(dim=0)).square().sum()):
+        raise CannotMeasure("the SAE leaves nothing over: there is no missing feature to find")
     missing = find_missing(fitted.r, fitted.whole, generator, n_atoms)
     far = nearest_row(missing.atoms, fitted.rows) < OWN
     counted = far & (untold(missing.codes, fitted.whole) > UNTOLD)

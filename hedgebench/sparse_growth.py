@@ -107,7 +107,8 @@ def find_missing(r: Tensor, regression: LatentRegression, generator: torch.Gener
     some, own = r, regression
     if len(r) > _AT_MOST:
         drawn = torch.randperm(len(r), generator=generator)[:_AT_MOST].sort().values.to(r.device)
-        some, own = r[drawn], LatentRegression(rows_of(regression.f, drawn))
+        own = LatentRegression(rows_of(regression.f, drawn))
+        some = own.residual(r[drawn])  # orthogonal to the latents on these tokens, too, as `owed` takes it
     directions, strength = where_latents_fire(some, own.f, generator)
     directions = directions[strength.topk(min(_DIRECTED, len(strength))).indices]
     atoms, offset, share = _fit(some, own, torch.cat([clusters, directions, -directions]), threshold)

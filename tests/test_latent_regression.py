@@ -131,3 +131,35 @@ def test_many_latents_are_solved_without_a_matrix_of_their_pairs():
         left = fit.residual(y)
     assert largest.bytes < 20 * m * 8  # and a matrix of pairs would be 1000 times as large
     assert float(left.norm() / y.norm()) < 0.05  # more latents than tokens: but for the ridge they explain all
+
+
+@pytest.mark.parametrize("layout", [sparse, lambda f: f], ids=["sparse", "dense"])
+@pytest.mark.parametrize("exact_up_to", [40, 39], ids=["exact", "iterative"])
+@pytest.mark.parametrize("rows", [128, 4096])
+def test_products_are_solved_and_what_is_explained_and_left_is_the_whole(monkeypatch, layout, exact_up_to, rows):
+    monkeypatch.setattr(latent_regression, "_ROWS", rows)
+    fit = LatentRegression(layout(F), exact_up_to=exact_up_to)
+    products = fit.products(Y)
+    wanted = (F.double() - F.double().mean(0)).T @ (Y.double() - Y.double().mean(0))
+    assert products.dtype == torch.float64
+    torch.testing.assert_close(products, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+    coefficients = fit.coefficients(Y)
+    torch.testing.assert_close(fit.solve(products), coefficients)
+    for dtype in (torch.float32, torch.float64):
+        explained = fit.explained(coefficients, dtype)
+        assert explained.dtype == dtype and explained.shape == Y.shape
+        assert explained.mean(dim=0).abs().max() < 1e-6
+        assert explained.std() > 0.1
+        torch.testing.assert_close((Y - Y.mean(0) - explained).to(Y), fit.residual(Y), rtol=0, atol=1e-5)
+
+
+def test_solutions_add_up_and_what_is_explained_of_nothing_is_nothing():
+    fit = LatentRegression(sparse(F))
+    products = fit.products(Y)
+    torch.testing.assert_close(fit.solve(2 * products[:, :3] + products[:, 3:6]), 2 * fit.solve(products[:, :3]) + fit.solve(products[:, 3:6]))  # fmt: skip
+    assert fit.explained(torch.zeros(40, 2, dtype=torch.float64), torch.float32).eq(0).all()
+    one = torch.zeros(40, 1, dtype=torch.float64)
+    one[3] = 2
+    torch.testing.assert_close(
+        fit.explained(one, torch.float64)[:, 0], 2 * (F[:, 3].double() - F[:, 3].double().mean())
+    )

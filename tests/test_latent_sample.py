@@ -12,7 +12,7 @@ from known_saes import build, orthonormal_features, sparse_activations
 
 from hedgebench import latent_sample
 from hedgebench.eval import ActivationBatch
-from hedgebench.latent_sample import firings, gather, live, part, restricted
+from hedgebench.latent_sample import csr, firings, gather, live, part, restricted, rows_of, subset
 from hedgebench.types import CannotMeasure
 
 
@@ -188,3 +188,43 @@ def test_the_live_fire_often_enough_in_both_halves():
     least = int(counts.min(dim=0).values.median()) + 1
     assert live(sample, least).tolist() == [i for i in range(4) if counts[:, i].min() >= least]
     assert live(sample, 0).tolist() == [0, 1, 2, 3] and live(sample, 10**6).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "rows", [[0, 3, 4, 8], [], [9], list(range(10)), [7, 8, 9]], ids=["some", "none", "last", "all", "end"]
+)
+def test_rows_of_are_the_same_of_dense_and_sparse_activations(rows):
+    f = torch.rand(10, 5, generator=seeded()) * (torch.rand(10, 5, generator=seeded(1)) < 0.4)
+    f[[3, 9]] = 0  # rows in which nothing fires
+    before, picked = f.clone(), torch.tensor(rows, dtype=torch.int64)
+    whole = csr((f != 0).sum(1), f.nonzero()[:, 1], f[f != 0], 5)
+    dense, sparse = rows_of(f, picked), rows_of(whole, picked)
+    assert (dense.layout, sparse.layout) == (torch.strided, torch.sparse_csr)
+    assert dense.shape == sparse.shape == (len(rows), 5)
+    assert torch.equal(dense, before[picked]) and torch.equal(sparse.to_dense(), before[picked])
+    assert int(sparse.crow_indices()[-1]) == len(sparse.values()) == int((before[picked] != 0).sum())
+    assert torch.equal(whole.to_dense(), before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.booleans(), min_size=14, max_size=14))
+def test_a_subset_is_of_its_tokens_and_remembers_the_whole(kept):
+    sample = gathered("|...|....", "|...|....")._replace(sink_share=0.25, n_tokens=99)
+    rows = torch.tensor(kept).nonzero()[:, 0]
+    some = subset(sample, rows)
+    assert torch.equal(some.x, sample.x[rows])
+    assert torch.equal(some.f.to_dense(), sample.f.to_dense()[rows])
+    assert torch.equal(some.document, sample.document[rows])
+    assert torch.equal(some.half, sample.half[rows])
+    assert (some.sink_share, some.n_tokens) == (0.25, 99)
+
+
+def test_the_parts_are_all_of_the_sample_and_a_part_of_a_subset_is_a_subset_of_the_part():
+    sample = gathered(*["|...|.....", "|....|...."] * 5)
+    first, second = (part(sample, half) for half in (False, True))
+    assert len(first.x) + len(second.x) == len(sample.x) and len(first.x) and len(second.x)
+    assert not set(first.document.tolist()) & set(second.document.tolist())
+    rows = torch.arange(0, len(sample.x), 3)
+    wanted = rows[sample.half[rows]]
+    found = part(subset(sample, rows), True)
+    assert torch.equal(found.x, sample.x[wanted]) and torch.equal(found.f.to_dense(), sample.f.to_dense()[wanted])

@@ -1,0 +1,400 @@
+"""What `hedging_estimate` says of SAEs whose latents hedge features by a known share, or none."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from hedgebench_evals.hedging_estimate import HedgingEstimate
+from known_saes import build, orthonormal_features
+
+from hedgebench.checkpoint import describe
+from hedgebench.eval import ActivationBatch, EvalContext
+from hedgebench.latent_regression import LatentRegression
+from hedgebench.records import score_row
+from hedgebench.types import CannotMeasure, Score
+
+D, LIVE, HEDGING, WIDTH, RARE = 48, 26, 8, 30, 26
+"""Of the first `LIVE` latents the first `HEDGING` may hedge; latent `RARE` fires hardly ever and those after it never."""
+GIVEN, ALONE = 0.35, 0.03
+"""Chance of a missing feature where its latent fires, and elsewhere."""
+FEATURES = orthonormal_features(D, D, torch.Generator().manual_seed(0))
+MISSING = FEATURES[LIVE + 1 : LIVE + 1 + HEDGING]
+"""Those that follow the first latents, in their order."""
+SETTINGS = {"n_batches": 4, "n_atoms": 40, "pairs": 64, "groups": 4}
+
+
+def strengths(
+    n: int, given: float = GIVEN, rate: float = 0.12, random_sign: bool = False, seed: int = 1
+) -> torch.Tensor:
+    """[n, D]: of the latents' features, one that is hardly ever there, those that follow the first latents, and independent ones that no latent has."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def fires(p: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        return (torch.rand(p.shape, generator=generator) < p) * (1 + 0.1 * noise)
+
+    latents = fires(torch.full((n, LIVE), rate))
+    rare = fires(torch.full((n, 1), 0.002))
+    followers = fires(torch.where(latents[:, :HEDGING] > 0, given, ALONE))
+    if random_sign:
+        followers = followers * (torch.randint(2, followers.shape, generator=generator) * 2 - 1)
+    crowd = fires(torch.full((n, D - LIVE - 1 - HEDGING), 0.04))
+    return torch.cat([latents, rare, followers, crowd], dim=1)
+
+
+def text(known: torch.Tensor) -> list[ActivationBatch]:
+    """Four batches of rows of 50 tokens, with a special token amid each, where a document begins."""
+    acts = (known @ FEATURES).view(4, -1, 50, D)
+    mask = torch.ones(acts.shape[:3], dtype=torch.bool)
+    mask[:, :, 25] = False
+    return [ActivationBatch(own.long(), x, own) for x, own in zip(acts, mask, strict=True)]
+
+
+def tracker(width: int = WIDTH, scale: float = 1.0):
+    """Latents that fire where their features do, `scale` times as strongly; those from `WIDTH` - 3 on never do."""
+    rows = torch.cat([FEATURES[: LIVE + 1], FEATURES[-1:].expand(width - LIVE - 1, D)])
+    bias = torch.full((width,), -1e-3, dtype=torch.float64)
+    bias[LIVE + 1 :] = -100
+    return build(rows.T * scale, rows / scale, bias * scale, torch.full((D,), 1e-9))
+
+
+class Given:
+    """An activation source that hands out what it was given."""
+
+    def __init__(self, batches: list[ActivationBatch]) -> None:
+        self.given = batches
+
+    def batches(self, n_batches, batch_size, context_size, start=0):
+        return iter(self.given[start:n_batches])
+
+
+class Found(NamedTuple):
+    scores: list[Score]
+    ctx: EvalContext
+    known: torch.Tensor
+
+    def latents(self, metric: str) -> dict[int, Score]:
+        return {
+            int(s.slice_value): s for s in self.scores if (s.metric, s.slice_by, s.params) == (metric, "latent", {})
+        }
+
+    def value(self, metric: str, by: str = "all", at: str = "all", **params) -> float:
+        return self.score(metric, by, at, **params).value
+
+    def score(self, metric: str, by: str = "all", at: str = "all", **params) -> Score:
+        (one,) = (s for s in self.scores if (s.metric, s.slice_by, s.slice_value, s.params) == (metric, by, at, params))
+        return one
+
+    @property
+    def told(self) -> list[dict]:
+        return self.ctx.details["eval_result_unstructured"]["hedging"]
+
+    @property
+    def reasons(self) -> list[str]:
+        return self.ctx.details["eval_result_unstructured"]["doubts"]
+
+
+def measure(known: torch.Tensor, sae=None, prefixes=(), seed: int = 0, batches=None, **config) -> Found:
+    sae = tracker() if sae is None else sae
+    card = replace(describe(sae, name="known"), prefixes=prefixes)
+    source = Given(text(known) if batches is None else batches)
+    ctx = EvalContext(sae, card, torch.Generator().manual_seed(seed), activation_source=source)
+    cfg = HedgingEstimate.Config(**SETTINGS | config)
+    return Found(list(HedgingEstimate().run(ctx, cfg)), ctx, known)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def hedging_sae() -> tuple[Found, Callable[[], None]]:
+    """The first latents hedge; everything is on. And a check that nothing was changed by it."""
+    sae = tracker()
+    before, random_state = copy.deepcopy(sae.state_dict()), torch.get_rng_state()
+    found = measure(strengths(8000), sae, prefixes=(4, 12, WIDTH), inject=0.3)
+    after_state = torch.get_rng_state()
+
+    def check() -> None:
+        assert before.keys() == sae.state_dict().keys()
+        assert all(torch.equal(before[name], weight) for name, weight in sae.state_dict().items())
+        assert torch.equal(random_state, after_state)
+
+    return found, check
+
+
+@pytest.fixture(scope="module")
+def found(hedging_sae) -> Found:
+    return hedging_sae[0]
+
+
+@pytest.fixture(scope="module")
+def random_signs() -> Found:
+    return measure(strengths(8000, random_sign=True), inject=0)
+
+
+@pytest.fixture(scope="module")
+def unhedged() -> Found:
+    """The same features, none of which follows a latent, and added hedging."""
+    return measure(strengths(8000, given=ALONE), inject=0.3)
+
+
+@pytest.fixture(scope="module")
+def few_firings() -> Found:
+    """Latents that fire seldom, most of a wide SAE never."""
+    return measure(strengths(4000, rate=0.04), tracker(60), inject=0)
+
+
+def expected(known: torch.Tensor) -> torch.Tensor:
+    """[HEDGING]: h / sqrt(1 + h²), h the coefficient of each follower on its latent."""
+    h = LatentRegression(known[:, :LIVE]).coefficients(known[:, LIVE + 1 : LIVE + 1 + HEDGING]).diagonal()
+    return h / (1 + h.square()).sqrt()
+
+
+# --- what is known ----------------------------------------------------------------------------------------------------------------
+
+
+def test_latents_that_hedge_score_the_share_of_the_missing_feature_in_their_row_and_others_nothing(found):
+    values = torch.tensor([s.value for s in found.latents("hedging").values()], dtype=torch.float64)
+    assert expected(found.known).min() > 0.24
+    torch.testing.assert_close(values[:HEDGING], expected(found.known), atol=0.03, rtol=0)
+    assert values[HEDGING:].abs().max() < 0.08
+    assert values[HEDGING:].mean().abs() < 0.03
+
+
+def test_the_mean_is_that_of_the_rows_and_has_an_error(found):
+    for metric in ("hedging", "modulation", "modulation_unscaled", "consistent", "virtual_growth", "density"):
+        rows = found.latents(metric)
+        score = found.score(metric)
+        assert score.n == len(rows) == LIVE
+        assert score.value == pytest.approx(sum(s.value for s in rows.values()) / LIVE)
+    for metric in ("hedging", "modulation"):
+        assert 0 < found.score(metric).stderr < 0.06
+
+
+def test_an_sae_that_hedges_nothing_scores_about_nothing(unhedged):
+    assert abs(unhedged.value("hedging")) < 0.03
+    assert max(abs(s.value) for s in unhedged.latents("hedging").values()) < 0.1
+
+
+def test_random_signs_modulate_and_are_not_hedged(random_signs):
+    hedged = [random_signs.latents("hedging")[i].value for i in range(HEDGING)]
+    modulated = [random_signs.latents("modulation")[i].value for i in range(HEDGING)]
+    assert max(map(abs, hedged)) < 0.1
+    assert min(modulated) > 0.15
+    assert sum(modulated) / HEDGING > 5 * abs(random_signs.value("modulation", null="shuffled"))
+
+
+def test_random_signs_show_in_opposite_directions_and_one_sign_does_not(found, random_signs):
+    assert found.value("two_sided") < 0.05
+    n = random_signs.score("two_sided").n
+    assert random_signs.value("two_sided") * n >= 2 * HEDGING - 2
+
+
+def test_the_spike_is_the_strength_of_what_is_missed(found):
+    assert found.value("spike") == pytest.approx(1, abs=0.15)
+    assert found.score("spike").n >= D - LIVE - 1
+    for i, row in found.latents("modulation").items():
+        unscaled = found.latents("modulation_unscaled")[i].value
+        assert row.value * found.value("spike") == pytest.approx(unscaled)
+
+
+# --- which latents ----------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_of_live_latents_only_and_the_live_share_says_how_many_they_are(found):
+    for metric in ("hedging", "modulation", "modulation_unscaled", "consistent", "virtual_growth", "density"):
+        assert list(found.latents(metric)) == list(range(LIVE))
+    score = found.score("live_share")
+    assert (score.value, score.n) == (LIVE / WIDTH, WIDTH)
+
+
+def test_density_is_how_often_a_latent_fires_on_ordinary_tokens(found):
+    ordinary = torch.ones(len(found.known), dtype=torch.bool)
+    ordinary[25::50] = False
+    fired = (found.known[ordinary, :LIVE] > 0).double()
+    rows = found.latents("density")
+    assert [s.value for s in rows.values()] == pytest.approx(fired.mean(dim=0).tolist())
+    assert [s.n for s in rows.values()] == fired.sum(dim=0).tolist()
+
+
+def test_wide_saes_have_no_row_for_each_latent_and_no_directions_where_none_are_wanted():
+    found = measure(strengths(3000), inject=0, slice_limit=LIVE, directions=0, min_firings=10)
+    assert {s.slice_by for s in found.scores} == {"all"}
+    assert {"hedging", "modulation", "density", "live_share", "doubts"} <= {s.metric for s in found.scores}
+    assert "leading_strength" not in {s.metric for s in found.scores}
+    assert found.told == []
+
+
+def test_prefixes_have_rows_of_their_own_but_for_those_of_too_few_latents(found):
+    by_prefix = {(s.metric, *s.params): s for s in found.scores if s.slice_by == "prefix"}
+    assert {s.slice_value for s in by_prefix.values()} == {"12"}
+    metrics = {metric for metric, *_ in by_prefix}
+    assert metrics == {
+        "hedging", "modulation", "modulation_unscaled", "consistent", "virtual_growth", "spike", "two_sided",
+    }  # fmt: skip
+    # eight of twelve hedge; features of the other latents are missing here, and nobody hedges them
+    wanted = float(expected(found.known).sum()) / 12
+    assert found.value("hedging", "prefix", "12") == pytest.approx(wanted, abs=0.05)
+    assert found.score("hedging", "prefix", "12").n == 12
+    assert list(found.ctx.missing) == ["prefix 4"] and "4 of its latents" in found.ctx.missing["prefix 4"]
+
+
+# --- controls, directions, doubts -------------------------------------------------------------------------------------------------
+
+
+def test_added_hedging_raises_the_estimate_by_its_share_and_random_signs_do_not(unhedged):
+    assert unhedged.value("injected_rise", of="hedging", share=0.3) == pytest.approx(0.3, abs=0.06)
+    assert abs(unhedged.value("random_sign_rise", of="hedging", share=0.3)) < 0.06
+    assert unhedged.value("random_sign_rise", of="modulation", share=0.3) > 0.15
+    assert unhedged.value("injected_auc", of="hedging", share=0.3) > 0.9
+    assert unhedged.value("injected_auc", of="hedging", share=0.3, than="before") > 0.9
+
+
+def test_latents_that_hedge_already_rise_by_less_since_squares_add(found):
+    before = max(s.value for s in found.latents("hedging").values())
+    rise = found.value("injected_rise", of="hedging", share=0.3)
+    assert math.hypot(before, 0.3) - before - 0.05 < rise < 0.36
+    assert abs(found.value("random_sign_rise", of="hedging", share=0.3)) < 0.06
+    assert found.value("injected_auc", of="hedging", share=0.3, than="before") > 0.6
+
+
+def test_the_controls_say_of_how_many_latents_they_are(found, unhedged):
+    for one in (found, unhedged):
+        for of in ("hedging", "modulation", "consistent", "virtual_growth"):
+            for metric in ("injected_rise", "random_sign_rise", "injected_auc"):
+                assert one.score(metric, of=of, share=0.3).n == LIVE // 8
+            assert one.score("injected_rise", of=of, share=0.3).stderr > 0
+
+
+def test_nothing_is_injected_where_none_is_wanted(random_signs):
+    assert not {"injected_rise", "random_sign_rise", "injected_auc"} & {s.metric for s in random_signs.scores}
+    assert random_signs.ctx.missing == {}
+
+
+def test_controls_are_left_blank_where_latents_fire_too_seldom_for_them():
+    found = measure(strengths(4000, rate=0.04), directions=0, inject=0.3)
+    assert set(found.ctx.missing) == {"injected_rise", "random_sign_rise", "injected_auc"}
+    assert all("fire often enough" in why for why in found.ctx.missing.values())
+    assert not set(found.ctx.missing) & {s.metric for s in found.scores}
+
+
+def test_the_record_names_the_latents_that_hedge_most_and_what_they_hedge(found):
+    assert len(found.told) == 16
+    assert {one["latent"] for one in found.told[:HEDGING]} == set(range(HEDGING))
+    rows = found.latents("hedging")
+    ranked = [rows[one["latent"]].value for one in found.told]
+    assert ranked == sorted((s.value for s in rows.values()), reverse=True)[:16]
+    for one in found.told:
+        for part in (*one["features"], one["leading"]):
+            assert math.sqrt(sum(value**2 for value in part["direction"])) == pytest.approx(1, abs=1e-3)
+    wanted = expected(found.known)
+    for one in found.told[:HEDGING]:
+        first = one["features"][0]
+        feature = MISSING[one["latent"]]
+        assert abs(float(torch.tensor(first["direction"]).double() @ feature)) > 0.97
+        assert first["share"] == pytest.approx(float(wanted[one["latent"]]), abs=0.08)
+        assert all(abs(other["share"]) < 0.1 for other in one["features"][1:])
+        assert abs(float(torch.tensor(one["leading"]["direction"]).double() @ feature)) > 0.9
+        assert one["leading"]["strength"] > 3 * abs(one["leading"]["null"])
+
+
+def test_leading_strengths_are_those_of_the_record(found):
+    rows = found.latents("leading_strength")
+    assert {i: s.value for i, s in rows.items()} == pytest.approx(
+        {one["latent"]: one["leading"]["strength"] for one in found.told}, abs=1e-4
+    )
+    assert found.value("leading_strength") == pytest.approx(sum(s.value for s in rows.values()) / 16)
+    assert abs(found.value("leading_strength", null="shuffled")) < 0.3 * found.value("leading_strength")
+
+
+def test_doubts_are_counted_and_named(found, random_signs, few_firings):
+    for one in (found, random_signs, few_firings):
+        assert one.value("doubts") == len(one.reasons)
+    assert not any("fires on" in why or "of the SAE" in why for why in found.reasons)
+    assert any("the median live latent fires on 1" in why and "give more text" in why for why in few_firings.reasons)
+    assert any(why.startswith(f"{len(few_firings.latents('hedging'))} of 60 latents") for why in few_firings.reasons)
+
+
+def test_an_sae_where_the_estimate_works_has_no_doubts_but_of_ranks(found):
+    assert all("stands out" in why or "rank" in why for why in found.reasons)
+
+
+# --- what must not matter ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_number_is_one_that_a_record_takes(found, random_signs, few_firings):
+    for one in (found, random_signs, few_firings):
+        rows = [score_row(HedgingEstimate, score) for score in one.scores]
+        keys = [(r["metric"], r["params"], r["slice_by"], r["slice_value"]) for r in rows]
+        assert len(set(keys)) == len(keys)
+    assert {m.name for m in HedgingEstimate.metrics} == {s.metric for s in found.scores}
+
+
+def test_the_sae_and_global_random_state_are_left_alone(hedging_sae):
+    hedging_sae[1]()
+
+
+def test_a_seed_decides_every_number(few_firings):
+    again, other = (measure(few_firings.known, tracker(60), seed=seed, inject=0) for seed in (0, 1))
+    assert again.scores == few_firings.scores
+    assert again.ctx.details == few_firings.ctx.details
+    assert other.latents("hedging") != few_firings.latents("hedging")
+
+
+def test_the_scale_of_an_saes_activations_does_not_matter(few_firings):
+    scaled = measure(few_firings.known, tracker(60, scale=16.0), inject=0)
+    for metric in ("hedging", "modulation", "consistent", "virtual_growth", "density"):
+        plain, other = few_firings.latents(metric), scaled.latents(metric)
+        assert plain.keys() == other.keys()
+        assert [s.value for s in other.values()] == pytest.approx([s.value for s in plain.values()], abs=0.02), metric
+
+
+# --- what cannot be measured --------------------------------------------------------------------------------------------------------
+
+
+def test_too_few_live_latents_are_refused_with_a_way_out():
+    with pytest.raises(CannotMeasure, match=r"0 of 30 latents fire on 5000 tokens.*n_batches"):
+        measure(strengths(2000), min_firings=5000)
+    sae = tracker()
+    sae.b_enc.data[7:] = -100
+    with pytest.raises(CannotMeasure, match=r"7 of 30 latents .* 8 must"):
+        measure(strengths(2000), sae, min_firings=10)
+
+
+def test_a_single_document_is_refused():
+    batches = text(strengths(2000))
+    batches = [batch._replace(mask=torch.ones_like(batch.mask)) for batch in batches]
+    with pytest.raises(CannotMeasure, match="single document"):
+        measure(strengths(2000), batches=batches)
+
+
+def test_activations_that_are_not_numbers_are_refused():
+    batches = [batch._replace(acts=torch.full_like(batch.acts, math.nan)) for batch in text(strengths(2000))]
+    with pytest.raises(CannotMeasure, match="1960 of 1960 ordinary tokens have activations that are not finite"):
+        measure(strengths(2000), batches=batches)
+
+
+def test_an_sae_that_leaves_nothing_over_is_refused():
+    known = strengths(4000)
+    known[:, LIVE:] = 0
+    with pytest.raises(CannotMeasure, match="leaves"):
+        measure(known, min_firings=10)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"inject": 1.0}, {"inject": -0.1}, {"min_firings": 9}, {"groups": 1}, {"sink": 0.5}]
+)
+def test_impossible_settings_are_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        HedgingEstimate.Config(**setting)

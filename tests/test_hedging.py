@@ -1,0 +1,214 @@
+"""The parts of the estimate put together, where missing features and what they leave in rows are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from known_saes import orthonormal_features
+
+from hedgebench.hedging import BATCHES, Fit, fit, hedging, jackknife, owed_share, signed_root, sketched
+from hedgebench.latent_regression import LatentRegression
+from hedgebench.latent_sample import LatentSample, csr
+from hedgebench.modulation import modulation, moment_norms
+from hedgebench.sparse_growth import Missing
+from hedgebench.types import CannotMeasure
+
+N, D, M = 6000, 40, 6
+FEATURES = orthonormal_features(D, D, torch.Generator().manual_seed(0)).float()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def sparse(f: torch.Tensor) -> torch.Tensor:
+    return csr((f != 0).sum(1), f.nonzero()[:, 1], f[f != 0], f.shape[1])
+
+
+def sample_of(x: torch.Tensor, f: torch.Tensor, size: int = 20) -> LatentSample:
+    """Documents of equal size, one in each half in turn."""
+    document = torch.arange(len(x)) // size
+    return LatentSample(x, sparse(f), document, document % 2 == 1, 0.0, len(x))
+
+
+def fires(p: torch.Tensor, seed: int) -> torch.Tensor:
+    return (torch.rand(p.shape, generator=seeded(seed)) < p).float()
+
+
+def parts(given: float = 0.4, alone: float = 0.05) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Latents, features of which each follows one latent, and independent ones."""
+    f = fires(torch.full((N, M), 0.15), 1) * (1 + 0.1 * torch.randn(N, M, generator=seeded(2)))
+    return f, fires(torch.where(f > 0, given, alone), 3), fires(torch.full((N, D - 2 * M), 0.04), 4)
+
+
+F, FOLLOWERS, CROWD = parts()
+X = torch.cat([F, FOLLOWERS, CROWD], dim=1) @ FEATURES
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fit:
+    return fit(sample_of(X, F))
+
+
+def known(codes: torch.Tensor, atoms: torch.Tensor) -> Missing:
+    return Missing(atoms, codes, 1.0)
+
+
+# --- fit ---
+
+
+def test_a_fit_is_least_squares_on_all_tokens_and_on_each_half(fitted):
+    second = sample_of(X, F).half
+    whole = LatentRegression(F)
+    torch.testing.assert_close(fitted.rows, whole.coefficients(X))
+    torch.testing.assert_close(fitted.r, whole.residual(X), atol=1e-5, rtol=1e-5)
+    assert torch.equal(fitted.x, X)
+    for half, own in enumerate((~second, second)):
+        assert torch.equal(fitted.tokens[half], own.nonzero()[:, 0])
+        torch.testing.assert_close(
+            fitted.halves[half].coefficients(X[own]), LatentRegression(F[own]).coefficients(X[own])
+        )
+        assert torch.equal(fitted.residuals[half], fitted.r[own])
+
+
+# --- the share ---
+
+
+def halves_share(fitted: Fit, follower: torch.Tensor) -> torch.Tensor:
+    """[M]: the share in closed form, of the halves' coefficients of each latent's follower."""
+    own = [
+        half.coefficients(follower[tokens]).diagonal()
+        for half, tokens in zip(fitted.halves, fitted.tokens, strict=True)
+    ]
+    squared = own[0] * own[1]
+    return (squared / (1 + squared)).sqrt()
+
+
+def test_known_features_give_the_share_in_closed_form(fitted):
+    missing = known(FOLLOWERS, FEATURES[M : 2 * M])
+    # what is independent leaves sampling noise in both parts of a row
+    found = owed_share(fitted, missing, torch.ones(M, dtype=torch.bool))
+    torch.testing.assert_close(found, halves_share(fitted, FOLLOWERS), atol=0.02, rtol=0)
+
+
+def test_the_share_is_that_of_products_of_halves_where_all_that_is_missing_is_known(fitted):
+    every = known(torch.cat([FOLLOWERS, CROWD], dim=1), FEATURES[M:])
+    directions = FEATURES[M : 2 * M].double()
+    halves = list(zip(fitted.halves, fitted.tokens, strict=True))
+    owed = [half.coefficients(FOLLOWERS[tokens]) @ directions for half, tokens in halves]
+    rest = [half.coefficients(X[tokens]) - part for (half, tokens), part in zip(halves, owed, strict=True)]
+    squared, left = (owed[0] * owed[1]).sum(1), (rest[0] * rest[1]).sum(1)
+    found = owed_share(fitted, every, torch.arange(D - M) < M)
+    torch.testing.assert_close(found, (squared / (squared + left)).sqrt(), atol=1e-3, rtol=0)
+
+
+def test_features_that_do_not_count_are_owed_nothing(fitted):
+    missing = known(FOLLOWERS, FEATURES[M : 2 * M])
+    assert owed_share(fitted, missing, torch.zeros(M, dtype=torch.bool)).eq(0).all()
+    some = torch.tensor([True, False] * (M // 2))
+    found = owed_share(fitted, missing, some)
+    wanted = halves_share(fitted, FOLLOWERS)
+    torch.testing.assert_close(found[some], wanted[some], atol=0.03, rtol=0)
+    assert found[~some].abs().max() < 0.05 < 0.2 < wanted.min()
+
+
+def test_the_codes_unit_does_not_matter(fitted):
+    every = torch.ones(M, dtype=torch.bool)
+    plain, scaled = (owed_share(fitted, known(c * FOLLOWERS, FEATURES[M : 2 * M]), every) for c in (1.0, 25.0))
+    torch.testing.assert_close(scaled, plain, atol=1e-4, rtol=1e-3)
+
+
+def test_features_that_are_looked_for_give_the_share_of_those_that_are_there(fitted):
+    found = hedging(fitted, seeded(), 40)
+    torch.testing.assert_close(found.share, halves_share(fitted, FOLLOWERS), atol=0.04, rtol=0)
+    assert found.counted.all()
+    torch.testing.assert_close(found.share, owed_share(fitted, found.missing, found.counted))
+    cosines = FEATURES[M : 2 * M] @ found.missing.atoms.T
+    assert cosines.amax(dim=1).min() > 0.97
+
+
+def test_a_latents_own_feature_does_not_count_where_it_fires_without_the_latent():
+    heard = F * fires(torch.full(F.shape, 0.6), 9)
+    found = hedging(
+        fit(sample_of(torch.cat([F, CROWD], dim=1) @ torch.cat([FEATURES[:M], FEATURES[2 * M :]]), heard)), seeded(), 40
+    )
+    own = (found.missing.atoms @ FEATURES[:M].T).amax(dim=1) > 0.9
+    assert own.any()
+    assert not found.counted[own].any()
+    assert found.share.abs().max() < 0.12
+
+
+def test_an_sae_that_leaves_only_zeros_is_refused(fitted):
+    with pytest.raises(CannotMeasure, match="nothing over"):
+        hedging(fitted._replace(r=torch.zeros_like(fitted.r)), seeded(), 20)
+
+
+# --- the sketch ---
+
+
+def test_the_sketch_is_modulation_within_its_own_error(fitted):
+    weights = [half.weights(torch.arange(M)) for half in fitted.halves]
+    found, error = sketched(fitted, fitted.residuals, seeded(), 512)
+    exactly = moment_norms(*fitted.residuals, *weights, 2) - found.isotropic
+    assert error.shape == (M,) and (error > 0).all()
+    assert ((found.squared - exactly).abs() < 5 * error).all()
+    assert (exactly > 0).all()
+    many = torch.stack([sketched(fitted, fitted.residuals, seeded(seed), 64)[0].squared for seed in range(1, 25)])
+    told = torch.stack([sketched(fitted, fitted.residuals, seeded(seed), 64)[1] for seed in range(1, 25)])
+    assert float((many.std(dim=0) / told.square().mean(dim=0).sqrt()).mean()) == pytest.approx(1, abs=0.35)
+    assert float(error.mean() / told.mean()) == pytest.approx(8**-0.5, rel=0.5)
+
+
+def test_the_sketch_is_the_mean_of_batches_and_consistency_is_told_once_where_it_is_wanted(fitted):
+    plain, _ = sketched(fitted, fitted.residuals, seeded(), 64)
+    assert plain.consistent is None
+    wanted, _ = sketched(fitted, fitted.residuals, seeded(), 64, consistent=True)
+    assert torch.equal(plain.squared, wanted.squared)
+    generator = seeded()
+    each = [modulation(fitted.halves, fitted.residuals, fitted.rows, generator, 64 // BATCHES) for _ in range(BATCHES)]
+    torch.testing.assert_close(plain.squared, torch.stack([one.squared for one in each]).mean(dim=0))
+    torch.testing.assert_close(wanted.consistent, each[0].consistent)
+    assert not torch.equal(sketched(fitted, fitted.residuals, seeded(1), 64)[0].squared, plain.squared)
+
+
+def test_roots_keep_their_sign():
+    found = signed_root(torch.tensor([-4.0, 0.0, 9.0, -0.25]))
+    assert found.tolist() == [-2, 0, 3, -0.5]
+
+
+# --- the jackknife ---
+
+
+def test_the_jackknife_of_a_mean_over_equal_documents_is_the_standard_error_of_the_documents_means():
+    sample = sample_of(X[:600], F[:600], size=15)
+    means = X[:600].double().view(40, 15, D).mean(dim=1)
+    found = jackknife(sample, lambda rows: X[rows].double().mean(dim=0), 40, seeded())
+    torch.testing.assert_close(found, means.std(dim=0) / 40**0.5)
+
+
+@pytest.mark.parametrize("groups", [2, 8])
+def test_the_jackknife_of_a_mean_is_the_standard_error_of_the_groups_means(groups):
+    sample = sample_of(X[:600], F[:600], size=15)
+    left_out = []
+
+    def mean(rows: torch.Tensor) -> torch.Tensor:
+        assert (rows.diff() > 0).all()
+        out = torch.ones(600, dtype=torch.bool)
+        out[rows] = False
+        left_out.append(out)
+        return X[rows].double().mean(dim=0)
+
+    found = jackknife(sample, mean, groups, seeded())
+    assert torch.stack(left_out).sum(dim=0).eq(1).all()
+    for out in left_out:
+        assert out.view(40, 15).float().std(dim=1).eq(0).all()  # whole documents
+        assert int(out.sum()) == 600 // groups
+    means = torch.stack([X[:600][out].double().mean(dim=0) for out in left_out])
+    torch.testing.assert_close(found, means.std(dim=0) / groups**0.5)
+
+
+def test_the_jackknife_deals_documents_at_random_and_a_constant_has_no_error():
+    sample = sample_of(X[:600], F[:600], size=15)
+    first, again, other = (jackknife(sample, lambda rows: X[rows, 0].mean(), 4, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert float(jackknife(sample, lambda rows: torch.tensor(3.0), 4, seeded())) == 0
