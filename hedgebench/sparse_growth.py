@@ -39,7 +39,7 @@ ALIKE = 0.85
 """Directions whose cosine is above this are one feature."""
 OWN = 0.6
 """A direction whose cosine with a latent's row is above this is not missing: that latent stands for it and does not always fire."""
-UNTOLD = 0.3
+UNTOLD = 0.5
 """A feature of whose codes latents tell so much (linearly) that no more than this share of the variance is left is not missing; and what is left divides H G, which so little of it makes unsteady."""
 OPPOSITE = -0.7
 """Directions whose cosine is below this are two sides of one."""
