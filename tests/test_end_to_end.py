@@ -285,6 +285,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "toy_recovery": {"n_samples": 500, "batch_size": 100},
     "saebench_sae_probes": {"data": ["sae-probes:149_twt_emotion_happiness"], "ks": [1], "max_seq_len": 8},
     "grow_delta": {"n_null": 3, "min_live": 0.0},
+    "hedging_estimate": {
+        "n_batches": 8,
+        "batch_size": 8,
+        "context_size": 32,
+        "min_firings": 10,
+        "n_atoms": 10,
+        "pairs": 8,
+        "groups": 2,
+        "inject": 0.0,
+    },
 }
 ELSEWHERE = {"saebench_absorption", "saebench_autointerp", "saebench_scr"}
 """They need a vocabulary of letters, a judge, and a model that tells texts apart: their own tests hold them to the same."""
