@@ -31,7 +31,7 @@ class HedgingEstimate(Eval):
     `modulation` and `leading_strength` are divided by `spike`, the typical size of what is missed, which differs from SAE to SAE; `modulation_unscaled` is not.
     Sinks (tokens of norms above `sink` times the median) are left out. Latents that fire on too few tokens of either half are left out, too: `live_share`.
     Known failures: SAEs whose latents have merged several features; features that are there more often than not when a latent fires; missing features no larger than other residuals.
-    What it says where hedging is known: `hedgebench toy --study hedging-estimate`; on a language model: results/hedging_estimate.
+    What it says where hedging is known: `hedgebench toy --study hedging-estimate`. No results on language models are published yet.
     The record holds, for the latents that hedge most, the directions of what they hedge (`eval_result_unstructured`).
     """
 

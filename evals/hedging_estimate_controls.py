@@ -36,8 +36,9 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
         for name in ("hedging", "modulation", "consistent", "virtual_growth"):
             params = {"of": name, "share": cfg.inject}
             rise = after[name][chosen] - before[name][chosen]
+            rise = rise[rise.isfinite()]  # a row of zeros has no virtual growth
             error = float(rise.std() / len(rise) ** 0.5)
-            yield Score(metric, float(rise.mean()), params, stderr=error, n=len(chosen))
+            yield Score(metric, float(rise.mean()), params, stderr=error, n=len(rise))
             if metric == "injected_rise":
                 yield Score("injected_auc", auc(after[name][chosen], after[name][others]), params, n=len(chosen))
                 than = params | {"than": "before"}
