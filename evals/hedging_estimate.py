@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score, TextConfig, at_least, notice
 
-from .hedging_estimate_controls import controls, directions
+from .hedging_estimate_controls import controls, directions, repeatability
 from .hedging_estimate_rows import LEAST, doubts, errors, measure, one_by_one, totals, weights
 
 POST = "open problem of the post on feature hedging"
@@ -22,10 +22,11 @@ class HedgingEstimate(Eval):
 
     Let C be the decoder that fits the SAE's latents best, by least squares, and r what it leaves over. A row that hedges is C_i = d_i + Σ_j h_ij d_j, with features j that the SAE lacks. They are
     looked for in r as sparse nonnegative codes of unknown directions, fitted in turns with what latents say of them (`hedgebench.sparse_growth`); what the rows would give up to them in a joint fit is
-    the hedged part P, and `hedging` its norm beside that of the rest. It is a product of two halves of the documents, so that noise adds nothing, and signed: below 0 it is noise.
+    the part P that is owed, and `owed` says how far it turns the row. It is a product of two halves of the documents, so that noise adds nothing, and signed: below 0 it is noise.
+    `modulation` is how the covariance of r follows a latent (SMR: it sees hedging and mere variance alike), and `consistent` what of that lies in the row, too. `hedging` has the mean of `owed`, dealt
+    out over latents by `owed` and `consistent` together (`hedgebench.hedging.hedging_of`): the two are wrong about different latents.
 
-    Beside it stand `modulation`, how the covariance of r follows a latent (SMR: it sees hedging and mere variance alike), `consistent`, what of that lies in the row, too (experimental), and
-    `virtual_growth`, the same question asked of k-means atoms (conservative). A feature of random sign modulates and is not hedged; what each estimate makes of both on this
+    Beside them stands `virtual_growth`, the same question asked of k-means atoms (a conservative second opinion). A feature of random sign modulates and is not hedged; what each estimate makes of both on this
     very SAE and text is measured (`injected_rise`, `random_sign_rise`, `injected_auc`).
 
     `modulation` and `leading_strength` are divided by `spike`, the typical size of what is missed, which differs from SAE to SAE; `modulation_unscaled` is not.
@@ -44,7 +45,13 @@ class HedgingEstimate(Eval):
     metrics = (
         _share(
             "hedging",
-            "|P| / sqrt(|P|^2 + |C_i - P|^2), P = H G what a row owes to missing features, squares being products of two halves of the documents; signed; mean over live latents",
+            "The mean of `owed` over live latents, each of which has of it as the cube root of owed * consistent; signed",
+            chance=0.0,
+            paper=POST,
+        ),
+        _share(
+            "owed",
+            "Sine of the angle between C_i and C_i - P, P = H G what a row owes to missing features, squares being products of two halves of the documents; signed; mean over live latents",
             low=-1.0,
             high=1.0,
             chance=0.0,
@@ -65,7 +72,7 @@ class HedgingEstimate(Eval):
         ),
         _share(
             "consistent",
-            "Experimental: sqrt(|N_i w_i|^2) / (spike |C_i|), signed, w_i = C_i / |C_i|, N_i less its mean eigenvalue",
+            "sqrt(|N_i w_i|^2) / (spike |C_i|), signed, w_i = C_i / |C_i|, N_i less its mean eigenvalue",
             paper=SMR,
         ),
         _share(
@@ -96,12 +103,20 @@ class HedgingEstimate(Eval):
         ),
         Metric(
             "injected_auc",
-            "How often an estimate (`of=`) is higher for a latent that was made to hedge `share` of its row than for another, or (`than=before`) than for the same latents before",
+            "How often an estimate (`of=`) is higher for a latent that was made to hedge `share` of its row than for another, or (`than=before`) than for the same latents before, or (`than=itself`) than for itself before",
             unit="probability",
             higher_is_better=True,
             chance=0.5,
             low=0.0,
             high=1.0,
+        ),
+        Metric(
+            "repeatability",
+            "Rank correlation of an estimate (`of=`) over latents between two halves of the documents, each estimated by itself, with half the tokens",
+            higher_is_better=True,
+            low=-1.0,
+            high=1.0,
+            chance=0.0,
         ),
         Metric("doubts", "How many reasons there are to mistrust this estimate; they are named in the record", low=0.0),
     )
@@ -123,7 +138,7 @@ class HedgingEstimate(Eval):
         groups: int = 8
         """Groups of documents for the standard error."""
         inject: float = 0.3
-        """Share of a row that latents are made to hedge as a control; 0 for no control."""
+        """Share of a row that latents are made to hedge as a control; 0 for no control, and no look at halves of the text."""
         directions: int = 16
         """Latents whose directions are told, those that hedge most."""
         slice_limit: int = 2_000
@@ -171,6 +186,8 @@ class HedgingEstimate(Eval):
         ctx.progress(0.3)
         found = list(controls(whole, ctx, cfg)) if cfg.inject else []
         yield from found
+        if cfg.inject:
+            yield from repeatability(whole, ctx, cfg)
         yield from directions(whole, alive, ctx, cfg)
         reasons = doubts(whole, alive, width, found)
         yield Score("doubts", len(reasons))

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import CannotMeasure, EvalContext, Score
 
-from .hedging_estimate_rows import Measured, measure
+from .hedging_estimate_rows import LEAST, Measured, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hedgebench.latent_sample import LatentSample
+
+RANKED = ("hedging", "owed", "modulation", "consistent", "virtual_growth")
+"""Estimates whose ranks of latents are looked at."""
 _OF = 8
 """One of so many latents is made to hedge."""
 _NAMED = 3
@@ -33,7 +37,7 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
     for metric, x in (("injected_rise", added.x), ("random_sign_rise", added.control)):
         after = measure(found.sample._replace(x=x), ctx.generator, cfg).latents()
         ctx.progress(0.6 if metric == "injected_rise" else 0.9)
-        for name in ("hedging", "modulation", "consistent", "virtual_growth"):
+        for name in RANKED:
             params = {"of": name, "share": cfg.inject}
             rise = after[name][chosen] - before[name][chosen]
             rise = rise[rise.isfinite()]  # a row of zeros has no virtual growth
@@ -41,8 +45,35 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
             yield Score(metric, float(rise.mean()), params, stderr=error, n=len(rise))
             if metric == "injected_rise":
                 yield Score("injected_auc", auc(after[name][chosen], after[name][others]), params, n=len(chosen))
-                than = params | {"than": "before"}
-                yield Score("injected_auc", auc(after[name][chosen], before[name][chosen]), than, n=len(chosen))
+                pairs = after[name][chosen], before[name][chosen]
+                yield Score("injected_auc", auc(*pairs), params | {"than": "before"}, n=len(chosen))
+                rose = float((pairs[0] > pairs[1]).double().mean())
+                yield Score("injected_auc", rose, params | {"than": "itself"}, n=len(chosen))
+
+
+def repeatability(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+    """How much alike two halves of the documents rank latents, each half estimated by itself."""
+    import torch
+    from scipy.stats import spearmanr
+
+    from hedgebench.latent_sample import halved, live, restricted
+
+    def side(own: LatentSample) -> tuple[Tensor, dict[str, Tensor]]:
+        alive = live(own, cfg.min_firings // 4)
+        if len(alive) < LEAST:
+            raise CannotMeasure(f"{len(alive)} latents fire often enough in half of the text, and {LEAST} must")
+        return alive, measure(restricted(own, alive), ctx.generator, cfg).latents()
+
+    try:
+        (first, one), (second, other) = map(side, halved(found.sample, ctx.generator))
+    except CannotMeasure as why:
+        ctx.leave_blank("repeatability", str(why))
+        return
+    shared = torch.isin(first, second), torch.isin(second, first)
+    for name in RANKED:
+        pair = one[name][shared[0]].cpu(), other[name][shared[1]].cpu()
+        if all(float(values.std()) > 0 for values in pair):
+            yield Score("repeatability", float(spearmanr(*pair).statistic), {"of": name}, n=len(pair[0]))
 
 
 def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
@@ -52,7 +83,8 @@ def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> It
 
     told: list[dict[str, Any]] = []
     ctx.details["eval_result_unstructured"] = {"hedging": told}
-    strongest = found.hedging.share.argsort(descending=True)[: cfg.directions]
+    strongest = found.latents()["hedging"].argsort(descending=True)
+    strongest = strongest[found.norms[strongest].isfinite()][: cfg.directions]
     if not len(strongest):
         return
     fit, missing, counted = found.fit, found.hedging.missing, found.hedging.counted

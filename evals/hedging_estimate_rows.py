@@ -43,21 +43,23 @@ class Measured(NamedTuple):
 
     @property
     def norms(self) -> Tensor:
-        """[m], |C_i|."""
+        """[m], |C_i|; NaN for a row that is zero, of which nothing has a share."""
         norms: Tensor = self.fit.rows.norm(dim=1)
-        return norms
+        return norms.where(norms > 0, float("nan"))
 
     def latents(self) -> dict[str, Tensor]:
-        """Each estimate for each latent, [m]."""
-        from hedgebench.hedging import signed_root
+        """Each estimate for each latent, [m]; NaN for shares of a row that is zero."""
+        from hedgebench.hedging import hedging_of, signed_root
 
         assert self.modulation.consistent is not None
         size = self.hedging.missing.spike * self.norms
+        consistent = signed_root(self.modulation.consistent) / size
         return {
-            "hedging": self.hedging.share,
+            "hedging": hedging_of(self.hedging.owed, consistent),
+            "owed": self.hedging.owed,
             "modulation": signed_root(self.modulation.squared) / size,
             "modulation_unscaled": signed_root(self.modulation.squared) / self.norms,
-            "consistent": signed_root(self.modulation.consistent) / size,
+            "consistent": consistent,
             "virtual_growth": self.virtual_growth,
         }
 
@@ -91,7 +93,7 @@ def totals(found: Measured, slice_by: str = "all", slice_value: str = "all") -> 
         if metric not in with_errors:
             yield Score(metric, float(values.nanmean()), {}, *place, n=m)
     null = signed_root(found.null.squared) / size
-    yield Score("modulation", float(null.mean()), {"null": "shuffled"}, *place, n=m)
+    yield Score("modulation", float(null.nanmean()), {"null": "shuffled"}, *place, n=m)
     yield Score("spike", found.hedging.missing.spike, {}, *place, n=n_missing)
     yield Score("two_sided", float(found.hedging.missing.opposite.double().mean()), {}, *place, n=n_missing)
 
@@ -113,15 +115,15 @@ def errors(found: Measured, generator: torch.Generator, cfg: Any) -> Iterator[Sc
         share = owed_share(some, missing._replace(codes=missing.codes[rows]), counted)
         same_sketch = torch.Generator().manual_seed(seed)
         second = modulation(some.halves, some.residuals, some.rows, same_sketch, 64, consistent=False)
-        return torch.stack([share.mean(), (signed_root(second.squared) / size).mean()])
+        return torch.stack([share.mean(), (signed_root(second.squared) / size).nanmean()])
 
     documents = jackknife(found.sample, both, cfg.groups, generator)
     per_root = found.sketch_error / (2 * found.modulation.squared.abs().sqrt().clamp(min=1e-12) * size)
-    sketch = float(per_root.mean())  # one sketch for all latents: their errors are as one
+    sketch = float(per_root.nanmean())  # one sketch for all latents: their errors are as one
     latents = found.latents()
     yield Score("hedging", float(latents["hedging"].mean()), stderr=float(documents[0]), n=m)
     yield Score(
-        "modulation", float(latents["modulation"].mean()), stderr=(float(documents[1]) ** 2 + sketch**2) ** 0.5, n=m
+        "modulation", float(latents["modulation"].nanmean()), stderr=(float(documents[1]) ** 2 + sketch**2) ** 0.5, n=m
     )
 
 
@@ -165,8 +167,8 @@ def doubts(found: Measured, alive: Tensor, width: int, injected: list[Score]) ->
     if len(alive) < width / 2:
         reasons.append(f"{len(alive)} of {width} latents fire often enough to be measured: the mean is not of the SAE")
     size = found.hedging.missing.spike * found.norms
-    null = float((found.null.squared.clamp(min=0).sqrt() / size).mean())
-    if null > 0.5 * float(latents["modulation"].abs().mean()):
+    null = float((found.null.squared.clamp(min=0).sqrt() / size).nanmean())
+    if null > 0.5 * float(latents["modulation"].abs().nanmean()):
         reasons.append("shuffled residuals follow the latents half as much as the real ones do: noise")
     first, second = latents["hedging"].cpu(), latents["virtual_growth"].nan_to_num().cpu()
     if float(first.std()) == 0 or float(second.std()) == 0:

@@ -46,10 +46,10 @@ class Fit(NamedTuple):
 
 
 class Hedging(NamedTuple):
-    """What m latents hedge."""
+    """What m latents owe to features that are missing."""
 
-    share: Tensor
-    """[m], float64, signed: the part of a row that is owed to missing features, as `sparse_growth.hedged_share` has it."""
+    owed: Tensor
+    """[m], float64, signed: the share of a row that is owed, as `sparse_growth.hedged_share` has it."""
     missing: Missing
     counted: Tensor
     """[K], bool: the features that count as missing; the others lie with a latent's row, which stands for them, or are told by latents together."""
@@ -78,7 +78,7 @@ def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
 
 
 def owed_share(fitted: Fit, missing: Missing, counted: Tensor) -> Tensor:
-    """[m]: `Hedging.share` for missing features that are given, whose `codes` are of the same tokens."""
+    """[m]: `Hedging.owed` for missing features that are given, whose `codes` are of the same tokens."""
     parts, rows = [], []
     for tokens, half in zip(fitted.tokens, fitted.halves, strict=True):
         x = fitted.x[tokens]
@@ -86,6 +86,23 @@ def owed_share(fitted: Fit, missing: Missing, counted: Tensor) -> Tensor:
         parts.append(own.coefficients[:, counted] @ own.directions[counted])
         rows.append(half.coefficients(x))
     return hedged_share(parts[0], parts[1], (rows[0], rows[1]))
+
+
+def hedging_of(owed: Tensor, consistent: Tensor) -> Tensor:
+    """[m], signed: what latents hedge by two witnesses. The mean is that of `owed`; latents have of it as both say.
+
+    The one witness finds features and solves for them; the other finds none and asks whether the residual varies more along what is in the row, and more where the latent fires. They
+    are wrong about different latents. For one feature of coefficient h on the latent the one grows as h, the other as h², so that the cube root of their product grows as h.
+    A latent for which either says nothing hedges nothing; where `owed` is negative, it stays (so that the mean is without bias where nothing is hedged).
+
+    Args:
+        owed: [m], of a row, signed (`Hedging.owed`).
+        consistent: [m], |N_i w_i| / |C_i|, signed roots, in any unit (`modulation.Modulation.consistent`); NaN counts as 0.
+    """
+    both = (owed.clamp(min=0) * consistent.nan_to_num().clamp(min=0)).pow(1 / 3)
+    if not float(both.sum()) > 0:
+        return owed
+    return both * (owed.clamp(min=0).sum() / both.sum()) + owed.clamp(max=0)
 
 
 def sketched(

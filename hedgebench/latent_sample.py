@@ -145,6 +145,23 @@ def part(sample: LatentSample, half: bool) -> LatentSample:
     return subset(sample, (sample.half == half).nonzero()[:, 0])
 
 
+def halved(sample: LatentSample, generator: torch.Generator) -> tuple[LatentSample, LatentSample]:
+    """The tokens of each half as a sample of its own, whose documents are split once more.
+
+    Raises:
+        CannotMeasure: A half is a single document.
+    """
+    first, second = (_split(part(sample, half), generator) for half in (False, True))
+    return first, second
+
+
+def _split(sample: LatentSample, generator: torch.Generator) -> LatentSample:
+    document = sample.document.unique(return_inverse=True)[1]
+    if int(document[-1]) == 0:
+        raise CannotMeasure("half of the text is a single document, which cannot be split; give more text")
+    return sample._replace(document=document, half=_halves(document.cpu(), generator).to(document.device))
+
+
 def subset(sample: LatentSample, rows: Tensor) -> LatentSample:
     """Some tokens; `sink_share` and `n_tokens` stay those of the whole.
 

@@ -52,8 +52,8 @@ _DIRECTED = 1024
 _MERGE_AT = (2, 5)
 _PRUNE_FROM = 4
 _FIRINGS = 10
-_ROWS = 8192
-"""Rows that are coded at a time."""
+_ROWS, _ALIKE = 8192, 1024
+"""Rows that are compared with all directions at a time, and rows with a like number of candidates that are coded at a time."""
 
 
 class Missing(NamedTuple):
@@ -164,19 +164,24 @@ def owed(codes: Tensor, r: Tensor, regression: LatentRegression) -> Owed:
 
 
 def hedged_share(first: Tensor, second: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
-    """[m], from -1 to 1: |P| / sqrt(|P|² + |C - P|²), where P is the part of a row that is owed and C - P the rest; signed roots, cross-fitted on two halves.
+    """[m], from -1 to 1: by how much a row C is turned by what it owes, the sine of its angle with C - P: |P less its part along C - P| / |C|; signed roots, cross-fitted on two halves.
 
-    Squares are dot products of the halves' vectors, so that noise adds nothing on average; where |P|² comes out negative, so does the share. Where the parts are orthogonal,
-    it is |P| / |C|; where they cancel, that passes all bounds and this does not.
+    Squares are dot products of the halves' vectors, so that noise adds nothing on average; where |P|² comes out negative, so does the share. What is owed along the row's own
+    direction makes it longer and not impure. Where P and C - P are orthogonal, it is |P| / |C|.
 
     Args:
         first: [m, d], P from one half of the tokens.
         second: [m, d], from the other, of the same codes.
         rows: [m, d] each, the rows fitted on the halves (C).
     """
-    owed_part = (first * second).sum(dim=1)
-    rest = ((rows[0] - first) * (rows[1] - second)).sum(dim=1)
-    squared = owed_part / (owed_part.abs() + rest.abs()).clamp(min=1e-300)
+    across, along = [], []
+    for part, row in zip((first, second), rows, strict=True):
+        own = row - part
+        own = own / own.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        along.append((row * own).sum(dim=1, keepdim=True) * own)
+        across.append(row - along[-1])
+    turned, kept = ((one * other).sum(dim=1) for one, other in (across, along))
+    squared = turned / (turned.abs() + kept.abs()).clamp(min=1e-300)
     found: Tensor = squared.sign() * squared.abs().sqrt()
     return found
 
@@ -198,7 +203,7 @@ def nearest_row(atoms: Tensor, rows: Tensor) -> Tensor:
 
 
 def sparse_codes(y: Tensor, atoms: Tensor, threshold: float, steps: int) -> Tensor:
-    """[n, K], the a ≥ 0 that makes |y - a G|² / 2 + threshold Σ a small, by so many steps of FISTA on the 32 directions of each row that it has most of.
+    """[n, K], the a ≥ 0 that makes |y - a G|² / 2 + threshold Σ a small, by so many steps of FISTA on the 32 directions of each row that it has most of, of those it has enough of alone.
 
     Args:
         y: [n, d].
@@ -211,16 +216,27 @@ def sparse_codes(y: Tensor, atoms: Tensor, threshold: float, steps: int) -> Tens
     gram = atoms @ atoms.T
     found = torch.zeros(len(y), len(atoms), dtype=y.dtype, device=y.device)
     for rows in torch.arange(len(y), device=y.device).split(_ROWS):
-        wanted, which = (y[rows] @ atoms.T - threshold).topk(min(_ACTIVE, len(atoms)), dim=1)
-        own = gram[which[:, :, None], which[:, None, :]]
-        pace = own.abs().sum(dim=2).amax(dim=1, keepdim=True)  # no eigenvalue is larger
-        a, ahead, t = torch.zeros_like(wanted), torch.zeros_like(wanted), 1.0
-        for _ in range(steps):
-            after = (ahead - ((own @ ahead[:, :, None])[:, :, 0] - wanted) / pace).clamp(min=0)
-            faster = (1 + (1 + 4 * t * t) ** 0.5) / 2
-            ahead, a, t = after + (t - 1) / faster * (after - a), after, faster
-        found[rows] = found[rows].scatter_(1, which, a)
+        above, which = (y[rows] @ atoms.T - threshold).topk(min(_ACTIVE, len(atoms)), dim=1)
+        number = (above > 0).sum(dim=1)
+        for some in number.argsort(stable=True).split(_ALIKE):
+            most = max(1, int(number[some[-1]]))
+            wanted, own = above[some, :most], which[some, :most]
+            found[rows[some]] = found[rows[some]].scatter_(
+                1, own, _fista(wanted, gram[own[:, :, None], own[:, None, :]], steps)
+            )
     return found
+
+
+def _fista(wanted: Tensor, gram: Tensor, steps: int) -> Tensor:
+    """[b, k], the a ≥ 0 that makes a · gram a / 2 - wanted · a small; wanted [b, k], gram [b, k, k]."""
+    pace = gram.abs().sum(dim=2).amax(dim=1, keepdim=True)  # no eigenvalue is larger
+    a = ahead = wanted.new_zeros(wanted.shape)
+    t = 1.0
+    for _ in range(steps):
+        after = (ahead - ((gram @ ahead[:, :, None])[:, :, 0] - wanted) / pace).clamp(min=0)
+        faster = (1 + (1 + 4 * t * t) ** 0.5) / 2
+        ahead, a, t = after + (t - 1) / faster * (after - a), after, faster
+    return a
 
 
 def _are_features(codes: Tensor, threshold: float) -> Tensor:

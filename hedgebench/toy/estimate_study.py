@@ -87,7 +87,7 @@ def _judged(cases: Sequence[Case], estimators: Mapping[str, Estimator], seed: in
 def _timed(name: str, estimator: Estimator, seconds: dict[str, float]) -> Estimator:
     """The same estimator, which adds the time it takes to `seconds`."""
 
-    def run(given: Given, seed: int) -> Tensor:
+    def run(given: Given, seed: int) -> Tensor | dict[str, Tensor]:
         began = time.perf_counter()
         told = estimator(given, seed)
         seconds[name] += time.perf_counter() - began

@@ -36,8 +36,8 @@ class Given(NamedTuple):
     """[d_in]."""
 
 
-Estimator = Callable[[Given, int], "Tensor"]
-"""From what is given and a seed to an estimate for each latent, [m]."""
+Estimator = Callable[[Given, int], "Tensor | dict[str, Tensor]"]
+"""From what is given and a seed to an estimate for each latent, [m], or to several by their names."""
 
 
 class Case(NamedTuple):
@@ -81,7 +81,7 @@ def judge(
 
     Args:
         cases: As from `train_families`; SAEs of one world that stand together are judged on the same samples.
-        estimators: By the name of their column.
+        estimators: By the name of their column, where they have but one.
         n_samples: How many samples of each world.
         seed: Of the samples, and handed to estimators.
         progress: Show a bar on stderr.
@@ -105,7 +105,10 @@ def judge(
                     (live,) = ((acts[:, :prefix] > 0).sum(dim=0) >= MIN_FIRINGS).nonzero(as_tuple=True)
                     given = Given(x, acts[:, live], sae.W_dec[live], sae.b_dec)
                     truth = measure_truth(given.f, firings, world.features)._asdict()
-                    told = {name: estimator(given, seed) for name, estimator in estimators.items()}
+                    told: dict[str, Tensor] = {}
+                    for name, estimator in estimators.items():
+                        found = estimator(given, seed)
+                        told |= found if isinstance(found, dict) else {name: found}
                     columns = {name: values.numpy() for name, values in (truth | told).items()}
                     frames.append(pd.DataFrame(_about(case) | {"prefix": prefix, "latent": live.numpy()} | columns))
                 bar.update()

@@ -8,7 +8,7 @@ import torch
 
 from hedgebench.atoms import find_atoms, spike_size
 from hedgebench.atoms import kmeans_growth as virtual_growth
-from hedgebench.hedging import fit, signed_root
+from hedgebench.hedging import fit, hedging_of, signed_root
 from hedgebench.hedging import hedging as _hedging
 from hedgebench.latent_regression import LatentRegression
 from hedgebench.latent_sample import LatentSample
@@ -47,22 +47,23 @@ def kmeans_growth(given: Given, seed: int) -> Tensor:
     return virtual_growth(given.x, LatentRegression(given.f), torch.Generator().manual_seed(seed))
 
 
-def hedging(given: Given, seed: int) -> Tensor:
-    """What rows owe to sparse features of the residual (`hedgebench.hedging`), on even and odd samples; NaN where nothing sparse is left over."""
-    try:
-        return _hedging(fit(_sample(given)), torch.Generator().manual_seed(seed), N_ATOMS).share
-    except CannotMeasure:
-        return torch.full((given.f.shape[1],), float("nan"), dtype=torch.float64)
+def hedging(given: Given, seed: int) -> dict[str, Tensor]:
+    """This project's, on even and odd samples (`hedgebench.hedging`).
 
-
-def consistent(given: Given, seed: int) -> Tensor:
-    """What of the modulation lies in the row, too, over the spikes' size: experimental, see `hedgebench.modulation`."""
+    Returns:
+        `owed`, to sparse features of the residual; `consistent`, modulation along what is in the row, over the spikes' size; and `hedging`, what the two say together. NaN where
+        nothing sparse is left over.
+    """
     fitted, generator = fit(_sample(given)), torch.Generator().manual_seed(seed)
-    found = modulation(fitted.halves, fitted.residuals, fitted.rows, generator, pairs=1).consistent
-    assert found is not None
-    spike = spike_size(fitted.r, find_atoms(fitted.r, generator))
-    values: Tensor = signed_root(found) / (spike * fitted.rows.norm(dim=1))
-    return values
+    modulated = modulation(fitted.halves, fitted.residuals, fitted.rows, generator, pairs=1).consistent
+    assert modulated is not None
+    along = signed_root(modulated) / fitted.rows.norm(dim=1)
+    try:
+        found = _hedging(fitted, torch.Generator().manual_seed(seed), N_ATOMS)
+    except CannotMeasure:
+        nothing = torch.full_like(along, float("nan"))
+        return {"hedging": nothing, "owed": nothing, "consistent": nothing}
+    return {"hedging": hedging_of(found.owed, along), "owed": found.owed, "consistent": along / found.missing.spike}
 
 
 def _sample(given: Given) -> LatentSample:
@@ -75,7 +76,7 @@ RIVALS: dict[str, Estimator] = {"c_dec": c_dec, "bias_norm": bias_norm, "smr": s
 """By name."""
 N_ATOMS = 200
 """Of `hedging`: clusters of residuals."""
-ESTIMATORS: dict[str, Estimator] = {"hedging": hedging, "consistent": consistent, **RIVALS}
-"""By name: the project's own, an experimental one, the rivals."""
-METHOD = "1"
+ESTIMATORS: dict[str, Estimator] = {"hedging": hedging, **RIVALS}
+"""By name: the project's own, the rivals."""
+METHOD = "2"
 """Rises whenever a number of these could change."""

@@ -1,0 +1,274 @@
+"""What `hedging_estimate` is worth on a language model, told from its tables: `python results/hedging_estimate/page.py` writes README.md and trend.png beside it, and nothing else decides a number in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from hedgebench.intervals import Interval, mean_interval
+from hedgebench.records import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+LAYERS = {8: "the layer on which the method was chosen", 12: "a layer on which nothing was tuned"}
+JUDGED, SECOND = "hedging", "virtual_growth"
+GROWN, SCALED = r"from(\d+)-\1-s(\d)", r"w(\d+)-k[\d.]+-s(\d)"
+"""Names of SAEs that were left behind by a growth (k 8), and of those whose k is a sixteenth of the width."""
+SHARE = "share=0.3"
+
+
+class Line(NamedTuple):
+    """One thing that must be shown."""
+
+    what: str
+    found: str
+    bar: str
+    met: bool
+
+
+class Layer:
+    """The tables of one layer."""
+
+    def __init__(self, layer: int) -> None:
+        self.layer = layer
+        scores = pd.read_parquet(HERE / f"scores-layer{layer}.parquet")
+        self.all = scores[scores["slice_by"] == "all"].copy()
+        self.growth, self.directions, self.injection = (
+            pd.read_csv(HERE / f"{name}-layer{layer}.csv") for name in ("growth", "directions", "injection")
+        )
+
+    def table(self, pattern: str, metric: str, params: str = "") -> pd.DataFrame:
+        """Width, seed, value."""
+        rows = self.all[(self.all["metric"] == metric) & (self.all["params"] == params)]
+        names = rows["sae"].str.extract(f"^{pattern}$").set_axis(["width", "seed"], axis=1)
+        return names.assign(value=rows["value"]).dropna().astype({"width": int, "seed": int})
+
+    def seeds(self, metric: str, params: str = "") -> Interval:
+        """Over training seeds, each a mean over widths."""
+        return mean_interval(self.table(GROWN, metric, params).groupby("seed")["value"].mean())
+
+    def per_doubling(self, pattern: str, metric: str) -> Interval:
+        """Over training seeds: how much it changes when the width doubles."""
+        slopes = [
+            np.polyfit(np.log2(own["width"]), own["value"], 1)[0]
+            for _, own in self.table(pattern, metric).groupby("seed")
+        ]
+        return mean_interval(slopes)
+
+    def correlation(self, estimate: str) -> pd.DataFrame:
+        """[seed, width]: with growth."""
+        own = self.growth[self.growth["estimate"] == estimate]
+        return own.pivot_table(index="seed", columns="width", values="correlation")
+
+    def ratio(self, estimate: str) -> Interval:
+        """Over training seeds: rise by random signs over rise by hedging, each summed over widths."""
+        signs, real = (
+            self.table(GROWN, metric, f"of={estimate},{SHARE}").groupby("seed")["value"].sum()
+            for metric in ("random_sign_rise", "injected_rise")
+        )
+        return mean_interval(signs / real)
+
+    def lines(self, estimate: str = JUDGED) -> Iterator[Line]:
+        """What must be shown of an estimate."""
+        of = f"of={estimate},{SHARE}"
+        ratio = self.ratio(estimate)
+        yield Line("rise by random signs / rise by hedging", str(ratio), "at most 0.2", ratio.mean <= 0.2)
+        for what, params, bar in (
+            ("AUC of latents made to hedge .3, against other latents", of, 0.75),
+            ("the same, against itself before", f"{of},than=itself", 0.90),
+            ("the same, against all of them before", f"{of},than=before", 0.90),
+        ):
+            value = self.seeds("injected_auc", params)
+            yield Line(what, str(value), f"at least {bar:g}", value.mean >= bar)
+        halves = self.seeds("repeatability", f"of={estimate}")
+        yield Line(
+            "rank correlation of disjoint halves of the documents", str(halves), "at least 0.8", halves.mean >= 0.8
+        )
+        own, second = self.correlation(estimate), self.correlation(SECOND)
+        grown, ahead = (mean_interval(table.mean(axis=1)) for table in (own, own - second))
+        yield Line("rank correlation with growth, within an SAE", str(grown), "at least 0.5", grown.mean >= 0.5)
+        yield Line(f"the same, less that of `{SECOND}`", str(ahead), "above 0", ahead.low > 0)
+        for what, pattern in (("k = 8", GROWN), ("k = width / 16", SCALED)):
+            slope = self.per_doubling(pattern, estimate)
+            yield Line(f"change when the width doubles, {what}", str(slope), "below 0", slope.high < 0)
+
+    def by_width(self) -> str:
+        """Means over seeds at each width."""
+        moved = self.growth[self.growth["estimate"] == JUDGED].groupby("width")["moved"].mean()
+        columns: dict[str, pd.Series] = {
+            f"`{JUDGED}`, k 8": self.mean(GROWN, JUDGED),
+            f"`{JUDGED}`, k = width / 16": self.mean(SCALED, JUDGED),
+            "`modulation`": self.mean(GROWN, "modulation"),
+            "`modulation_unscaled`": self.mean(GROWN, "modulation_unscaled"),
+            "`consistent`": self.mean(GROWN, "consistent"),
+            f"`{SECOND}`": self.mean(GROWN, SECOND),
+            "rows moved by growth": moved,
+            **{
+                f"growth ~ `{name}`": self.correlation(name).mean()
+                for name in (JUDGED, "owed", "modulation", "consistent", SECOND)
+            },
+        }
+        return _table(pd.DataFrame(columns))
+
+    def mean(self, pattern: str, metric: str) -> pd.Series:
+        """Over seeds, by width."""
+        return self.table(pattern, metric).groupby("width")["value"].mean()
+
+    def estimates(self) -> str:
+        """The lines of every estimate, as numbers."""
+        names = list(dict.fromkeys(self.growth["estimate"]))
+        cells = {name: {line.what: line.found for line in self.lines(name)} for name in names}
+        return _table(pd.DataFrame(cells), first="estimate")
+
+    def named(self) -> str:
+        """Whether named directions are rows of a wider SAE: own against others', by width."""
+        rows = []
+        for width, own in self.directions.groupby("width"):
+            p = float(wilcoxon(own["own"], own["others"], alternative="greater").pvalue)
+            above = float((own["own"] > own["others"]).mean())
+            rows.append((width, len(own), own["own"].mean(), own["others"].mean(), above, f"{p:.1g}"))
+        columns = ["width", "latents", "own direction", "other latents'", "own above others'", "p"]
+        return _table(pd.DataFrame(rows, columns=columns).set_index("width"))
+
+    def curve(self) -> str:
+        """What is found of hedging that is added."""
+        own = self.injection[self.injection["estimate"] == JUDGED].set_index("width").sort_index(kind="stable")
+        columns = {
+            "share": "share", "tokens": "tokens", "injected": "latents", "auc": "against others", "auc_before": "the same before",
+            "than_itself": "against itself before", "auc_signs": "random signs, against others", "rise": "rise",
+            "random_sign_rise": "rise by random signs", "directions_found": "directions found",
+        }  # fmt: skip
+        return _table(own[list(columns)].rename(columns=columns))
+
+    def least_found(self, auc: float = 0.75) -> str:
+        """The least share that is found at each width, on most tokens."""
+        own = self.injection[self.injection["estimate"] == JUDGED]
+        said = []
+        for width, rows in own.groupby("width"):
+            most = rows[rows["tokens"] == rows["tokens"].max()]
+            found = most[most["auc"] >= auc]["share"]
+            said.append(f"{found.min():g} at {width} latents" if len(found) else f"none at {width} latents")
+        return ", ".join(said)
+
+
+def _table(frame: pd.DataFrame, first: str | None = None) -> str:
+    def cell(value: object) -> str:
+        return f"{value:.3f}" if isinstance(value, float) and not float(value).is_integer() else f"{value:g}" if isinstance(value, float) else str(value)  # fmt: skip
+
+    head = [first or str(frame.index.name), *map(str, frame.columns)]
+    body = [[cell(index), *map(cell, row)] for index, row in zip(frame.index, frame.astype(object).to_numpy(), strict=True)]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body])
+
+
+def losses() -> str:
+    """The SAEs of the repository: losses and prefixes."""
+    scores = pd.read_parquet(HERE / "scores-losses.parquet")
+    scores = scores[
+        (scores["params"] == "") & scores["metric"].isin([JUDGED, "owed", "modulation", "consistent", SECOND])
+    ]
+    whole = scores[scores["slice_by"] == "all"]
+    by_loss = whole.pivot_table(index=["architecture", "loss"], columns="metric", values="value", aggfunc="mean")
+    by_loss.index = pd.Index([" ".join(key) for key in by_loss.index], name="SAEs, mean of two seeds")
+    prefixes = scores[scores["slice_by"] == "prefix"].assign(prefix=lambda table: table["slice_value"].astype(int))
+    by_prefix = prefixes.pivot_table(index=["loss", "prefix"], columns="metric", values="value", aggfunc="mean")
+    by_prefix.index = pd.Index([f"{loss}, first {prefix}" for loss, prefix in by_prefix.index], name="prefix")
+    return f"{_table(by_loss)}\n\n{_table(by_prefix)}"
+
+
+def draw(layers: list[Layer]) -> Figure:
+    """The estimate and what growth does, by width; and what is found of added hedging, by its share."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = FigureCanvasAgg(Figure(figsize=(13, 4), layout="constrained")).figure
+    left, middle, right = figure.subplots(1, 3)
+    for colour, layer in zip(("C0", "C1"), layers, strict=True):
+        for pattern, style, label in ((GROWN, "o-", "k = 8"), (SCALED, "s--", "k = width / 16")):
+            values = layer.mean(pattern, JUDGED)
+            left.plot(values.index, values, style, color=colour, label=f"layer {layer.layer}, {label}")
+        for name, style in ((JUDGED, "o-"), (SECOND, "x:")):
+            values = layer.correlation(name).mean()
+            middle.plot(values.index, values, style, color=colour, label=f"layer {layer.layer}, {name}")
+        own = layer.injection[layer.injection["estimate"] == JUDGED]
+        for width, rows in own[own["tokens"] > 0.9 * own["tokens"].max()].groupby("width"):
+            style = "o-" if width == own["width"].max() else "s--"
+            right.plot(rows["share"], rows["auc"], style, color=colour, label=f"layer {layer.layer}, {width} latents")
+            right.plot(rows["share"], rows["auc_signs"], style[0] + ":", color=colour, alpha=0.4)
+    for axes, title, x in ((left, f"`{JUDGED}`", "width"), (middle, "rank correlation with growth", "width"), (right, "AUC of added hedging (faint: random signs)", "share of the row")):  # fmt: skip
+        axes.set(title=title, xlabel=x)
+        axes.legend(fontsize=7)
+        if x == "width":
+            axes.set_xscale("log", base=2)
+    right.axhline(0.5, color="0.7", linewidth=1, zorder=0)
+    return figure
+
+
+HEAD = """# A hedging estimate on a language model
+
+[`hedging_estimate`](../../docs/hedging_estimate.md) on BatchTopK SAEs of the residual stream of SmolLM2-135M (768,000 tokens of training, then 307,200 more as the ones left behind by a growth by half
+their width), three training seeds at each of five widths. Where hedging is known: [toy worlds](hedging-estimate.md).
+
+    for L in 8 12; do
+      hedgebench train results/hedging_estimate/train-layer$L.yaml --out out/estimate/layer$L
+      hedgebench train results/hedging_estimate/grow-layer$L.yaml --out out/estimate/grown-layer$L
+      hedgebench run results/hedging_estimate/suite-layer$L.yaml --out out/estimate/results-layer$L
+      hedgebench table out/estimate/results-layer$L --out results/hedging_estimate/scores-layer$L.parquet
+      for what in growth directions injection; do python results/hedging_estimate/llm.py $what $L; done
+    done
+    hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
+    hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
+    python results/hedging_estimate/page.py                                        # this page, from those tables
+
+![by width, and by size](trend.png)
+
+[95 %] is Student's interval over the training seeds, of means over widths; a bar is held to the number itself, but for the words "above" and "below", which are held to the interval.
+"""
+
+
+def page(layers: list[Layer], may: str) -> str:
+    """The page in Markdown."""
+    parts = [HEAD, "## What may be concluded\n", may]
+    for layer in layers:
+        lines = list(layer.lines())
+        parts += [
+            f"\n## Layer {layer.layer}, {LAYERS[layer.layer]}: {sum(line.met for line in lines)} of {len(lines)} met\n",
+            f"| `{JUDGED}` | found | bar | |\n| --- | --- | --- | --- |",
+            *(
+                f"| {line.what} | {line.found} | {line.bar} | {'met' if line.met else '**not met**'} |"
+                for line in lines
+            ),
+            "\nEvery estimate, by the same measures:\n",
+            layer.estimates(),
+            "\nBy width, means over seeds. *Rows moved by growth*: mean |change| of old rows against the SAE left behind; `growth ~`: rank correlation of latents with it.\n",
+            layer.by_width(),
+            "\n*Named directions*: the first direction that the record names for a latent, held against rows of a 512-latent SAE of another training seed that the narrow SAE lacks (cosine below .6) "
+            "and that fire with the latent three times as often as by chance: the largest cosine, against that of directions named for other latents with the same rows. p: Wilcoxon's signed ranks, one-sided; latents of one SAE share directions, so that it is too small.\n",
+            layer.named(),
+            f"\n*Hedging that is added* to 1 in 8 latents, by its share of the row. Least share with an AUC of .75 against other latents: {layer.least_found()}.\n",
+            layer.curve(),
+        ]
+    parts += [
+        "\n## Losses and prefixes\n",
+        "The SAEs of [evals/checkpoints](../../evals/checkpoints/README.md), layer 8. Levels of different SAEs are shown, not to be ranked.\n",
+        losses(),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Write the page and its figure."""
+    layers = [Layer(layer) for layer in LAYERS]
+    write_text(HERE / "README.md", page(layers, (HERE / "conclusions.md").read_text()))
+    draw(layers).savefig(HERE / "trend.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
