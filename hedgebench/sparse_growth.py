@@ -23,7 +23,7 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.atoms import find_atoms, spike_size, where_latents_fire
-from hedgebench.latent_regression import LatentRegression
+from hedgebench.latent_regression import LatentRegression, transposed_times
 from hedgebench.latent_sample import rows_of
 from hedgebench.types import CannotMeasure
 
@@ -153,14 +153,14 @@ def owed(codes: Tensor, r: Tensor, regression: LatentRegression) -> Owed:
     """
     import torch
 
-    products = regression.products(codes)
+    sparse = _sparse(codes)
+    products = regression.products(sparse)
     coefficients = regression.solve(products)
-    sparse = _sparse(codes).t()
     mean = codes.mean(dim=0, dtype=torch.float64)
-    left = (sparse @ codes).double() - len(codes) * mean[:, None] * mean - products.T @ coefficients
+    left = transposed_times(sparse, sparse) - len(codes) * mean[:, None] * mean - products.T @ coefficients
     left = (left + left.T) / 2
     left.diagonal().mul_(1 + 1e-5).add_(1e-9 * float(left.diagonal().mean()))
-    return Owed(coefficients, torch.linalg.solve(left, (sparse @ r).double()))
+    return Owed(coefficients, torch.linalg.solve(left, (sparse.t() @ r).double()))
 
 
 def hedged_share(first: Tensor, second: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
