@@ -71,9 +71,14 @@ def repeatability(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score
         return
     shared = torch.isin(first, second), torch.isin(second, first)
     for name in RANKED:
-        pair = one[name][shared[0]].cpu(), other[name][shared[1]].cpu()
-        if all(float(values.std()) > 0 for values in pair):
-            yield Score("repeatability", float(spearmanr(*pair).statistic), {"of": name}, n=len(pair[0]))
+        pair = torch.stack([one[name][shared[0]], other[name][shared[1]]]).cpu()
+        pair = pair[:, pair.isfinite().all(dim=0)]
+        if pair.shape[1] < LEAST or bool((pair.std(dim=1) == 0).any()):
+            ctx.leave_blank(
+                f"repeatability of {name}", "too few latents have a number in both halves, or all have the same"
+            )
+            continue
+        yield Score("repeatability", float(spearmanr(*pair).statistic), {"of": name}, n=pair.shape[1])
 
 
 def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> Iterator[Score]:

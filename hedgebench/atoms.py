@@ -100,7 +100,7 @@ def kmeans_growth(x: Tensor, regression: LatentRegression, generator: torch.Gene
     Returns:
         [m], float64; NaN for a latent whose row is zero.
     """
-    rows, r = regression.coefficients(x), regression.residual(x)
+    rows, r = regression.fitted(x)
     largest, which = (r @ find_atoms(r, generator, n_atoms).T).max(dim=1)
     codes = r.new_zeros(len(r), n_atoms).scatter_(1, which[:, None], largest.relu()[:, None])
     taken = LatentRegression(regression.residual(codes)).coefficients(r)

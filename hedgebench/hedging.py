@@ -60,7 +60,7 @@ def fit(sample: LatentSample) -> Fit:
     (first,), (second,) = ((sample.half == half).nonzero(as_tuple=True) for half in (False, True))
     whole = LatentRegression(sample.f)
     halves = LatentRegression(rows_of(sample.f, first)), LatentRegression(rows_of(sample.f, second))
-    return Fit(sample.x, whole, halves, (first, second), whole.coefficients(sample.x), whole.residual(sample.x))
+    return Fit(sample.x, whole, halves, (first, second), *whole.fitted(sample.x))
 
 
 def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
@@ -81,10 +81,10 @@ def owed_share(fitted: Fit, missing: Missing, counted: Tensor) -> Tensor:
     """[m]: `Hedging.owed` for missing features that are given, whose `codes` are of the same tokens."""
     parts, rows = [], []
     for tokens, half in zip(fitted.tokens, fitted.halves, strict=True):
-        x = fitted.x[tokens]
-        own = owed(missing.codes[tokens], half.residual(x), half)
+        coefficients, r = half.fitted(fitted.x[tokens])
+        own = owed(missing.codes[tokens], r, half)
         parts.append(own.coefficients[:, counted] @ own.directions[counted])
-        rows.append(half.coefficients(x))
+        rows.append(coefficients)
     return hedged_share(parts[0], parts[1], (rows[0], rows[1]))
 
 
@@ -139,18 +139,29 @@ def signed_root(squared: Tensor) -> Tensor:
 
 
 def jackknife(sample: LatentSample, statistic: Callable[[Tensor], Tensor], groups: int, generator: torch.Generator) -> Tensor:  # fmt: skip
-    """The standard error [...] of a statistic, from leaving out one of some groups of documents at a time.
+    """The standard error [...] of a statistic, from leaving out one of some groups of documents at a time, each with as many documents of either half.
 
     Args:
         sample: Whose documents they are.
         statistic: From the tokens that are left, [r], int64, ascending, to numbers [...].
         groups: How many; at least 2.
         generator: On the CPU; deals the documents out.
+
+    Raises:
+        CannotMeasure: A half has fewer documents than there are groups.
     """
     import torch
 
     document = sample.document
-    dealt = torch.randperm(int(document[-1]) + 1, generator=generator) % groups
+    mixed = torch.randperm(int(document[-1]) + 1, generator=generator)
+    second = torch.zeros(len(mixed), dtype=torch.bool)
+    second[document[sample.half].cpu()] = True
+    dealt = torch.empty_like(mixed)
+    for half in (False, True):
+        documents = mixed[second[mixed] == half]
+        if len(documents) < groups:
+            raise CannotMeasure(f"half of the text is {len(documents)} documents, and {groups} must be: give more text")
+        dealt[documents] = torch.arange(len(documents)) % groups
     own = dealt.to(document.device)[document]
     found = torch.stack([statistic((own != group).nonzero()[:, 0]) for group in range(groups)])
     spread: Tensor = (found - found.mean(dim=0)).square().sum(dim=0)

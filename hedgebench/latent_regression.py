@@ -40,7 +40,7 @@ class LatentRegression:
         exact_up_to: Latents.
     """
 
-    def __init__(self, f: Tensor, ridge: float = RIDGE, exact_up_to: int = 8192) -> None:
+    def __init__(self, f: Tensor, ridge: float = RIDGE, exact_up_to: int = 16_384) -> None:
         import torch
 
         self.f, self._ridge = f, ridge
@@ -88,6 +88,10 @@ class LatentRegression:
 
     def residual(self, y: Tensor) -> Tensor:
         """[n, p], in y's type: what is left of y [n, p] less its mean and what the activations explain."""
+        return self.fitted(y)[1]
+
+    def fitted(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """`coefficients` and `residual` of y, in little more time than one of them."""
         import torch
 
         coefficients = self.coefficients(y)
@@ -95,7 +99,7 @@ class LatentRegression:
         left = torch.empty_like(y)
         for rows, block in self._blocks():
             left[rows] = (y[rows].double() - constant - block @ coefficients).to(y.dtype)
-        return left
+        return coefficients, left
 
     def weights(self, latents: Tensor) -> Tensor:
         """[n, l], float64, each column of mean 0: the coefficients of y on these latents are weights.T @ y, whatever y.

@@ -53,7 +53,7 @@ _MERGE_AT = (2, 5)
 _PRUNE_FROM = 4
 _FIRINGS = 10
 _ROWS, _ALIKE = 8192, 1024
-"""Rows that are compared with all directions at a time, and rows with a like number of candidates that are coded at a time."""
+"""Rows that are compared with all directions at a time, and rows of one number of candidates that are coded at a time."""
 
 
 class Missing(NamedTuple):
@@ -166,7 +166,7 @@ def owed(codes: Tensor, r: Tensor, regression: LatentRegression) -> Owed:
 def hedged_share(first: Tensor, second: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
     """[m], from -1 to 1: by how much a row C is turned by what it owes, the sine of its angle with C - P: |P less its part along C - P| / |C|; signed roots, cross-fitted on two halves.
 
-    Squares are dot products of the halves' vectors, so that noise adds nothing on average; where |P|² comes out negative, so does the share. What is owed along the row's own
+    Squares are dot products of the halves' vectors, so that noise adds nothing on average; where one comes out negative, so does the share. What is owed along the row's own
     direction makes it longer and not impure. Where P and C - P are orthogonal, it is |P| / |C|.
 
     Args:
@@ -188,9 +188,10 @@ def hedged_share(first: Tensor, second: Tensor, rows: tuple[Tensor, Tensor]) -> 
 
 def untold(codes: Tensor, regression: LatentRegression) -> Tensor:
     """[K], float64: the share of each code's variance that latents do not tell linearly; 0 for one that does not vary."""
-    left = regression.residual(codes).square().sum(dim=0).double()
-    whole = (codes - codes.mean(dim=0)).square().sum(dim=0).double()
-    found: Tensor = left / whole.clamp(min=1e-300)
+    products = regression.products(_sparse(codes))
+    told = (products * regression.solve(products)).sum(dim=0)
+    whole = codes.double().var(dim=0, correction=0) * len(codes)
+    found: Tensor = ((whole - told) / whole.clamp(min=1e-300)).clamp(min=0)
     return found
 
 
@@ -218,12 +219,11 @@ def sparse_codes(y: Tensor, atoms: Tensor, threshold: float, steps: int) -> Tens
     for rows in torch.arange(len(y), device=y.device).split(_ROWS):
         above, which = (y[rows] @ atoms.T - threshold).topk(min(_ACTIVE, len(atoms)), dim=1)
         number = (above > 0).sum(dim=1)
-        for some in number.argsort(stable=True).split(_ALIKE):
-            most = max(1, int(number[some[-1]]))
-            wanted, own = above[some, :most], which[some, :most]
-            found[rows[some]] = found[rows[some]].scatter_(
-                1, own, _fista(wanted, gram[own[:, :, None], own[:, None, :]], steps)
-            )
+        for k in number.unique().tolist():
+            for some in (number == k).nonzero()[:, 0].split(_ALIKE) if k else ():
+                wanted, own = above[some, :k], which[some, :k]
+                codes = _fista(wanted, gram[own[:, :, None], own[:, None, :]], steps)
+                found[rows[some, None], own] = codes
     return found
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from known_saes import orthonormal_features
 
-from hedgebench.hedging import BATCHES, Fit, fit, hedging, jackknife, owed_share, signed_root, sketched
+from hedgebench.hedging import BATCHES, Fit, fit, hedging, hedging_of, jackknife, owed_share, signed_root, sketched
 from hedgebench.latent_regression import LatentRegression
 from hedgebench.latent_sample import LatentSample, csr
 from hedgebench.modulation import modulation, moment_norms
@@ -104,7 +108,7 @@ def test_the_share_is_that_of_products_of_halves_where_all_that_is_missing_is_kn
 
 def test_features_that_do_not_count_are_owed_nothing(fitted):
     missing = known(FOLLOWERS, FEATURES[M : 2 * M])
-    assert owed_share(fitted, missing, torch.zeros(M, dtype=torch.bool)).eq(0).all()
+    assert owed_share(fitted, missing, torch.zeros(M, dtype=torch.bool)).abs().max() < 1e-9
     some = torch.tensor([True, False] * (M // 2))
     found = owed_share(fitted, missing, some)
     wanted = halves_share(fitted, FOLLOWERS)
@@ -120,9 +124,9 @@ def test_the_codes_unit_does_not_matter(fitted):
 
 def test_features_that_are_looked_for_give_the_share_of_those_that_are_there(fitted):
     found = hedging(fitted, seeded(), 40)
-    torch.testing.assert_close(found.share, halves_share(fitted, FOLLOWERS), atol=0.04, rtol=0)
+    torch.testing.assert_close(found.owed, halves_share(fitted, FOLLOWERS), atol=0.04, rtol=0)
     assert found.counted.all()
-    torch.testing.assert_close(found.share, owed_share(fitted, found.missing, found.counted))
+    torch.testing.assert_close(found.owed, owed_share(fitted, found.missing, found.counted))
     cosines = FEATURES[M : 2 * M] @ found.missing.atoms.T
     assert cosines.amax(dim=1).min() > 0.97
 
@@ -135,12 +139,84 @@ def test_a_latents_own_feature_does_not_count_where_it_fires_without_the_latent(
     own = (found.missing.atoms @ FEATURES[:M].T).amax(dim=1) > 0.9
     assert own.any()
     assert not found.counted[own].any()
-    assert found.share.abs().max() < 0.12
+    assert found.owed.abs().max() < 0.12
 
 
 def test_an_sae_that_leaves_only_zeros_is_refused(fitted):
     with pytest.raises(CannotMeasure, match="nothing over"):
         hedging(fitted._replace(r=torch.zeros_like(fitted.r)), seeded(), 20)
+
+
+# --- two witnesses ---
+
+
+def of(values: list[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def share(low: float) -> st.SearchStrategy[float]:
+    return st.floats(low, 1).map(lambda value: round(value, 3))
+
+
+LATENTS = st.lists(st.tuples(share(-1), share(-1) | st.just(math.nan)), min_size=1, max_size=12)
+"""What each witness says of latents."""
+
+
+def both_speak(owed: torch.Tensor, consistent: torch.Tensor) -> bool:
+    return bool(((owed > 0) & (consistent > 0)).any())
+
+
+@settings(deadline=None)
+@given(LATENTS)
+def test_the_mean_is_that_of_what_is_owed_whatever_the_other_witness_says(latents):
+    owed, consistent = map(of, zip(*latents, strict=True))
+    assert float(hedging_of(owed, consistent).mean()) == pytest.approx(float(owed.mean()), abs=1e-12)
+
+
+@settings(deadline=None)
+@given(LATENTS)
+def test_latents_of_which_either_witness_says_nothing_hedge_nothing_and_what_is_owed_below_zero_stays(latents):
+    owed, consistent = map(of, zip(*latents, strict=True))
+    assume(both_speak(owed, consistent))
+    found = hedging_of(owed, consistent)
+    assert torch.equal(found[owed <= 0], owed[owed <= 0])
+    says = (owed > 0) & (consistent > 0)
+    assert found[(owed > 0) & ~says].eq(0).all()
+    assert (found[says] > 0).all()
+
+
+@settings(deadline=None)
+@given(LATENTS, st.floats(1e-6, 1e6))
+def test_the_unit_of_the_other_witness_does_not_matter(latents, scale):
+    owed, consistent = map(of, zip(*latents, strict=True))
+    torch.testing.assert_close(hedging_of(owed, scale * consistent), hedging_of(owed, consistent))
+
+
+@settings(deadline=None)
+@given(LATENTS)
+def test_where_the_other_witness_has_no_number_it_says_nothing(latents):
+    owed, consistent = map(of, zip(*latents, strict=True))
+    assert torch.equal(hedging_of(owed, consistent), hedging_of(owed, consistent.where(consistent.isfinite(), 0.0)))
+
+
+@settings(deadline=None)
+@given(st.lists(share(-1), min_size=1, max_size=12), st.sampled_from([0.0, -0.5, math.nan]))
+def test_where_the_other_witness_says_nothing_of_any_latent_what_is_owed_stands(owed, said):
+    assert torch.equal(hedging_of(of(owed), torch.full((len(owed),), said).double()), of(owed))
+
+
+def test_latents_have_their_parts_as_the_cube_root_of_the_product():
+    owed, consistent = of([0.1, 0.2, 0.4, -0.3]), of([0.4, 0.2, 0.05, 0.9])
+    parts = (owed * consistent)[:3] ** (1 / 3)
+    wanted = torch.cat([parts * 0.7 / parts.sum(), owed[3:]])
+    torch.testing.assert_close(hedging_of(owed, consistent), wanted)
+
+
+def test_witnesses_that_agree_change_nothing():
+    """Of one feature with coefficient h on its latent the one says h, the other h²."""
+    owed = of([0.05, 0.3, 0.0, 0.6])
+    torch.testing.assert_close(hedging_of(owed, 3 * owed.square()), owed)
+    assert hedging_of(of([0.2]), of([0.01])).tolist() == pytest.approx([0.2])
 
 
 # --- the sketch ---

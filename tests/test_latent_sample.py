@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from known_saes import build, orthonormal_features, sparse_activations
 
 from hedgebench import latent_sample
 from hedgebench.eval import ActivationBatch
-from hedgebench.latent_sample import csr, firings, gather, live, part, restricted, rows_of, subset
+from hedgebench.latent_sample import csr, firings, gather, halved, live, part, restricted, rows_of, subset
 from hedgebench.types import CannotMeasure
 
 
@@ -228,3 +228,39 @@ def test_the_parts_are_all_of_the_sample_and_a_part_of_a_subset_is_a_subset_of_t
     wanted = rows[sample.half[rows]]
     found = part(subset(sample, rows), True)
     assert torch.equal(found.x, sample.x[wanted]) and torch.equal(found.f.to_dense(), sample.f.to_dense()[wanted])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=4, max_size=40), st.integers(0, 2**31))
+def test_each_half_is_a_sample_whose_documents_are_split_once_more(sizes, seed):
+    sample = gathered("|" + "|".join("." * size for size in sizes))._replace(sink_share=0.25)
+    before = [part(sample, half) for half in (False, True)]
+    assume(all(len(one.document.unique()) > 1 for one in before))
+    for own, whole in zip(halved(sample, seeded(seed)), before, strict=True):
+        assert torch.equal(own.x, whole.x) and torch.equal(own.f.to_dense(), whole.f.to_dense())
+        assert torch.equal(own.document, whole.document.unique(return_inverse=True)[1])  # from 0
+        of_documents = [own.half[own.document == document].unique() for document in own.document.unique()]
+        assert all(len(half) == 1 for half in of_documents)
+        assert 0 < sum(map(int, of_documents)) < len(of_documents)
+        assert abs(len(own.x) - 2 * int(own.half.sum())) <= int(torch.bincount(own.document).max())
+        assert (own.sink_share, own.n_tokens) == (0.25, sum(sizes))
+
+
+def test_a_seed_decides_how_halves_are_split():
+    sample = gathered("|" + "|".join(["..."] * 40))
+    first, again, other = (halved(sample, seeded(seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(one.half, two.half) for one, two in zip(first, again, strict=True))
+    assert not all(torch.equal(one.half, two.half) for one, two in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("text", ["|..|..", "|..|..|....", "|.|.|.|................"])
+def test_a_half_that_is_a_single_document_is_not_split(text):
+    """Two documents are one in each half; and one that is as long as all others together has a half to itself."""
+    for seed in range(5):
+        sample = gathered(text, seed=seed)
+        if min(len(part(sample, half).document.unique()) for half in (False, True)) > 1:
+            continue
+        with pytest.raises(CannotMeasure, match="half of the text is a single document"):
+            halved(sample, seeded())
+        return
+    pytest.fail("both halves had several documents each time")

@@ -36,7 +36,7 @@ def bias_norm(given: Given, _seed: int) -> Tensor:
 def smr(given: Given, seed: int) -> Tensor:
     """Residual second-moment regression: how much the residual's second moment follows a latent, as a share of its row (`hedgebench.modulation`), on even and odd samples."""
     generator, regression = torch.Generator().manual_seed(seed), LatentRegression(given.f)
-    rows, r = regression.coefficients(given.x), regression.residual(given.x)
+    rows, r = regression.fitted(given.x)
     halves = LatentRegression(given.f[::2]), LatentRegression(given.f[1::2])
     found = modulation(halves, (r[::2], r[1::2]), rows, generator, consistent=False)
     return shares(found.squared, spike_size(r, find_atoms(r, generator)), rows)
@@ -78,5 +78,5 @@ N_ATOMS = 200
 """Of `hedging`: clusters of residuals."""
 ESTIMATORS: dict[str, Estimator] = {"hedging": hedging, **RIVALS}
 """By name: the project's own, the rivals."""
-METHOD = "2"
+METHOD = "3"
 """Rises whenever a number of these could change."""

@@ -28,8 +28,10 @@ from hedgebench.data import TokenSource, open_text
 from hedgebench.injection import auc, inject
 from hedgebench.latent_sample import LatentSample, gather, live, restricted
 from hedgebench.loaders import load_sae
+from hedgebench.matching import match
 from hedgebench.models import load_model, model_revision
 from hedgebench.results import write_table
+from hedgebench.spans import new_span
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -40,6 +42,8 @@ WIDTHS, SEEDS = (32, 64, 128, 256, 512), {8: (0,), 12: (0, 1, 2)}
 """Training seeds, by layer: the method was chosen on layer 8, of which one is enough."""
 SHARES, BATCHES = (0.05, 0.1, 0.2, 0.3, 0.5), (8, 16, 32)
 """Of injection: |owed part| / |row|; and batches of 2,048 tokens."""
+SHARED = 0.7
+"""Cosine of two seeds' rows that are one latent."""
 WIDE = 512
 LACKS = 0.6
 """A row of the wider SAE is lacking in the narrow one where its cosine with every row of that is below this."""
@@ -48,20 +52,41 @@ CO_FIRES = 3.0
 
 
 def growth(layer: int) -> pd.DataFrame:
-    """For each width and seed, the rank correlation over latents of each estimate with |change of the decoder row| by growth, against the SAE that was trained on as long without."""
-    scores = pd.read_parquet(OUT / f"results-layer{layer}" / "scores.parquet")
-    of_latents = scores[(scores["slice_by"] == "latent") & (scores["params"] == "")]
+    """For each width and seed, the rank correlation over latents of each estimate with how far growth moved the decoder row, |change| against the SAE that was trained on as long without; and with the share of that change which lies in the span of the new rows."""
     rows = []
     for width, seed in itertools.product(WIDTHS, SEEDS[layer]):
         left, grown = grown_pair(layer, width, seed)
-        moved = (grown.W_dec[:width] - left.W_dec).norm(dim=1).detach().numpy()
-        own = of_latents[of_latents["sae"] == f"from{width}-{width}-s{seed}"]
-        table = own.pivot_table(index="slice_value", columns="metric", values="value")
-        change = moved[table.index.astype(int)]
+        change = grown.W_dec[:width] - left.W_dec
+        share = (change @ new_span(grown.W_dec[width:]).T).norm(dim=1) / change.norm(dim=1)
+        table = of_latents(layer, f"from{width}-{width}-s{seed}")
+        moved, inside = (of[table.index].numpy() for of in (change.norm(dim=1), share))
         for name in RANKED:
-            value = float(spearmanr(table[name], change, nan_policy="omit").statistic)
-            rows.append((layer, width, seed, name, value, len(table), float(change.mean())))
-    return pd.DataFrame(rows, columns=["layer", "width", "seed", "estimate", "correlation", "n", "moved"])
+            found = (float(spearmanr(table[name], of, nan_policy="omit").statistic) for of in (moved, inside))
+            rows.append((layer, width, seed, name, *found, len(table), float(moved.mean())))
+    columns = ["layer", "width", "seed", "estimate", "correlation", "with_share", "n", "moved"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def seeds(layer: int) -> pd.DataFrame:
+    """For each width and two training seeds, the rank correlation of each estimate over the latents that both have: rows paired one to one, of a cosine of .7 or more."""
+    rows = []
+    for width, (first, second) in itertools.product(WIDTHS, itertools.combinations(SEEDS[layer], 2)):
+        names = [f"from{width}-{width}-s{seed}" for seed in (first, second)]
+        one, other = (load_sae(str(OUT / f"grown-layer{layer}" / name)).W_dec for name in names)
+        pairs = match(one, other)
+        tables = [of_latents(layer, name) for name in names]
+        shared = [
+            (i, j)
+            for i, (j, cosine) in enumerate(zip(pairs.partner.tolist(), pairs.cosine.tolist(), strict=True))
+            if cosine >= SHARED and i in tables[0].index and j in tables[1].index
+        ]
+        if len(shared) < 5:
+            continue
+        chosen = [table.loc[list(ids)] for table, ids in zip(tables, zip(*shared, strict=True), strict=True)]
+        for name in RANKED:
+            value = float(spearmanr(*(table[name] for table in chosen), nan_policy="omit").statistic)
+            rows.append((layer, width, f"{first}, {second}", name, value, len(shared)))
+    return pd.DataFrame(rows, columns=["layer", "width", "seeds", "estimate", "correlation", "n"])
 
 
 def directions(layer: int) -> pd.DataFrame:
@@ -129,6 +154,16 @@ def injection(layer: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def of_latents(layer: int, sae: str) -> pd.DataFrame:
+    """Each estimate of each latent that was measured, by its number."""
+    scores = pd.read_parquet(OUT / f"results-layer{layer}" / "scores.parquet")
+    own = scores[(scores["slice_by"] == "latent") & (scores["params"] == "") & (scores["sae"] == sae)]
+    if own.empty:
+        raise SystemExit(f"{sae} has no results: run results/hedging_estimate/suite-layer{layer}.yaml first")
+    table = own.pivot_table(index="slice_value", columns="metric", values="value")
+    return table.set_index(table.index.astype(int)).sort_index()
+
+
 def grown_pair(layer: int, width: int, seed: int) -> tuple[SAE, SAE]:
     """The SAE that was left behind, and the one that grew by half its width."""
     folder = OUT / f"grown-layer{layer}"
@@ -172,7 +207,7 @@ def text(layer: int, n_batches: int) -> Iterator[Any]:
 def main() -> None:
     """Measure, and write the table."""
     what, layer = sys.argv[1], int(sys.argv[2])
-    table = {"growth": growth, "directions": directions, "injection": injection}[what](layer)
+    table = {"growth": growth, "seeds": seeds, "directions": directions, "injection": injection}[what](layer)
     write_table(table, HERE / f"{what}-layer{layer}.csv")
 
 

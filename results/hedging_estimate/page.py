@@ -62,10 +62,10 @@ class Layer:
         ]
         return mean_interval(slopes)
 
-    def correlation(self, estimate: str) -> pd.DataFrame:
+    def correlation(self, estimate: str, of: str = "correlation") -> pd.DataFrame:
         """[seed, width]: with growth."""
         own = self.growth[self.growth["estimate"] == estimate]
-        return own.pivot_table(index="seed", columns="width", values="correlation")
+        return own.pivot_table(index="seed", columns="width", values=of)
 
     def ratio(self, estimate: str) -> Interval:
         """Over training seeds: rise by random signs over rise by hedging, each summed over widths."""
@@ -114,6 +114,7 @@ class Layer:
                 f"growth ~ `{name}`": self.correlation(name).mean()
                 for name in (JUDGED, "owed", "modulation", "consistent", SECOND)
             },
+            f"share in new rows' span ~ `{JUDGED}`": self.correlation(JUDGED, "with_share").mean(),
         }
         return _table(pd.DataFrame(columns))
 
@@ -126,6 +127,16 @@ class Layer:
         names = list(dict.fromkeys(self.growth["estimate"]))
         cells = {name: {line.what: line.found for line in self.lines(name)} for name in names}
         return _table(pd.DataFrame(cells), first="estimate")
+
+    def shared(self) -> str:
+        """How alike training seeds rank the latents they share, means over pairs of seeds."""
+        file = HERE / f"seeds-layer{self.layer}.csv"
+        if not file.exists():
+            return "One training seed."
+        table = pd.read_csv(file)
+        found = table.pivot_table(index="width", columns="estimate", values="correlation")
+        found.insert(0, "latents shared", table.groupby("width")["n"].mean().round().astype(int))
+        return _table(found)
 
     def named(self) -> str:
         """Whether named directions are rows of a wider SAE: own against others', by width."""
@@ -213,15 +224,17 @@ def draw(layers: list[Layer]) -> Figure:
 HEAD = """# A hedging estimate on a language model
 
 [`hedging_estimate`](../../docs/hedging_estimate.md) on BatchTopK SAEs of the residual stream of SmolLM2-135M (768,000 tokens of training, then 307,200 more as the ones left behind by a growth by half
-their width), three training seeds at each of five widths. Where hedging is known: [toy worlds](hedging-estimate.md).
+their width), at each of five widths: three training seeds on layer 12, one on layer 8. Where hedging is known: [toy worlds](hedging-estimate.md).
 
     for L in 8 12; do
       hedgebench train results/hedging_estimate/train-layer$L.yaml --out out/estimate/layer$L
       hedgebench train results/hedging_estimate/grow-layer$L.yaml --out out/estimate/grown-layer$L
       hedgebench run results/hedging_estimate/suite-layer$L.yaml --out out/estimate/results-layer$L
+      hedgebench run results/hedging_estimate/suite-widths-layer$L.yaml --out out/estimate/results-layer$L
       hedgebench table out/estimate/results-layer$L --out results/hedging_estimate/scores-layer$L.parquet
       for what in growth directions injection; do python results/hedging_estimate/llm.py $what $L; done
     done
+    python results/hedging_estimate/llm.py seeds 12
     hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
     hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
     python results/hedging_estimate/page.py                                        # this page, from those tables
@@ -248,6 +261,8 @@ def page(layers: list[Layer], may: str) -> str:
             layer.estimates(),
             "\nBy width, means over seeds. *Rows moved by growth*: mean |change| of old rows against the SAE left behind; `growth ~`: rank correlation of latents with it.\n",
             layer.by_width(),
+            "\n*Training seeds*: rank correlation over latents that two seeds share (rows paired one to one, of a cosine of .7 or more), by width.\n",
+            layer.shared(),
             "\n*Named directions*: the first direction that the record names for a latent, held against rows of a 512-latent SAE of another training seed that the narrow SAE lacks (cosine below .6) "
             "and that fire with the latent three times as often as by chance: the largest cosine, against that of directions named for other latents with the same rows. p: Wilcoxon's signed ranks, one-sided; latents of one SAE share directions, so that it is too small.\n",
             layer.named(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from typing import NamedTuple
 import pytest
 import torch
 from hedgebench_evals.hedging_estimate import HedgingEstimate
+from hedgebench_evals.hedging_estimate_controls import RANKED, repeatability
+from hedgebench_evals.hedging_estimate_rows import measure as measure_sample
 from known_saes import build, orthonormal_features
 
 from hedgebench.checkpoint import describe
 from hedgebench.eval import ActivationBatch, EvalContext
+from hedgebench.hedging import hedging_of
 from hedgebench.latent_regression import LatentRegression
+from hedgebench.latent_sample import LatentSample, csr
 from hedgebench.records import score_row
 from hedgebench.types import CannotMeasure, Score
 
@@ -27,6 +32,9 @@ FEATURES = orthonormal_features(D, D, torch.Generator().manual_seed(0))
 MISSING = FEATURES[LIVE + 1 : LIVE + 1 + HEDGING]
 """Those that follow the first latents, in their order."""
 SETTINGS = {"n_batches": 4, "n_atoms": 40, "pairs": 64, "groups": 4}
+SHARES = ("hedging", "owed", "modulation", "modulation_unscaled", "consistent", "virtual_growth")
+"""What is said of each live latent and of prefixes, too."""
+N = 5000
 
 
 def strengths(
@@ -84,6 +92,10 @@ class Found(NamedTuple):
             int(s.slice_value): s for s in self.scores if (s.metric, s.slice_by, s.params) == (metric, "latent", {})
         }
 
+    def values(self, metric: str) -> torch.Tensor:
+        """Of the live latents that have one."""
+        return torch.tensor([s.value for s in self.latents(metric).values()], dtype=torch.float64)
+
     def value(self, metric: str, by: str = "all", at: str = "all", **params) -> float:
         return self.score(metric, by, at, **params).value
 
@@ -122,7 +134,7 @@ def hedging_sae() -> tuple[Found, Callable[[], None]]:
     """The first latents hedge; everything is on. And a check that nothing was changed by it."""
     sae = tracker()
     before, random_state = copy.deepcopy(sae.state_dict()), torch.get_rng_state()
-    found = measure(strengths(8000), sae, prefixes=(4, 12, WIDTH), inject=0.3)
+    found = measure(strengths(N), sae, prefixes=(4, 12, WIDTH), inject=0.3)
     after_state = torch.get_rng_state()
 
     def check() -> None:
@@ -140,19 +152,27 @@ def found(hedging_sae) -> Found:
 
 @pytest.fixture(scope="module")
 def random_signs() -> Found:
-    return measure(strengths(8000, random_sign=True), inject=0)
+    return measure(strengths(N, random_sign=True), inject=0)
 
 
 @pytest.fixture(scope="module")
 def unhedged() -> Found:
     """The same features, none of which follows a latent, and added hedging."""
-    return measure(strengths(8000, given=ALONE), inject=0.3)
+    return measure(strengths(6000, given=ALONE), inject=0.3)
 
 
 @pytest.fixture(scope="module")
 def few_firings() -> Found:
     """Latents that fire seldom, most of a wide SAE never."""
     return measure(strengths(4000, rate=0.04), tracker(60), inject=0)
+
+
+@pytest.fixture(scope="module")
+def always_on() -> Found:
+    """The latent 3 always fires alike: beside an intercept the best row for it is zero."""
+    sae = tracker()
+    sae.W_enc.data[:, 3], sae.b_enc.data[3] = 0, 1.5
+    return measure(strengths(3000), sae, inject=0.3)
 
 
 def expected(known: torch.Tensor) -> torch.Tensor:
@@ -164,8 +184,9 @@ def expected(known: torch.Tensor) -> torch.Tensor:
 # --- what is known ----------------------------------------------------------------------------------------------------------------
 
 
-def test_latents_that_hedge_score_the_share_of_the_missing_feature_in_their_row_and_others_nothing(found):
-    values = torch.tensor([s.value for s in found.latents("hedging").values()], dtype=torch.float64)
+@pytest.mark.parametrize("metric", ["hedging", "owed"])
+def test_latents_that_hedge_score_the_share_of_the_missing_feature_in_their_row_and_others_nothing(found, metric):
+    values = found.values(metric)
     assert expected(found.known).min() > 0.24
     torch.testing.assert_close(values[:HEDGING], expected(found.known), atol=0.03, rtol=0)
     assert values[HEDGING:].abs().max() < 0.08
@@ -173,18 +194,27 @@ def test_latents_that_hedge_score_the_share_of_the_missing_feature_in_their_row_
 
 
 def test_the_mean_is_that_of_the_rows_and_has_an_error(found):
-    for metric in ("hedging", "modulation", "modulation_unscaled", "consistent", "virtual_growth", "density"):
-        rows = found.latents(metric)
-        score = found.score(metric)
-        assert score.n == len(rows) == LIVE
-        assert score.value == pytest.approx(sum(s.value for s in rows.values()) / LIVE)
+    for metric in (*SHARES, "density"):
+        score, values = found.score(metric), found.values(metric)
+        assert score.n == len(values) == LIVE
+        assert score.value == pytest.approx(float(values.mean()))
     for metric in ("hedging", "modulation"):
         assert 0 < found.score(metric).stderr < 0.06
 
 
+def test_hedging_is_what_is_owed_dealt_out_by_two_witnesses(found, unhedged, random_signs):
+    for one in (found, unhedged, random_signs):
+        owed, consistent = one.values("owed"), one.values("consistent")
+        torch.testing.assert_close(one.values("hedging"), hedging_of(owed, consistent))
+        assert one.value("hedging") == pytest.approx(one.value("owed"))
+        assert one.values("hedging")[(owed > 0) & (consistent <= 0)].eq(0).all()
+    assert (found.values("owed")[HEDGING:] > 0).sum() > (found.values("hedging")[HEDGING:] > 0).sum()
+
+
 def test_an_sae_that_hedges_nothing_scores_about_nothing(unhedged):
     assert abs(unhedged.value("hedging")) < 0.03
-    assert max(abs(s.value) for s in unhedged.latents("hedging").values()) < 0.1
+    for metric in ("hedging", "owed"):
+        assert unhedged.values(metric).abs().max() < 0.1
 
 
 def test_random_signs_modulate_and_are_not_hedged(random_signs):
@@ -213,7 +243,7 @@ def test_the_spike_is_the_strength_of_what_is_missed(found):
 
 
 def test_rows_are_of_live_latents_only_and_the_live_share_says_how_many_they_are(found):
-    for metric in ("hedging", "modulation", "modulation_unscaled", "consistent", "virtual_growth", "density"):
+    for metric in (*SHARES, "density"):
         assert list(found.latents(metric)) == list(range(LIVE))
     score = found.score("live_share")
     assert (score.value, score.n) == (LIVE / WIDTH, WIDTH)
@@ -236,16 +266,36 @@ def test_wide_saes_have_no_row_for_each_latent_and_no_directions_where_none_are_
     assert found.told == []
 
 
+def test_a_latent_whose_best_row_is_zero_owes_nothing_and_has_no_share_of_it(always_on):
+    assert always_on.latents("density")[3].value == 1
+    for metric in ("hedging", "owed"):
+        assert list(always_on.latents(metric)) == list(range(LIVE))
+        assert always_on.latents(metric)[3].value == 0
+        assert always_on.value(metric) == pytest.approx(float(always_on.values(metric).mean()))
+    for metric in ("modulation", "modulation_unscaled", "consistent", "virtual_growth"):
+        assert list(always_on.latents(metric)) == [i for i in range(LIVE) if i != 3]
+        assert always_on.value(metric) == pytest.approx(float(always_on.values(metric).mean()))
+
+
+def test_a_latent_whose_best_row_is_zero_leaves_the_others_as_they_are(always_on):
+    others = [i for i in range(HEDGING) if i != 3]
+    hedged = torch.stack([torch.tensor(always_on.latents("hedging")[i].value) for i in others]).double()
+    torch.testing.assert_close(hedged, expected(always_on.known)[others], atol=0.05, rtol=0)
+    assert 0 < always_on.score("hedging").stderr < 0.06 and 0 < always_on.score("modulation").stderr < 0.06
+    assert 3 not in {one["latent"] for one in always_on.told}
+    for of in RANKED:
+        assert always_on.score("injected_rise", of=of, share=0.3).n == LIVE // 8
+
+
 def test_prefixes_have_rows_of_their_own_but_for_those_of_too_few_latents(found):
     by_prefix = {(s.metric, *s.params): s for s in found.scores if s.slice_by == "prefix"}
     assert {s.slice_value for s in by_prefix.values()} == {"12"}
     metrics = {metric for metric, *_ in by_prefix}
-    assert metrics == {
-        "hedging", "modulation", "modulation_unscaled", "consistent", "virtual_growth", "spike", "two_sided",
-    }  # fmt: skip
+    assert metrics == {*SHARES, "spike", "two_sided"}
     # eight of twelve hedge; features of the other latents are missing here, and nobody hedges them
     wanted = float(expected(found.known).sum()) / 12
-    assert found.value("hedging", "prefix", "12") == pytest.approx(wanted, abs=0.05)
+    for metric in ("hedging", "owed"):
+        assert found.value(metric, "prefix", "12") == pytest.approx(wanted, abs=0.05)
     assert found.score("hedging", "prefix", "12").n == 12
     assert list(found.ctx.missing) == ["prefix 4"] and "4 of its latents" in found.ctx.missing["prefix 4"]
 
@@ -254,31 +304,91 @@ def test_prefixes_have_rows_of_their_own_but_for_those_of_too_few_latents(found)
 
 
 def test_added_hedging_raises_the_estimate_by_its_share_and_random_signs_do_not(unhedged):
-    assert unhedged.value("injected_rise", of="hedging", share=0.3) == pytest.approx(0.3, abs=0.06)
-    assert abs(unhedged.value("random_sign_rise", of="hedging", share=0.3)) < 0.06
+    for of in ("hedging", "owed"):
+        assert unhedged.value("injected_rise", of=of, share=0.3) == pytest.approx(0.3, abs=0.06)
+        assert abs(unhedged.value("random_sign_rise", of=of, share=0.3)) < 0.06
+        assert unhedged.value("injected_auc", of=of, share=0.3) > 0.9
+        assert unhedged.value("injected_auc", of=of, share=0.3, than="before") > 0.9
+        assert unhedged.value("injected_auc", of=of, share=0.3, than="itself") == 1
     assert unhedged.value("random_sign_rise", of="modulation", share=0.3) > 0.15
-    assert unhedged.value("injected_auc", of="hedging", share=0.3) > 0.9
-    assert unhedged.value("injected_auc", of="hedging", share=0.3, than="before") > 0.9
 
 
 def test_latents_that_hedge_already_rise_by_less_since_squares_add(found):
-    before = max(s.value for s in found.latents("hedging").values())
+    before = float(found.values("hedging").max())
     rise = found.value("injected_rise", of="hedging", share=0.3)
     assert math.hypot(before, 0.3) - before - 0.05 < rise < 0.36
     assert abs(found.value("random_sign_rise", of="hedging", share=0.3)) < 0.06
     assert found.value("injected_auc", of="hedging", share=0.3, than="before") > 0.6
+    assert found.value("injected_auc", of="hedging", share=0.3, than="itself") == 1
 
 
 def test_the_controls_say_of_how_many_latents_they_are(found, unhedged):
+    assert {"hedging", "owed", "modulation", "consistent", "virtual_growth"} == set(RANKED)
+    count = LIVE // 8
     for one in (found, unhedged):
-        for of in ("hedging", "modulation", "consistent", "virtual_growth"):
+        for of in RANKED:
             for metric in ("injected_rise", "random_sign_rise", "injected_auc"):
-                assert one.score(metric, of=of, share=0.3).n == LIVE // 8
+                assert one.score(metric, of=of, share=0.3).n == count
             assert one.score("injected_rise", of=of, share=0.3).stderr > 0
+            for than in ("before", "itself"):
+                assert one.score("injected_auc", of=of, share=0.3, than=than).n == count
+            rose = one.value("injected_auc", of=of, share=0.3, than="itself") * count
+            assert rose == pytest.approx(round(rose))  # of each latent it is told whether it rose
+
+
+def test_halves_of_the_text_rank_latents_alike_where_some_hedge_and_not_where_none_do(found, unhedged):
+    for of in RANKED:
+        assert found.score("repeatability", of=of).n == unhedged.score("repeatability", of=of).n == LIVE
+        assert found.value("repeatability", of=of) > 0.35
+    assert found.value("repeatability", of="hedging") > unhedged.value("repeatability", of="hedging") + 0.2
+
+
+def repeated(sample: LatentSample, **config) -> tuple[list[Score], dict[str, str]]:
+    """The scores of halves alone, and what was left blank."""
+    cfg = HedgingEstimate.Config(**SETTINGS | {"pairs": 8} | config)
+    ctx = EvalContext(tracker(), describe(tracker(), name="known"), torch.Generator().manual_seed(0))
+    measured = measure_sample(sample, ctx.generator, cfg)
+    return list(repeatability(measured, ctx, cfg)), ctx.missing
+
+
+def sample_of(known: torch.Tensor, document: torch.Tensor, half: torch.Tensor) -> LatentSample:
+    f = known[:, :LIVE].float()
+    sparse = csr((f != 0).sum(1), f.nonzero()[:, 1], f[f != 0], LIVE)
+    return LatentSample((known @ FEATURES).float(), sparse, document, half, 0.0, len(known))
+
+
+def test_halves_of_a_single_document_leave_repeatability_blank():
+    document = torch.arange(3000) // 1500
+    scores, missing = repeated(sample_of(strengths(3000), document, document == 1))
+    assert scores == [] and list(missing) == ["repeatability"]
+    assert "single document" in missing["repeatability"]
+
+
+def test_halves_in_which_too_few_latents_fire_in_both_parts_leave_repeatability_blank():
+    """Latents fire in one document of each half."""
+    known, document = strengths(4000), torch.arange(4000) // 1000
+    known[document >= 2, :LIVE] = 0
+    scores, missing = repeated(sample_of(known, document, document % 2 == 1))
+    assert scores == [] and list(missing) == ["repeatability"]
+    assert "0 latents fire often enough in half of the text, and 8 must" in missing["repeatability"]
+
+
+def test_only_latents_that_fire_in_both_parts_of_both_halves_are_ranked():
+    """In one half latent 20 fires in the first document alone."""
+    known, document = strengths(3200), torch.arange(3200) // 50
+    known[(document % 2 == 1) & (document > 1), 20] = 0
+    scores, missing = repeated(sample_of(known, document, document % 2 == 1))
+    assert missing == {} and {score.params["of"] for score in scores} == set(RANKED)
+    assert {score.n for score in scores} == {LIVE - 1}
+
+
+def test_a_latent_whose_best_row_is_zero_is_left_out_of_ranks(always_on):
+    assert {s.params["of"] for s in always_on.scores if s.metric == "repeatability"} == set(RANKED)
 
 
 def test_nothing_is_injected_where_none_is_wanted(random_signs):
-    assert not {"injected_rise", "random_sign_rise", "injected_auc"} & {s.metric for s in random_signs.scores}
+    controls = {"injected_rise", "random_sign_rise", "injected_auc", "repeatability"}
+    assert not controls & {s.metric for s in random_signs.scores}
     assert random_signs.ctx.missing == {}
 
 
@@ -333,8 +443,8 @@ def test_an_sae_where_the_estimate_works_has_no_doubts_but_of_ranks(found):
 # --- what must not matter ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_number_is_one_that_a_record_takes(found, random_signs, few_firings):
-    for one in (found, random_signs, few_firings):
+def test_every_number_is_one_that_a_record_takes(found, random_signs, few_firings, always_on):
+    for one in (found, random_signs, few_firings, always_on):
         rows = [score_row(HedgingEstimate, score) for score in one.scores]
         keys = [(r["metric"], r["params"], r["slice_by"], r["slice_value"]) for r in rows]
         assert len(set(keys)) == len(keys)
@@ -354,7 +464,7 @@ def test_a_seed_decides_every_number(few_firings):
 
 def test_the_scale_of_an_saes_activations_does_not_matter(few_firings):
     scaled = measure(few_firings.known, tracker(60, scale=16.0), inject=0)
-    for metric in ("hedging", "modulation", "consistent", "virtual_growth", "density"):
+    for metric in (*RANKED, "density"):
         plain, other = few_firings.latents(metric), scaled.latents(metric)
         assert plain.keys() == other.keys()
         assert [s.value for s in other.values()] == pytest.approx([s.value for s in plain.values()], abs=0.02), metric
@@ -377,6 +487,15 @@ def test_a_single_document_is_refused():
     batches = [batch._replace(mask=torch.ones_like(batch.mask)) for batch in batches]
     with pytest.raises(CannotMeasure, match="single document"):
         measure(strengths(2000), batches=batches)
+
+
+def test_two_documents_are_measured_or_refused():
+    batches = text(strengths(4000))
+    for batch in batches:
+        batch.mask.fill_(True)
+    batches[2].mask[0, 10] = False  # where the second begins
+    with contextlib.suppress(CannotMeasure):
+        measure(strengths(4000), batches=batches, inject=0)
 
 
 def test_activations_that_are_not_numbers_are_refused():

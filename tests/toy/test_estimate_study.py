@@ -37,9 +37,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A study of four tiny families, an SAE each, of which one has three prefixes; and how many latents the judged estimator was asked of, each time."""
     found: list[int] = []
 
-    def hedging(given: Given, seed: int) -> torch.Tensor:
+    def hedging(given: Given, seed: int) -> dict[str, torch.Tensor]:
         found.append(len(given.W_dec))
-        return torch.arange(float(len(given.W_dec))) + seed
+        told = torch.arange(float(len(given.W_dec))) + seed
+        return {"hedging": told, "owed": 2 * told}
 
     def tiny(family: Family, recipe: int) -> Family:
         return replace(family, recipes=(replace(family.recipes[recipe], steps=30),))
@@ -79,6 +80,7 @@ def test_every_family_is_judged_in_a_world_of_every_seed_by_every_estimator(aske
     }
     assert len(asked) == len(units) == 12 and sum(asked) == len(frame)
     assert frame.loc[frame["latent"] == 0, "hedging"].tolist() == frame.loc[frame["latent"] == 0, "world_seed"].tolist()
+    assert frame["owed"].equals(2 * frame["hedging"])  # one estimator may say several things
     assert frame[[*SIMPLE]].notna().all(axis=None)
     assert frame.attrs["samples"] == 4000 and list(frame.attrs["seconds"]) == list(rivals.ESTIMATORS)
     assert 0 < frame.attrs["seconds"]["hedging"] < 0.12 <= frame.attrs["seconds"]["kmeans_growth"]
@@ -88,7 +90,7 @@ def test_an_interrupted_study_computes_nothing_twice(asked: list[int], tmp_path:
     whole = study(tmp_path / "whole")
     asked.clear()
 
-    def stopped(given: Given, seed: int) -> torch.Tensor:
+    def stopped(given: Given, seed: int) -> dict[str, torch.Tensor]:
         if len(asked) == 7:  # three prefixes of two worlds, and the first of the next family
             raise KeyboardInterrupt
         return hedging(given, seed)
@@ -315,7 +317,11 @@ def test_the_study_is_made_from_the_command_line(asked: list[int], tmp_path: Pat
     latents, summary = pd.read_parquet(files[0]), pd.read_csv(files[1])
     assert len(latents) == sum(asked) and latents.attrs["samples"] == 4000
     assert list(summary.columns) == ["set", "estimator", "measure", "value", "low", "high", "n"]
-    assert set(summary["set"]) == {"development", "held out"} and set(summary["estimator"]) == {"hedging", *SIMPLE}
+    assert set(summary["set"]) == {"development", "held out"} and set(summary["estimator"]) == {
+        "hedging",
+        "owed",
+        *SIMPLE,
+    }
     assert files[2].read_bytes().startswith(b"\x89PNG")
     page = files[3].read_text(encoding="utf-8")
     assert "    hedgebench toy --study hedging-estimate --seeds 1\n" in page and "| not met |" in page

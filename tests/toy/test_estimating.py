@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 
@@ -10,11 +11,21 @@ import pytest
 import torch
 
 from hedgebench.toy.estimate_families import DEVELOPMENT, HELD_OUT, Family, factor_correlation, zipf
-from hedgebench.toy.estimate_summary import by_sae, partial_rank_correlation, rank_correlation, summarise
-from hedgebench.toy.estimate_truth import least_squares
+from hedgebench.toy.estimate_summary import by_sae, estimators_of, partial_rank_correlation, rank_correlation, summarise
+from hedgebench.toy.estimate_truth import least_squares, measure_truth
 from hedgebench.toy.estimating import Given, judge, recipe_name, train_families
 from hedgebench.toy.firing import marginals
-from hedgebench.toy.rivals import RIVALS, bias_norm, c_dec, find_atoms, kmeans_growth, smr, spike_size
+from hedgebench.toy.rivals import (
+    ESTIMATORS,
+    RIVALS,
+    bias_norm,
+    c_dec,
+    find_atoms,
+    hedging,
+    kmeans_growth,
+    smr,
+    spike_size,
+)
 from hedgebench.toy.world_config import WorldConfig
 from hedgebench.toy.worlds import make_world
 
@@ -77,7 +88,7 @@ def test_factors_are_shared_as_stated():
 # --- rivals ----------------------------------------------------------------------------------------------------------------------
 
 
-def given_by(config: WorldConfig, tracked: list[int], n: int = 100_000) -> Given:
+def given_by(config: WorldConfig, tracked: list[int], n: int = 30_000) -> Given:
     """An SAE whose latents fire exactly as some features do, its decoder the best."""
     world = make_world(config)
     firings, x = world.sample(n, torch.Generator().manual_seed(0))
@@ -85,14 +96,26 @@ def given_by(config: WorldConfig, tracked: list[int], n: int = 100_000) -> Given
     return Given(x, f, least_squares(f, x).float(), x.mean(dim=0))
 
 
+TRACKED = {"apart": 16, "pairs": 15, "signs": 16}
+
+
+@functools.cache
+def first_of(name: str) -> Given:
+    """Latents that track the first features of a family: no hedging; hedging; only random signs."""
+    return given_by(FAMILIES[name].world(0), list(range(TRACKED[name])), 10_000)
+
+
+def spike_left_by(sae: Given) -> float:
+    r = sae.x - sae.x.mean(dim=0) - (sae.f - sae.f.mean(dim=0)) @ least_squares(sae.f, sae.x).float()
+    return spike_size(r, find_atoms(r, torch.Generator().manual_seed(0)))
+
+
 def test_smr_of_a_binary_pair_has_its_closed_form():
     """N = h (1 - q0 - q1) d1 d1^T, and a part 1/d of its squared norm is taken for isotropic."""
     given, alone, d = 0.4, 0.1, 50
     h = given - alone
     sae = given_by(WorldConfig("pair", d, (0.3, given), parents={1: 0}, otherwise={1: alone}), [0])
-    r = sae.x - sae.x.mean(dim=0) - (sae.f - sae.f.mean(dim=0)) @ least_squares(sae.f, sae.x).float()
-    scale = spike_size(r, find_atoms(r, torch.Generator().manual_seed(0)))
-    expected = h * (1 - alone - given) * math.sqrt(1 - 1 / d) / (scale * math.hypot(1, h))
+    expected = h * (1 - alone - given) * math.sqrt(1 - 1 / d) / (spike_left_by(sae) * math.hypot(1, h))
     assert float(smr(sae, 0)) == pytest.approx(expected, rel=0.1)
 
 
@@ -102,16 +125,54 @@ def test_smr_is_blind_where_a_feature_fires_as_surely_with_a_latent_as_it_is_sil
 
 
 def test_hedging_is_seen_by_both_rivals_and_none_where_there_is_none_but_a_random_sign_is_taken_for_it_by_smr():
-    seen = {
-        name: [
-            float(estimate(given_by(FAMILIES[name].world(0), list(range(n)), 20_000), 0).mean())
-            for estimate in (smr, kmeans_growth)
-        ]
-        for name, n in (("apart", 16), ("pairs", 15), ("signs", 16))
-    }
+    seen = {name: [float(estimate(first_of(name), 0).mean()) for estimate in (smr, kmeans_growth)] for name in TRACKED}
     assert max(seen["apart"]) < 0.04
     assert seen["pairs"][0] > 0.15 and seen["pairs"][1] > 2 * seen["apart"][1]
     assert seen["signs"][0] > 0.4  # and truly it hedges nothing
+
+
+# --- the project's own -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_binary_pair_owes_has_its_closed_form_in_a_crowd_and_so_has_what_is_consistent():
+    """`modulation.Modulation.consistent` says the second."""
+    given, alone, d = 0.4, 0.1, 50
+    h = given - alone
+    rates = (0.3, given, *[0.04] * 40)
+    sae = given_by(WorldConfig("pair", d, rates, parents={1: 0}, otherwise={1: alone}), [0], 20_000)
+    found, g = hedging(sae, 0), h / math.hypot(1, h)
+    assert float(found["owed"]) == pytest.approx(g, abs=0.02)
+    along = h * (1 - alone - given) * math.sqrt(g**2 * (1 - 2 / d) + 1 / d**2)
+    assert float(found["consistent"]) == pytest.approx(along / (spike_left_by(sae) * math.hypot(1, h)), rel=0.1)
+    assert float(found["hedging"]) == pytest.approx(float(found["owed"]))  # a single latent has all of it
+
+
+@pytest.mark.parametrize("name", TRACKED)
+def test_the_projects_own_says_what_is_true_of_hedging_of_none_and_of_random_signs(name: str):
+    sae = first_of(name)
+    world = make_world(FAMILIES[name].world(0))
+    truth = measure_truth(sae.f, world.sample(len(sae.x), torch.Generator().manual_seed(0))[0], world.features).hedge
+    found = hedging(sae, 0)
+    assert list(found) == ["hedging", "owed", "consistent"]
+    assert all(values.shape == (TRACKED[name],) for values in found.values())
+    for own in ("hedging", "owed"):
+        assert float(found[own].mean()) == pytest.approx(float(truth.mean()), abs=0.02)
+    says_nothing = (found["owed"] > 0) & (found["consistent"] <= 0)
+    assert found["hedging"][says_nothing].eq(0).all()
+
+
+def test_the_projects_own_has_no_number_where_nothing_is_left_over():
+    sae = given_by(WorldConfig("all", 10, (0.3, 0.3, 0.3)), [0, 1, 2], 2000)
+    found = hedging(sae, 0)
+    assert list(found) == ["hedging", "owed", "consistent"]
+    assert all(values.shape == (3,) and values.isnan().all() for values in found.values())
+
+
+def test_the_study_asks_the_projects_own_first_and_then_the_rivals():
+    assert list(ESTIMATORS) == ["hedging", *RIVALS] and ESTIMATORS["hedging"] is hedging
+
+
+# --- rivals of weights -----------------------------------------------------------------------------------------------------------
 
 
 def test_rivals_of_weights_alone():
@@ -125,6 +186,15 @@ def test_rivals_of_weights_alone():
 # --- study -----------------------------------------------------------------------------------------------------------------------
 
 
+def oracle(given: Given, _seed: int) -> torch.Tensor:
+    return torch.arange(float(len(given.W_dec)))
+
+
+def both(given: Given, seed: int) -> dict[str, torch.Tensor]:
+    """One estimator with two things to say."""
+    return {"first": oracle(given, seed), "second": -oracle(given, seed)}
+
+
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     """Three SAEs of three kinds, hardly trained: a start at the truth is where latents track features."""
@@ -135,9 +205,7 @@ def frame() -> pd.DataFrame:
     ]
     state = torch.random.get_rng_state()
     cases = train_families(families, [0], progress=False)
-    found = judge(
-        cases, RIVALS | {"oracle": lambda given, _: torch.arange(float(len(given.W_dec)))}, 4000, progress=False
-    )
+    found = judge(cases, RIVALS | {"oracle": oracle, "both": both}, 4000, progress=False)
     assert torch.equal(torch.random.get_rng_state(), state)
     return found
 
@@ -157,6 +225,11 @@ def test_a_row_has_the_truth_and_what_every_estimator_says(frame: pd.DataFrame):
     apart, pairs = (frame[frame["family"] == name]["hedge"].mean() for name in ("apart", "pairs"))
     assert apart < 0.05 < 0.1 < pairs
     assert set(frame["oracle"][frame["family"] == "apart"]) == set(range(16))
+
+
+def test_an_estimator_that_says_several_things_has_a_column_for_each_by_its_name(frame: pd.DataFrame):
+    assert estimators_of(frame) == [*RIVALS, "oracle", "first", "second"]
+    assert frame["first"].equals(frame["oracle"]) and frame["second"].equals(-frame["oracle"])
 
 
 # --- summary ---------------------------------------------------------------------------------------------------------------------
