@@ -255,14 +255,7 @@ def test_roots_keep_their_sign():
 # --- the jackknife ---
 
 
-def test_the_jackknife_of_a_mean_over_equal_documents_is_the_standard_error_of_the_documents_means():
-    sample = sample_of(X[:600], F[:600], size=15)
-    means = X[:600].double().view(40, 15, D).mean(dim=1)
-    found = jackknife(sample, lambda rows: X[rows].double().mean(dim=0), 40, seeded())
-    torch.testing.assert_close(found, means.std(dim=0) / 40**0.5)
-
-
-@pytest.mark.parametrize("groups", [2, 8])
+@pytest.mark.parametrize("groups", [2, 10, 20])
 def test_the_jackknife_of_a_mean_is_the_standard_error_of_the_groups_means(groups):
     sample = sample_of(X[:600], F[:600], size=15)
     left_out = []
@@ -279,8 +272,23 @@ def test_the_jackknife_of_a_mean_is_the_standard_error_of_the_groups_means(group
     for out in left_out:
         assert out.view(40, 15).float().std(dim=1).eq(0).all()  # whole documents
         assert int(out.sum()) == 600 // groups
+        assert int((out & sample.half).sum()) == 300 // groups  # as many of either half
     means = torch.stack([X[:600][out].double().mean(dim=0) for out in left_out])
     torch.testing.assert_close(found, means.std(dim=0) / groups**0.5)
+
+
+def test_more_groups_than_half_of_the_text_has_documents_are_refused():
+    sample = sample_of(X[:600], F[:600], size=15)
+    with pytest.raises(CannotMeasure, match="half of the text is 20 documents, and 21 must be: give more text"):
+        jackknife(sample, lambda rows: X[rows].mean(), 21, seeded())
+
+
+def test_conjugate_gradients_owe_what_the_exact_solution_does(fitted):
+    iterative = [LatentRegression(one.f, exact_up_to=0) for one in (fitted.whole, *fitted.halves)]
+    rows, r = iterative[0].fitted(fitted.x)
+    same = fitted._replace(whole=iterative[0], halves=tuple(iterative[1:]), rows=rows, r=r)
+    exact, found = (hedging(one, seeded(), 60) for one in (fitted, same))
+    torch.testing.assert_close(found.owed, exact.owed, atol=0.01, rtol=0)
 
 
 def test_the_jackknife_deals_documents_at_random_and_a_constant_has_no_error():
