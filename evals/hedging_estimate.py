@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score, TextConfig, at_least, notice
 
 from .hedging_estimate_controls import controls, directions, repeatability
-from .hedging_estimate_rows import LEAST, doubts, errors, measure, one_by_one, totals, weights
+from .hedging_estimate_doubts import doubts
+from .hedging_estimate_rows import LEAST, measure, one_by_one, standard_errors, totals, weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hedgebench.latent_sample import LatentSample
+
+HEADLINE = "hedging", "injected_rise", "random_sign_rise", "injected_auc", "repeatability", "doubts"
+"""What is seen first."""
 
 POST = "open problem of the post on feature hedging"
 SMR = "residual second-moment regression; this project"
@@ -26,21 +35,21 @@ class HedgingEstimate(Eval):
     `modulation` is how the covariance of r follows a latent (SMR: it sees hedging and mere variance alike), and `consistent` what of that lies in the row, too. `hedging` has the mean of `owed`, dealt
     out over latents by `owed` and `consistent` together (`hedgebench.hedging.hedging_of`): the two are wrong about different latents.
 
-    Beside them stands `virtual_growth`, the same question asked of k-means atoms (a conservative second opinion). A feature of random sign modulates and is not hedged; what each estimate makes of both on this
+    Beside them stands `virtual_growth`, the same question asked of k-means atoms (a second opinion). A feature of random sign modulates and is not hedged; what each estimate makes of both on this
     very SAE and text is measured (`injected_rise`, `random_sign_rise`, `injected_auc`).
 
     `modulation` and `leading_strength` are divided by `spike`, the typical size of what is missed, which differs from SAE to SAE; `modulation_unscaled` is not.
     Sinks (tokens of norms above `sink` times the median) are left out. Latents that fire on too few tokens of either half are left out, too: `live_share`.
     Known failures: SAEs whose latents have merged several features; features that are there more often than not when a latent fires; missing features no larger than other residuals.
-    What it says where hedging is known: `hedgebench toy --study hedging-estimate`. No results on language models are published yet.
+    What it says where hedging is known, and on a language model: `results/hedging_estimate/`.
     The record holds, for the latents that hedge most, the directions of what they hedge (`eval_result_unstructured`).
     """
 
     name, version = "hedging_estimate", 1
     needs: ClassVar = frozenset({"activations"})
     cost = (
-        "one shared pass of the model; per SAE: tokens * d_in * (n_atoms + 2048) * 20 operations, three times over with `inject`, and tokens * latents * (d_in + L0) for the second moment; "
-        "memory tokens * (d_in + n_atoms + 2048) * 4 bytes. Minutes on two cores at 100k tokens of 576 dimensions"
+        "one shared pass of the model; per SAE, four times over with `inject` and once more for each prefix: tokens * d_in * (n_atoms + 2 * latents, 2048 at most) * 20 operations, latents^3, and tokens * latents * (d_in + L0); "
+        "beyond 16,384 live latents by conjugate gradients, hours on a CPU; memory tokens * (d_in + n_atoms + 2048) * 4 bytes and latents^2 * 40 bytes. Minutes on two cores at 100k tokens of 576 dimensions"
     )
     metrics = (
         _share(
@@ -134,7 +143,7 @@ class HedgingEstimate(Eval):
         n_atoms: int = 384
         """Clusters of residuals where missing features are looked for, beside the latents' own directions."""
         pairs: int = 512
-        """Of random signs, in the sketch of the second moment."""
+        """Of random signs, in the sketch of the second moment; eight batches of as many."""
         groups: int = 8
         """Groups of documents for the standard error."""
         inject: float = 0.3
@@ -170,27 +179,46 @@ class HedgingEstimate(Eval):
                 f"{len(alive)} of {width} latents fire on {cfg.min_firings} tokens of each half of the text, and {LEAST} must: give more text (n_batches)"
             )
         whole = measure(restricted(sample, alive), ctx.generator, cfg)
-        yield from errors(whole, ctx.generator, cfg)
-        yield from totals(whole)
-        yield from one_by_one(whole, alive, width, cfg)
-        yield Score("live_share", len(alive) / width, n=width)
-        yield Score("sink_share", sample.sink_share, n=sample.n_tokens)
-        yield from weights(ctx.sae)
-        for prefix in (p for p in ctx.checkpoint.prefixes if p < width):
-            some = alive[alive < prefix]
-            if len(some) < LEAST:
-                ctx.leave_blank(f"prefix {prefix}", f"{len(some)} of its latents fire often enough, and {LEAST} must")
-                continue
-            own = measure(restricted(sample, some), ctx.generator, cfg)
-            yield from totals(own, "prefix", str(prefix))
+        errors = standard_errors(whole, ctx.generator, cfg)
         ctx.progress(0.3)
-        found = list(controls(whole, ctx, cfg)) if cfg.inject else []
-        yield from found
-        if cfg.inject:
-            yield from repeatability(whole, ctx, cfg)
-        yield from directions(whole, alive, ctx, cfg)
-        reasons = doubts(whole, alive, width, found)
-        yield Score("doubts", len(reasons))
+        checked = [*controls(whole, ctx, cfg), *repeatability(whole, ctx, cfg)] if cfg.inject else None
+        named = list(directions(whole, alive, ctx, cfg))
+        reasons = doubts(whole, alive, width, errors, checked)
         ctx.details["eval_result_unstructured"]["doubts"] = reasons
+        scores = [
+            *totals(whole, errors=errors),
+            *(checked or ()),
+            Score("doubts", len(reasons)),
+            Score("live_share", len(alive) / width, n=width),
+            Score("sink_share", sample.sink_share, n=sample.n_tokens),
+            *weights(ctx.sae),
+            *one_by_one(whole, alive, width, cfg, errors),
+            *named,
+        ]
+        yield from sorted(scores, key=_place)
+        yield from self._prefixes(sample, alive, ctx, cfg)
+        notice.warning("%s: hedging is an estimate without a calibrated level: rank no SAEs by it", ctx.checkpoint.name)
+        if width > cfg.slice_limit:
+            notice.warning("%s: %d latents: not told one by one (slice_limit)", ctx.checkpoint.name, width)
         for reason in reasons:
             notice.warning("%s: %s", ctx.checkpoint.name, reason)
+
+    def _prefixes(self, sample: LatentSample, alive: Tensor, ctx: EvalContext, cfg: Config) -> Iterator[Score]:
+        """Of a Matryoshka SAE, each with its own residual; one that cannot be measured is left blank."""
+        from hedgebench.latent_sample import restricted
+
+        for prefix in (p for p in ctx.checkpoint.prefixes if p < len(ctx.sae.W_dec)):
+            some = alive[alive < prefix]
+            try:
+                if len(some) < LEAST:
+                    raise CannotMeasure(f"{len(some)} of its latents fire often enough, and {LEAST} must")
+                yield from totals(measure(restricted(sample, some), ctx.generator, cfg), "prefix", str(prefix))
+            except CannotMeasure as why:
+                ctx.leave_blank(f"prefix {prefix}", str(why))
+
+
+def _place(score: Score) -> int:
+    """What is to be seen first: the estimate, and beside it what it makes of known hedging and of random signs on this text."""
+    one = score.metric, score.params.get("of", "hedging"), score.slice_by
+    first = [(metric, "hedging", "all") for metric in HEADLINE]
+    return first.index(one) if one in first and "than" not in score.params else len(first)

@@ -25,23 +25,27 @@ _DIGITS = 4
 
 def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
     """Latents are made to hedge a known feature, and one of random sign; everything is estimated again, twice."""
+    from hedgebench.hedging import refit
     from hedgebench.injection import auc, inject
 
     try:
         added = inject(found.fit, cfg.inject, _OF, ctx.generator)
+        afters = []
+        for x in (added.x, added.control):
+            own = measure(found.sample._replace(x=x), ctx.generator, cfg, refit(found.fit, x))
+            afters.append(own.latents())
+            ctx.progress(0.3 + 0.25 * len(afters))
     except CannotMeasure as why:
         for metric in ("injected_rise", "random_sign_rise", "injected_auc"):
             ctx.leave_blank(metric, str(why))
         return
     before, chosen, others = found.latents(), added.latents, added.others
-    for metric, x in (("injected_rise", added.x), ("random_sign_rise", added.control)):
-        after = measure(found.sample._replace(x=x), ctx.generator, cfg).latents()
-        ctx.progress(0.6 if metric == "injected_rise" else 0.9)
+    for metric, after in zip(("injected_rise", "random_sign_rise"), afters, strict=True):
         for name in RANKED:
             params = {"of": name, "share": cfg.inject}
             rise = after[name][chosen] - before[name][chosen]
             rise = rise[rise.isfinite()]  # a row of zeros has no virtual growth
-            error = float(rise.std() / len(rise) ** 0.5)
+            error = float(rise.std() / len(rise) ** 0.5) if len(rise) > 1 else None
             yield Score(metric, float(rise.mean()), params, stderr=error, n=len(rise))
             if metric == "injected_rise":
                 yield Score("injected_auc", auc(after[name][chosen], after[name][others]), params, n=len(chosen))
@@ -88,7 +92,8 @@ def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> It
 
     told: list[dict[str, Any]] = []
     ctx.details["eval_result_unstructured"] = {"hedging": told}
-    strongest = found.latents()["hedging"].argsort(descending=True)
+    latents = found.latents()
+    strongest = latents["hedging"].argsort(descending=True)
     strongest = strongest[found.norms[strongest].isfinite()][: cfg.directions]
     if not len(strongest):
         return
@@ -107,10 +112,11 @@ def directions(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> It
         for latent, value in zip(alive[strongest].tolist(), values.tolist(), strict=True):
             yield Score("leading_strength", value, params, "latent", str(latent))
     for i, latent in enumerate(alive[strongest].tolist()):
-        first = amounts[i].abs().argsort(descending=True)[:_NAMED].tolist()
+        first = amounts[i].abs().argsort(descending=True)[: min(_NAMED, int(counted.sum()))].tolist()
         told.append(
             {
                 "latent": latent,
+                **{name: round(float(latents[name][strongest[i]]), _DIGITS) for name in ("hedging", "owed")},
                 "features": [
                     {"share": round(float(amounts[i, j]), _DIGITS), "direction": _rounded(own.directions[j] / size[j])}
                     for j in first

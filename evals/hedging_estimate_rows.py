@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 LEAST = 8
 """Latents that must fire often enough."""
-FEW = 200
-"""Firings of the median live latent below which ranks of latents are doubtful."""
-AGREE = 0.3
-"""Rank correlation with virtual growth below which the two opinions disagree."""
-FOUND = 0.75
-"""`injected_auc` below which known hedging is not found."""
-FOOLED = 0.2
-"""Rise of random signs, over that of hedging, above which variance is taken for hedging."""
 
 
 class Measured(NamedTuple):
@@ -64,8 +56,25 @@ class Measured(NamedTuple):
         }
 
 
-def measure(sample: LatentSample, generator: torch.Generator, cfg: Any) -> Measured:
+class Errors(NamedTuple):
+    """Standard errors over documents, by a jackknife that holds the missing features as they were found on all of them."""
+
+    owed: Tensor
+    """[m], of each latent's."""
+    mean: float
+    """Of the mean of `owed`, which is that of `hedging`."""
+    modulation: float
+    """Of its mean; of the sketch, too."""
+
+
+def measure(sample: LatentSample, generator: torch.Generator, cfg: Any, fitted: Fit | None = None) -> Measured:
     """Every estimate, for latents that all fire in both halves.
+
+    Args:
+        sample: Of m latents.
+        generator: On the CPU.
+        cfg: The eval's.
+        fitted: Of the sample, where it is there already.
 
     Raises:
         CannotMeasure: The SAE leaves nothing over, or nothing sparse.
@@ -74,7 +83,7 @@ def measure(sample: LatentSample, generator: torch.Generator, cfg: Any) -> Measu
     from hedgebench.hedging import fit, hedging, sketched
     from hedgebench.modulation import shuffled
 
-    fitted = fit(sample)
+    fitted = fitted or fit(sample)
     found = hedging(fitted, generator, cfg.n_atoms)
     second, error = sketched(fitted, fitted.residuals, generator, cfg.pairs, consistent=True)
     null, _ = sketched(fitted, shuffled(fitted.residuals, generator), generator, cfg.pairs)
@@ -82,24 +91,29 @@ def measure(sample: LatentSample, generator: torch.Generator, cfg: Any) -> Measu
     return Measured(sample, fitted, found, second, error, null, growth)
 
 
-def totals(found: Measured, slice_by: str = "all", slice_value: str = "all") -> Iterator[Score]:
-    """Means over live latents, of an SAE or a prefix, without errors but for those of `errors`."""
+def totals(
+    found: Measured, slice_by: str = "all", slice_value: str = "all", errors: Errors | None = None
+) -> Iterator[Score]:
+    """Means over live latents, of an SAE or a prefix."""
     from hedgebench.hedging import signed_root
 
     size, place = found.hedging.missing.spike * found.norms, (slice_by, slice_value)
     m, n_missing = len(found.norms), len(found.hedging.missing.atoms)
-    with_errors = ("hedging", "modulation") if slice_by == "all" else ()
+    known = {} if errors is None else {"hedging": errors.mean, "owed": errors.mean, "modulation": errors.modulation}
     for metric, values in found.latents().items():
-        if metric not in with_errors:
-            yield Score(metric, float(values.nanmean()), {}, *place, n=m)
+        yield Score(metric, float(values.nanmean()), {}, *place, stderr=known.get(metric), n=m)
     null = signed_root(found.null.squared) / size
     yield Score("modulation", float(null.nanmean()), {"null": "shuffled"}, *place, n=m)
     yield Score("spike", found.hedging.missing.spike, {}, *place, n=n_missing)
     yield Score("two_sided", float(found.hedging.missing.opposite.double().mean()), {}, *place, n=n_missing)
 
 
-def errors(found: Measured, generator: torch.Generator, cfg: Any) -> Iterator[Score]:
-    """`hedging` and `modulation` with their standard errors: of documents, the directions held, by a jackknife; of the sketch, too, for the second."""
+def standard_errors(found: Measured, generator: torch.Generator, cfg: Any) -> Errors:
+    """Of documents, and of the sketch.
+
+    Raises:
+        CannotMeasure: A half has too few documents.
+    """
     import torch
 
     from hedgebench.hedging import fit, jackknife, owed_share, signed_root
@@ -107,27 +121,24 @@ def errors(found: Measured, generator: torch.Generator, cfg: Any) -> Iterator[Sc
     from hedgebench.modulation import modulation
 
     missing, counted = found.hedging.missing, found.hedging.counted
-    size, m = missing.spike * found.norms, len(found.norms)
+    size = missing.spike * found.norms
     seed = int(generator.initial_seed())
 
-    def both(rows: Tensor) -> Tensor:
+    def all_of(rows: Tensor) -> Tensor:
         some = fit(subset(found.sample, rows))
         share = owed_share(some, missing._replace(codes=missing.codes[rows]), counted)
         same_sketch = torch.Generator().manual_seed(seed)
         second = modulation(some.halves, some.residuals, some.rows, same_sketch, 64, consistent=False)
-        return torch.stack([share.mean(), (signed_root(second.squared) / size).nanmean()])
+        return torch.cat([share, share.mean()[None], (signed_root(second.squared) / size).nanmean()[None]])
 
-    documents = jackknife(found.sample, both, cfg.groups, generator)
-    per_root = found.sketch_error / (2 * found.modulation.squared.abs().sqrt().clamp(min=1e-12) * size)
-    sketch = float(per_root.nanmean())  # one sketch for all latents: their errors are as one
-    latents = found.latents()
-    yield Score("hedging", float(latents["hedging"].mean()), stderr=float(documents[0]), n=m)
-    yield Score(
-        "modulation", float(latents["modulation"].nanmean()), stderr=(float(documents[1]) ** 2 + sketch**2) ** 0.5, n=m
-    )
+    *owed, mean, modulated = jackknife(found.sample, all_of, cfg.groups, generator).unbind()
+    # of the root, where the error is smaller than what it is of; one sketch for all latents: their errors are as one
+    root = torch.maximum(found.modulation.squared.abs(), found.sketch_error).clamp(min=1e-24).sqrt()
+    sketch = float((found.sketch_error / (2 * root * size)).nanmean())
+    return Errors(torch.stack(owed), float(mean), (float(modulated) ** 2 + sketch**2) ** 0.5)
 
 
-def one_by_one(found: Measured, alive: Tensor, width: int, cfg: Any) -> Iterator[Score]:
+def one_by_one(found: Measured, alive: Tensor, width: int, cfg: Any, errors: Errors) -> Iterator[Score]:
     """Each live latent's estimates and firing density, and the mean density."""
     import torch
 
@@ -136,10 +147,12 @@ def one_by_one(found: Measured, alive: Tensor, width: int, cfg: Any) -> Iterator
     yield Score("density", float(density.mean()), n=len(alive))
     if width > cfg.slice_limit:
         return
+    fired = [round(count) for count in (density * n).tolist()]
     for metric, values in (found.latents() | {"density": density}).items():
-        for latent, value, fired in zip(alive.tolist(), values.tolist(), (density * n).tolist(), strict=True):
+        known = errors.owed.tolist() if metric == "owed" else [None] * len(alive)
+        for latent, value, error, count in zip(alive.tolist(), values.tolist(), known, fired, strict=True):
             if value == value:
-                yield Score(metric, value, slice_by="latent", slice_value=str(latent), n=round(fired))
+                yield Score(metric, value, slice_by="latent", slice_value=str(latent), stderr=error, n=count)
 
 
 def weights(sae: SAE) -> Iterator[Score]:
@@ -151,39 +164,3 @@ def weights(sae: SAE) -> Iterator[Score]:
         yield Score("c_dec", pairs(sae.W_dec).mean_abs, n=width, chance=random_cosine(d_in))
     if (bias := getattr(sae, "b_dec", None)) is not None:
         yield Score("b_dec_norm", float(bias.double().norm()))
-
-
-def doubts(found: Measured, alive: Tensor, width: int, injected: list[Score]) -> list[str]:
-    """Why these numbers may mislead, a line each."""
-    import torch
-    from scipy.stats import spearmanr
-
-    reasons, latents = [], found.latents()
-    firings = torch.bincount(found.fit.whole.f.col_indices(), minlength=len(alive)).double()
-    if float(firings.median()) < FEW:
-        reasons.append(
-            f"the median live latent fires on {firings.median():.0f} tokens only, fewer than {FEW}: give more text"
-        )
-    if len(alive) < width / 2:
-        reasons.append(f"{len(alive)} of {width} latents fire often enough to be measured: the mean is not of the SAE")
-    size = found.hedging.missing.spike * found.norms
-    null = float((found.null.squared.clamp(min=0).sqrt() / size).nanmean())
-    if null > 0.5 * float(latents["modulation"].abs().nanmean()):
-        reasons.append("shuffled residuals follow the latents half as much as the real ones do: noise")
-    first, second = latents["hedging"].cpu(), latents["virtual_growth"].nan_to_num().cpu()
-    if float(first.std()) == 0 or float(second.std()) == 0:
-        reasons.append("an estimate is the same for all latents: there is nothing to rank")
-    elif (agreement := float(spearmanr(first, second).statistic)) < AGREE:
-        reasons.append(f"the two opinions rank latents differently (rank correlation {agreement:.2f})")
-    told = {s.metric: s for s in injected if s.params.get("of") == "hedging" and "than" not in s.params}
-    if told:
-        rise, fooled, user = (told[name] for name in ("injected_rise", "random_sign_rise", "injected_auc"))
-        if rise.value < 2 * (rise.stderr or 0) or user.value < FOUND:
-            reasons.append(
-                f"known hedging of {rise.params['share']:.0%} raises the estimate by {rise.value:.3f} ± {rise.stderr:.3f} only, and stands out from other latents with probability {user.value:.2f}"
-            )
-        if fooled.value - 2 * (fooled.stderr or 0) > FOOLED * max(rise.value, 0):
-            reasons.append(
-                f"features of random sign, which nothing hedges, raise the estimate by {fooled.value:.3f}, known hedging by {rise.value:.3f}"
-            )
-    return reasons

@@ -63,6 +63,12 @@ def fit(sample: LatentSample) -> Fit:
     return Fit(sample.x, whole, halves, (first, second), *whole.fitted(sample.x))
 
 
+def refit(fitted: Fit, x: Tensor) -> Fit:
+    """The same latents on the same tokens, with other activations x [n, d]: no new factors."""
+    rows, r = fitted.whole.fitted(x)
+    return fitted._replace(x=x, rows=rows, r=r)
+
+
 def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
     """Look for the features that latents lack, and for what their rows owe to these: see `hedgebench.sparse_growth`.
 

@@ -21,6 +21,8 @@ RATE = 0.4
 """Share of a latent's tokens on which its feature is there."""
 _FIRINGS = 200
 """Of a latent that may get a feature."""
+_AT_MOST = 1024
+"""Latents that may; more are not looked at."""
 _LARGE = 3.0
 """A latent gets none whose feature would be above so many times the median feature's size: a few would rule all residuals."""
 
@@ -59,14 +61,14 @@ def inject(fitted: Fit, share: float, of: int, generator: torch.Generator) -> In
     f, d = fitted.whole.f, fitted.x.shape[1]
     entries = f.col_indices() if f.layout != torch.strided else f.nonzero()[:, 1]
     often = (torch.bincount(entries, minlength=f.shape[1]) >= _FIRINGS).nonzero()[:, 0].cpu()
-    mixed = often[torch.randperm(len(often), generator=generator)]
+    mixed = often[torch.randperm(len(often), generator=generator)][:_AT_MOST]
     fires = _columns(f, mixed.to(f.device)) > 0
     there = (fires & (torch.rand(fires.shape, generator=generator) < RATE).to(fires.device)).to(fitted.x.dtype)
     own = torch.arange(len(mixed), device=f.device)
     slope = fitted.whole.coefficients(there)[mixed.to(f.device), own]
     wanted = share / (1 - share**2) ** 0.5 * fitted.rows[mixed.to(f.device)].norm(dim=1)
     sizes = (wanted / slope).where(slope > 0, float("inf"))
-    usable = (sizes < _LARGE * sizes.median()).nonzero()[:, 0]
+    usable = ((sizes > 0) & (sizes < _LARGE * sizes.median())).nonzero()[:, 0]
     count = min(len(usable) // of, d)
     if count < 3:
         raise CannotMeasure(f"{len(usable)} latents fire often enough to hedge a known feature; {3 * of} are needed")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hedgebench_evals.hedging_estimate import HedgingEstimate
+from hedgebench_evals.hedging_estimate import HEADLINE, HedgingEstimate
 from hedgebench_evals.hedging_estimate_controls import RANKED, repeatability
 from hedgebench_evals.hedging_estimate_rows import measure as measure_sample
 from known_saes import build, orthonormal_features
@@ -396,6 +396,7 @@ def test_controls_are_left_blank_where_latents_fire_too_seldom_for_them():
     found = measure(strengths(4000, rate=0.04), directions=0, inject=0.3)
     assert set(found.ctx.missing) == {"injected_rise", "random_sign_rise", "injected_auc"}
     assert all("fire often enough" in why for why in found.ctx.missing.values())
+    assert any(why.startswith("the controls could not be run") for why in found.reasons)
     assert not set(found.ctx.missing) & {s.metric for s in found.scores}
 
 
@@ -428,6 +429,21 @@ def test_leading_strengths_are_those_of_the_record(found):
     assert abs(found.value("leading_strength", null="shuffled")) < 0.3 * found.value("leading_strength")
 
 
+def test_what_is_seen_first_is_the_estimate_beside_its_controls(found):
+    first = [(s.metric, s.params.get("of", "hedging")) for s in found.scores[:6]]
+    assert first == [(metric, "hedging") for metric in HEADLINE]
+
+
+def test_what_is_owed_has_an_error_for_each_latent(found):
+    errors = [s.stderr for s in found.latents("owed").values()]
+    assert all(0 < error < 0.2 for error in errors[:HEDGING])
+    assert all(s.stderr is None for s in found.latents("consistent").values())
+
+
+def test_latents_that_hedge_nothing_are_not_to_be_told_from_nothing(unhedged):
+    assert any("not to be told from nothing" in why for why in unhedged.reasons)
+
+
 def test_doubts_are_counted_and_named(found, random_signs, few_firings):
     for one in (found, random_signs, few_firings):
         assert one.value("doubts") == len(one.reasons)
@@ -436,8 +452,10 @@ def test_doubts_are_counted_and_named(found, random_signs, few_firings):
     assert any(why.startswith(f"{len(few_firings.latents('hedging'))} of 60 latents") for why in few_firings.reasons)
 
 
-def test_an_sae_where_the_estimate_works_has_no_doubts_but_of_ranks(found):
-    assert all("stands out" in why or "rank" in why for why in found.reasons)
+def test_an_sae_where_the_estimate_works_has_no_doubts_but_of_ranks_and_of_controls_on_few_latents(found):
+    of_three_latents = "stands out", "features of random sign", "the controls are of 3 latents only"
+    allowed = "rank", *of_three_latents
+    assert [why for why in found.reasons if not any(word in why for word in allowed)] == []
 
 
 # --- what must not matter ---------------------------------------------------------------------------------------------------------
