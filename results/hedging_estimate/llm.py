@@ -26,7 +26,7 @@ from tqdm import tqdm
 from hedgebench.activations import ActivationSource, activation_folder
 from hedgebench.data import TokenSource, open_text
 from hedgebench.injection import auc, inject
-from hedgebench.latent_sample import LatentSample, gather, live, restricted
+from hedgebench.latent_sample import LatentSample, gather, halved, live, restricted
 from hedgebench.loaders import load_sae
 from hedgebench.matching import match
 from hedgebench.models import load_model, model_revision
@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 OUT = Path("out/estimate")
 WIDTHS, SEEDS = (32, 64, 128, 256, 512), {8: (0,), 12: (0, 1, 2)}
 """Training seeds, by layer: the method was chosen on layer 8, of which one is enough."""
-SHARES, BATCHES = (0.05, 0.1, 0.2, 0.3, 0.5), (8, 16, 32)
+SHARES, BATCHES = (0.1, 0.2, 0.3, 0.5), (6, 12, 24)
 """Of injection: |owed part| / |row|; and batches of 2,048 tokens."""
 SHARED = 0.7
 """Cosine of two seeds' rows that are one latent."""
@@ -164,6 +164,22 @@ def of_latents(layer: int, sae: str) -> pd.DataFrame:
     return table.set_index(table.index.astype(int)).sort_index()
 
 
+def halves(layer: int) -> pd.DataFrame:
+    """How alike disjoint halves of the documents rank latents, each estimated by itself, on less and on more text."""
+    rows = []
+    plan = list(itertools.product((64, 256), (12, 24, 72)))
+    for width, n_batches in tqdm(plan, desc="halves"):
+        sample = alive_on(
+            load_sae(str(OUT / f"grown-layer{layer}" / f"from{width}-{width}-s0")), text(layer, n_batches)
+        )
+        generator, cfg = torch.Generator().manual_seed(0), HedgingEstimate.Config(pairs=128)
+        first, second = (measure(half, generator, cfg).latents() for half in halved(sample, generator))
+        for name in RANKED:
+            value = float(spearmanr(first[name], second[name], nan_policy="omit").statistic)
+            rows.append((layer, width, len(sample.x) // 2, name, value, len(first[name])))
+    return pd.DataFrame(rows, columns=["layer", "width", "tokens", "estimate", "correlation", "n"])
+
+
 def grown_pair(layer: int, width: int, seed: int) -> tuple[SAE, SAE]:
     """The SAE that was left behind, and the one that grew by half its width."""
     folder = OUT / f"grown-layer{layer}"
@@ -207,8 +223,8 @@ def text(layer: int, n_batches: int) -> Iterator[Any]:
 def main() -> None:
     """Measure, and write the table."""
     what, layer = sys.argv[1], int(sys.argv[2])
-    table = {"growth": growth, "seeds": seeds, "directions": directions, "injection": injection}[what](layer)
-    write_table(table, HERE / f"{what}-layer{layer}.csv")
+    measured = {"growth": growth, "seeds": seeds, "halves": halves, "directions": directions, "injection": injection}
+    write_table(measured[what](layer), HERE / f"{what}-layer{layer}.csv")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ JUDGED, SECOND = "hedging", "virtual_growth"
 GROWN, SCALED = r"from(\d+)-\1-s(\d)", r"w(\d+)-k[\d.]+-s(\d)"
 """Names of SAEs that were left behind by a growth (k 8), and of those whose k is a sixteenth of the width."""
 SHARE = "share=0.3"
+VERDICT = {True: "met", False: "**not met**", None: "not judged"}
 
 
 class Line(NamedTuple):
@@ -30,7 +31,8 @@ class Line(NamedTuple):
     what: str
     found: str
     bar: str
-    met: bool
+    met: bool | None
+    """None where it cannot be judged, on one training seed."""
 
 
 class Layer:
@@ -40,9 +42,15 @@ class Layer:
         self.layer = layer
         scores = pd.read_parquet(HERE / f"scores-layer{layer}.parquet")
         self.all = scores[scores["slice_by"] == "all"].copy()
-        self.growth, self.directions, self.injection = (
-            pd.read_csv(HERE / f"{name}-layer{layer}.csv") for name in ("growth", "directions", "injection")
+        self.growth, self.directions = (
+            pd.read_csv(HERE / f"{name}-layer{layer}.csv") for name in ("growth", "directions")
         )
+        self.injection = self.optional("injection")
+
+    def optional(self, name: str) -> pd.DataFrame:
+        """A table that is not of every layer; empty where it is not there."""
+        file = HERE / f"{name}-layer{self.layer}.csv"
+        return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
     def table(self, pattern: str, metric: str, params: str = "") -> pd.DataFrame:
         """Width, seed, value."""
@@ -94,10 +102,12 @@ class Layer:
         own, second = self.correlation(estimate), self.correlation(SECOND)
         grown, ahead = (mean_interval(table.mean(axis=1)) for table in (own, own - second))
         yield Line("rank correlation with growth, within an SAE", str(grown), "at least 0.5", grown.mean >= 0.5)
-        yield Line(f"the same, less that of `{SECOND}`", str(ahead), "above 0", ahead.low > 0)
+        yield Line(f"the same, less that of `{SECOND}`", str(ahead), "above 0", None if ahead.n < 2 else ahead.low > 0)
         for what, pattern in (("k = 8", GROWN), ("k = width / 16", SCALED)):
             slope = self.per_doubling(pattern, estimate)
-            yield Line(f"change when the width doubles, {what}", str(slope), "below 0", slope.high < 0)
+            yield Line(
+                f"change when the width doubles, {what}", str(slope), "below 0", None if slope.n < 2 else slope.high < 0
+            )
 
     def by_width(self) -> str:
         """Means over seeds at each width."""
@@ -130,12 +140,22 @@ class Layer:
 
     def shared(self) -> str:
         """How alike training seeds rank the latents they share, means over pairs of seeds."""
-        file = HERE / f"seeds-layer{self.layer}.csv"
-        if not file.exists():
+        table = self.optional("seeds")
+        if table.empty:
             return "One training seed."
-        table = pd.read_csv(file)
         found = table.pivot_table(index="width", columns="estimate", values="correlation")
         found.insert(0, "latents shared", table.groupby("width")["n"].mean().round().astype(int))
+        return _table(found)
+
+    def halves(self) -> str:
+        """How alike disjoint halves rank latents on less and on more text."""
+        table = self.optional("halves")
+        if table.empty:
+            return "Not measured on this layer."
+        found = table.pivot_table(index=["width", "tokens"], columns="estimate", values="correlation")
+        found.index = pd.Index(
+            [f"{width} latents, {tokens:,} tokens" for width, tokens in found.index], name="SAE, half"
+        )
         return _table(found)
 
     def named(self) -> str:
@@ -150,6 +170,8 @@ class Layer:
 
     def curve(self) -> str:
         """What is found of hedging that is added."""
+        if self.injection.empty:
+            return "Not measured on this layer."
         own = self.injection[self.injection["estimate"] == JUDGED].set_index("width").sort_index(kind="stable")
         columns = {
             "share": "share", "tokens": "tokens", "injected": "latents", "auc": "against others", "auc_before": "the same before",
@@ -160,6 +182,8 @@ class Layer:
 
     def least_found(self, auc: float = 0.75) -> str:
         """The least share that is found at each width, on most tokens."""
+        if self.injection.empty:
+            return "not measured"
         own = self.injection[self.injection["estimate"] == JUDGED]
         said = []
         for width, rows in own.groupby("width"):
@@ -200,13 +224,15 @@ def draw(layers: list[Layer]) -> Figure:
 
     figure = FigureCanvasAgg(Figure(figsize=(13, 4), layout="constrained")).figure
     left, middle, right = figure.subplots(1, 3)
-    for colour, layer in zip(("C0", "C1"), layers, strict=True):
+    for colour, layer in zip(("C0", "C1"), layers, strict=False):
         for pattern, style, label in ((GROWN, "o-", "k = 8"), (SCALED, "s--", "k = width / 16")):
             values = layer.mean(pattern, JUDGED)
             left.plot(values.index, values, style, color=colour, label=f"layer {layer.layer}, {label}")
         for name, style in ((JUDGED, "o-"), (SECOND, "x:")):
             values = layer.correlation(name).mean()
             middle.plot(values.index, values, style, color=colour, label=f"layer {layer.layer}, {name}")
+        if layer.injection.empty:
+            continue
         own = layer.injection[layer.injection["estimate"] == JUDGED]
         for width, rows in own[own["tokens"] > 0.9 * own["tokens"].max()].groupby("width"):
             style = "o-" if width == own["width"].max() else "s--"
@@ -232,9 +258,9 @@ their width), at each of five widths: three training seeds on layer 12, one on l
       hedgebench run results/hedging_estimate/suite-layer$L.yaml --out out/estimate/results-layer$L
       hedgebench run results/hedging_estimate/suite-widths-layer$L.yaml --out out/estimate/results-layer$L
       hedgebench table out/estimate/results-layer$L --out results/hedging_estimate/scores-layer$L.parquet
-      for what in growth directions injection; do python results/hedging_estimate/llm.py $what $L; done
+      for what in growth directions; do python results/hedging_estimate/llm.py $what $L; done
     done
-    python results/hedging_estimate/llm.py seeds 12
+    for what in seeds halves injection; do python results/hedging_estimate/llm.py $what 12; done
     hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
     hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
     python results/hedging_estimate/page.py                                        # this page, from those tables
@@ -251,7 +277,7 @@ def page(layers: list[Layer], may: str) -> str:
     for layer in layers:
         lines = list(layer.lines())
         parts += [
-            f"\n## Layer {layer.layer}, {LAYERS[layer.layer]}: {sum(line.met for line in lines)} of {len(lines)} met\n",
+            f"\n## Layer {layer.layer}, {LAYERS[layer.layer]}: {sum(line.met is True for line in lines)} of {sum(line.met is not None for line in lines)} met\n",
             f"| `{JUDGED}` | found | bar | |\n| --- | --- | --- | --- |",
             *(
                 f"| {line.what} | {line.found} | {line.bar} | {'met' if line.met else '**not met**'} |"
@@ -263,6 +289,8 @@ def page(layers: list[Layer], may: str) -> str:
             layer.by_width(),
             "\n*Training seeds*: rank correlation over latents that two seeds share (rows paired one to one, of a cosine of .7 or more), by width.\n",
             layer.shared(),
+            "\n*Disjoint halves* of the documents, each estimated by itself, on less and on more text (one training seed).\n",
+            layer.halves(),
             "\n*Named directions*: the first direction that the record names for a latent, held against rows of a 512-latent SAE of another training seed that the narrow SAE lacks (cosine below .6) "
             "and that fire with the latent three times as often as by chance: the largest cosine, against that of directions named for other latents with the same rows. p: Wilcoxon's signed ranks, one-sided; latents of one SAE share directions, so that it is too small.\n",
             layer.named(),
@@ -280,7 +308,7 @@ def page(layers: list[Layer], may: str) -> str:
 
 def main() -> None:
     """Write the page and its figure."""
-    layers = [Layer(layer) for layer in LAYERS]
+    layers = [Layer(layer) for layer in LAYERS if (HERE / f"scores-layer{layer}.parquet").exists()]
     write_text(HERE / "README.md", page(layers, (HERE / "conclusions.md").read_text()))
     draw(layers).savefig(HERE / "trend.png", dpi=110)
 
