@@ -156,12 +156,19 @@ def injection(layer: int) -> pd.DataFrame:
 
 def of_latents(layer: int, sae: str) -> pd.DataFrame:
     """Each estimate of each latent that was measured, by its number."""
-    scores = pd.read_parquet(OUT / f"results-layer{layer}" / "scores.parquet")
-    own = scores[(scores["slice_by"] == "latent") & (scores["params"] == "") & (scores["sae"] == sae)]
-    if own.empty:
-        raise SystemExit(f"{sae} has no results: run results/hedging_estimate/suite-layer{layer}.yaml first")
+    scores = of_sae(layer, sae)
+    own = scores[(scores["slice_by"] == "latent") & (scores["params"] == "")]
     table = own.pivot_table(index="slice_value", columns="metric", values="value")
     return table.set_index(table.index.astype(int)).sort_index()
+
+
+def of_sae(layer: int, sae: str) -> pd.DataFrame:
+    """The scores of an SAE."""
+    scores = pd.read_parquet(OUT / f"results-layer{layer}" / "scores.parquet")
+    own = scores[scores["sae"] == sae]
+    if own.empty:
+        raise SystemExit(f"{sae} has no results: run results/hedging_estimate/suite-layer{layer}.yaml first")
+    return own
 
 
 def halves(layer: int) -> pd.DataFrame:
@@ -189,12 +196,10 @@ def grown_pair(layer: int, width: int, seed: int) -> tuple[SAE, SAE]:
 
 def told(layer: int, sae: str) -> list[dict[str, Any]]:
     """The directions that the record of an SAE names."""
-    for file in (OUT / f"results-layer{layer}" / "records" / "hedging_estimate").glob("*.json"):
-        record = json.loads(file.read_text())
-        if record["hedgebench"]["checkpoint"]["name"] == sae:
-            found: list[dict[str, Any]] = record["eval_result_unstructured"]["hedging"]
-            return found
-    raise SystemExit(f"{sae} has no results: run results/hedging_estimate/suite-layer{layer}.yaml first")
+    (run,) = of_sae(layer, sae)["run_id"].unique()
+    record = json.loads((OUT / f"results-layer{layer}" / "records" / "hedging_estimate" / f"{run}.json").read_text())
+    found: list[dict[str, Any]] = record["eval_result_unstructured"]["hedging"]
+    return found
 
 
 def co_firing(narrow: SAE, wide: SAE, batches: list[Any]) -> torch.Tensor:
