@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, get_args
 
 from hedgebench.toy.estimate_bars import BARS, JUDGED, Numbers, counted, of_set, read_numbers
 from hedgebench.toy.estimate_families import CONTROLS, HEDGED, Kind
-from hedgebench.toy.estimate_summary import MIN_COSINE, SAE, UNHEDGED
+from hedgebench.toy.estimate_summary import MIN_COSINE, MIN_LATENTS, MIN_SPREAD, SAE, UNHEDGED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+PURE = 0.9
+"""Mean best cosine of SAEs that are well apart from merging."""
 _SETS = {"held out": "held-out families", "development": "families of development"}
 """As they are shown, in that order."""
 _HEAD = """# What does a latent hedge? Estimates that see one SAE
@@ -68,6 +70,14 @@ Over SAEs of each kind without hedging whose true mean is at most {unhedged:g}: 
 | kind | families | SAEs, prefixes too | true hedging | estimate | estimate less truth [95 %] | most of one SAE |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+_PURITY = """
+## How far latents have merged
+
+`{judged}` within SAEs, by the mean best cosine of their rows with features: SAEs whose latents have all but merged are where it fails. No measure of it was found that does without the features.
+
+| mean best cosine | families | SAEs, prefixes too | within_median | within_p10 |
+| --- | --- | --- | --- | --- |
+"""
 _CALIBRATION = """
 ## Calibration
 
@@ -105,6 +115,7 @@ def estimate_page(frame: DataFrame, summary: DataFrame, command: str) -> str:
             _MEASURES,
             *(_estimators(numbers[name], title, estimators, measures) for name, title in _SETS.items()),
             _controls(saes, numbers),
+            _purity(saes),
             _calibration(saes, numbers["development"][JUDGED, "level"].value),
             _cost(frame),
         ]
@@ -159,6 +170,17 @@ def _controls(saes: DataFrame, numbers: Mapping[str, Numbers]) -> str:
             means = [f"{own[column].mean():.3f}" for column in ("hedge", JUDGED)]
             found, most = numbers[name][JUDGED, f"control {kind}"], (own[JUDGED] - own["hedge"]).max()
             text += _row([kind, title, len(own), *means, found, f"{most:.3f}"])
+    return text
+
+
+def _purity(saes: DataFrame) -> str:
+    text = _PURITY.format(judged=JUDGED)
+    worth = saes[(saes["spread"] >= MIN_SPREAD) & (saes["latents"] >= MIN_LATENTS)]
+    for name, title in _SETS.items():
+        for low, high in ((MIN_COSINE, PURE), (PURE, 1.01)):
+            own = of_set(worth[worth["best_cosine"].between(low, high, inclusive="left")], name)[f"within {JUDGED}"]
+            ranks = [f"{own.quantile(level):.3f}" for level in (0.5, 0.1)]
+            text += _row([f"{low:g} to {min(high, 1):g}", title, len(own), *ranks])
     return text
 
 
