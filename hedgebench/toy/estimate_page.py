@@ -179,7 +179,7 @@ def _purity(saes: DataFrame) -> str:
     for name, title in _SETS.items():
         for low, high in ((MIN_COSINE, PURE), (PURE, 1.01)):
             own = of_set(worth[worth["best_cosine"].between(low, high, inclusive="left")], name)[f"within {JUDGED}"]
-            ranks = [f"{own.quantile(level):.3f}" for level in (0.5, 0.1)]
+            ranks = [f"{own.quantile(level):.3f}" if len(own) else "none" for level in (0.5, 0.1)]
             text += _row([f"{low:g} to {min(high, 1):g}", title, len(own), *ranks])
     return text
 

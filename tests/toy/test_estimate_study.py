@@ -252,6 +252,8 @@ def test_the_page_has_every_bar_with_its_numbers_of_both_sets():
     assert all(interval.startswith("[") for _, interval in levels)
     assert "against none" in next(row for row in rows_of(page, "within_median") if row[1] == "above bias_norm")[2]
     assert "nan" not in page
+    assert rows_of(page, "0.8 to 0.9")[0][1:] == ["held-out families", "0", "none", "none"]
+    assert rows_of(page, "0.9 to 1")[0][2:] == ["20", "1.000", "1.000"]
 
 
 def test_only_the_held_out_families_decide():
