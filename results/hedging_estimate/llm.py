@@ -174,7 +174,7 @@ def of_sae(layer: int, sae: str) -> pd.DataFrame:
 def halves(layer: int) -> pd.DataFrame:
     """How alike disjoint halves of the documents rank latents, each estimated by itself, on less and on more text."""
     rows = []
-    plan = list(itertools.product((64, 256), (12, 24, 72)))
+    plan = list(itertools.product((64, 256), (24, 72)))
     for width, n_batches in tqdm(plan, desc="halves"):
         sample = alive_on(
             load_sae(str(OUT / f"grown-layer{layer}" / f"from{width}-{width}-s0")), text(layer, n_batches)

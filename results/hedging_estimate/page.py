@@ -124,13 +124,14 @@ class Layer:
                 f"growth ~ `{name}`": self.correlation(name).mean()
                 for name in (JUDGED, "owed", "modulation", "consistent", SECOND)
             },
+            f"halves ~ `{JUDGED}`": self.mean(GROWN, "repeatability", f"of={JUDGED}"),
             f"share in new rows' span ~ `{JUDGED}`": self.correlation(JUDGED, "with_share").mean(),
         }
         return _table(pd.DataFrame(columns))
 
-    def mean(self, pattern: str, metric: str) -> pd.Series:
+    def mean(self, pattern: str, metric: str, params: str = "") -> pd.Series:
         """Over seeds, by width."""
-        return self.table(pattern, metric).groupby("width")["value"].mean()
+        return self.table(pattern, metric, params).groupby("width")["value"].mean()
 
     def estimates(self) -> str:
         """The lines of every estimate, as numbers."""
@@ -210,7 +211,7 @@ def losses() -> str:
     ]
     whole = scores[scores["slice_by"] == "all"]
     by_loss = whole.pivot_table(index=["architecture", "loss"], columns="metric", values="value", aggfunc="mean")
-    by_loss.index = pd.Index([" ".join(key) for key in by_loss.index], name="SAEs, mean of two seeds")
+    by_loss.index = pd.Index([" ".join(key) for key in by_loss.index], name="SAEs")
     prefixes = scores[scores["slice_by"] == "prefix"].assign(prefix=lambda table: table["slice_value"].astype(int))
     by_prefix = prefixes.pivot_table(index=["loss", "prefix"], columns="metric", values="value", aggfunc="mean")
     by_prefix.index = pd.Index([f"{loss}, first {prefix}" for loss, prefix in by_prefix.index], name="prefix")
@@ -285,7 +286,7 @@ def page(layers: list[Layer], may: str) -> str:
             ),
             "\nEvery estimate, by the same measures:\n",
             layer.estimates(),
-            "\nBy width, means over seeds. *Rows moved by growth*: mean |change| of old rows against the SAE left behind; `growth ~`: rank correlation of latents with it.\n",
+            "\nBy width, means over seeds. *Rows moved by growth*: mean |change| of old rows against the SAE left behind; `growth ~`: rank correlation of latents with it; `halves ~`: of halves of the documents with each other.\n",
             layer.by_width(),
             "\n*Training seeds*: rank correlation over latents that two seeds share (rows paired one to one, of a cosine of .7 or more), by width.\n",
             layer.shared(),
