@@ -1,8 +1,10 @@
 """What `hedging_estimate` is worth on SmolLM2-135M, from the SAEs and the results of one layer; README.md names the commands.
 
-python results/hedging_estimate/llm.py growth 8         # growth-layer8.csv: ranks of latents against how far growth moved their rows
-python results/hedging_estimate/llm.py directions 8     # directions-layer8.csv: named directions against rows of a wider SAE
-python results/hedging_estimate/llm.py injection 8      # injection-layer8.csv: hedging that is added, by size, tokens and width
+python results/hedging_estimate/llm.py growth 12        # growth-layer12.csv: ranks of latents against how far growth moved their rows
+python results/hedging_estimate/llm.py seeds 12         # seeds-layer12.csv: ranks of latents that two training seeds share
+python results/hedging_estimate/llm.py directions 12    # directions-layer12.csv: named directions against rows of a wider SAE
+python results/hedging_estimate/llm.py halves 12        # halves-layer12.csv: disjoint halves of less and of more text
+python results/hedging_estimate/llm.py injection 12     # injection-layer12.csv: hedging that is added, by size, tokens and width
 """
 
 from __future__ import annotations
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 OUT = Path("out/estimate")
-WIDTHS, SEEDS = (32, 64, 128, 256, 512), {8: (0,), 12: (0, 1, 2)}
-"""Training seeds, by layer: the method was chosen on layer 8, of which one is enough."""
+WIDTHS, SEEDS = (32, 64, 128, 256, 512), (0, 1, 2)
 SHARES, BATCHES = (0.1, 0.2, 0.3, 0.5), (6, 12, 24)
 """Of injection: |owed part| / |row|; and batches of 2,048 tokens."""
 SHARED = 0.7
@@ -54,7 +55,7 @@ CO_FIRES = 3.0
 def growth(layer: int) -> pd.DataFrame:
     """For each width and seed, the rank correlation over latents of each estimate with how far growth moved the decoder row, |change| against the SAE that was trained on as long without; and with the share of that change which lies in the span of the new rows."""
     rows = []
-    for width, seed in itertools.product(WIDTHS, SEEDS[layer]):
+    for width, seed in itertools.product(WIDTHS, SEEDS):
         left, grown = grown_pair(layer, width, seed)
         change = grown.W_dec[:width] - left.W_dec
         share = (change @ new_span(grown.W_dec[width:]).T).norm(dim=1) / change.norm(dim=1)
@@ -70,7 +71,7 @@ def growth(layer: int) -> pd.DataFrame:
 def seeds(layer: int) -> pd.DataFrame:
     """For each width and two training seeds, the rank correlation of each estimate over the latents that both have: rows paired one to one, of a cosine of .7 or more."""
     rows = []
-    for width, (first, second) in itertools.product(WIDTHS, itertools.combinations(SEEDS[layer], 2)):
+    for width, (first, second) in itertools.product(WIDTHS, itertools.combinations(SEEDS, 2)):
         names = [f"from{width}-{width}-s{seed}" for seed in (first, second)]
         one, other = (load_sae(str(OUT / f"grown-layer{layer}" / name)).W_dec for name in names)
         pairs = match(one, other)
@@ -93,7 +94,7 @@ def directions(layer: int) -> pd.DataFrame:
     """For each latent whose directions were named, how well the best of them meets a row of a wider SAE of another training seed that the narrow SAE lacks and that fires with the latent; and how well other latents' directions do."""
     batches = list(text(layer, 16))
     rows = []
-    for width, seed in itertools.product((32, 64, 128), SEEDS[layer]):
+    for width, seed in itertools.product((32, 64, 128), SEEDS):
         name = f"from{width}-{width}-s{seed}"
         narrow = load_sae(str(OUT / f"grown-layer{layer}" / name))
         wide = load_sae(str(OUT / f"layer{layer}" / f"w{WIDE}-k8.0-s{(seed + 1) % 3}"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-LAYERS = {8: "the layer on which the method was chosen", 12: "a layer on which nothing was tuned"}
+LAYERS = {12: "on which nothing was tuned"}
 JUDGED, SECOND = "hedging", "virtual_growth"
 GROWN, SCALED = r"from(\d+)-\1-s(\d)", r"w(\d+)-k[\d.]+-s(\d)"
 """Names of SAEs that were left behind by a growth (k 8), and of those whose k is a sixteenth of the width."""
@@ -42,15 +42,9 @@ class Layer:
         self.layer = layer
         scores = pd.read_parquet(HERE / f"scores-layer{layer}.parquet")
         self.all = scores[scores["slice_by"] == "all"].copy()
-        self.growth, self.directions = (
-            pd.read_csv(HERE / f"{name}-layer{layer}.csv") for name in ("growth", "directions")
-        )
-        self.injection = self.optional("injection")
-
-    def optional(self, name: str) -> pd.DataFrame:
-        """A table that is not of every layer; empty where it is not there."""
-        file = HERE / f"{name}-layer{self.layer}.csv"
-        return pd.read_csv(file) if file.exists() else pd.DataFrame()
+        names = "growth", "seeds", "directions", "halves", "injection"
+        tables = [pd.read_csv(HERE / f"{name}-layer{layer}.csv") for name in names]
+        self.growth, self.of_seeds, self.directions, self.of_halves, self.injection = tables
 
     def table(self, pattern: str, metric: str, params: str = "") -> pd.DataFrame:
         """Width, seed, value."""
@@ -117,6 +111,7 @@ class Layer:
             f"`{JUDGED}`, k = width / 16": self.mean(SCALED, JUDGED),
             "`modulation`": self.mean(GROWN, "modulation"),
             "`modulation_unscaled`": self.mean(GROWN, "modulation_unscaled"),
+            "`leading_strength`": self.mean(GROWN, "leading_strength"),
             "`consistent`": self.mean(GROWN, "consistent"),
             f"`{SECOND}`": self.mean(GROWN, SECOND),
             "rows moved by growth": moved,
@@ -141,18 +136,14 @@ class Layer:
 
     def shared(self) -> str:
         """How alike training seeds rank the latents they share, means over pairs of seeds."""
-        table = self.optional("seeds")
-        if table.empty:
-            return "One training seed."
+        table = self.of_seeds
         found = table.pivot_table(index="width", columns="estimate", values="correlation")
         found.insert(0, "latents shared", table.groupby("width")["n"].mean().round().astype(int))
         return _table(found)
 
     def halves(self) -> str:
         """How alike disjoint halves rank latents on less and on more text."""
-        table = self.optional("halves")
-        if table.empty:
-            return "Not measured on this layer."
+        table = self.of_halves
         found = table.pivot_table(index=["width", "tokens"], columns="estimate", values="correlation")
         found.index = pd.Index(
             [f"{width} latents, {tokens:,} tokens" for width, tokens in found.index], name="SAE, half"
@@ -171,8 +162,6 @@ class Layer:
 
     def curve(self) -> str:
         """What is found of hedging that is added."""
-        if self.injection.empty:
-            return "Not measured on this layer."
         own = self.injection[self.injection["estimate"] == JUDGED].set_index("width").sort_index(kind="stable")
         columns = {
             "share": "share", "tokens": "tokens", "injected": "latents", "auc": "against others", "auc_before": "the same before",
@@ -183,8 +172,6 @@ class Layer:
 
     def least_found(self, auc: float = 0.75) -> str:
         """The least share that is found at each width, on most tokens."""
-        if self.injection.empty:
-            return "not measured"
         own = self.injection[self.injection["estimate"] == JUDGED]
         said = []
         for width, rows in own.groupby("width"):
@@ -232,8 +219,6 @@ def draw(layers: list[Layer]) -> Figure:
         for name, style in ((JUDGED, "o-"), (SECOND, "x:")):
             values = layer.correlation(name).mean()
             middle.plot(values.index, values, style, color=colour, label=f"layer {layer.layer}, {name}")
-        if layer.injection.empty:
-            continue
         own = layer.injection[layer.injection["estimate"] == JUDGED]
         for width, rows in own[own["tokens"] > 0.9 * own["tokens"].max()].groupby("width"):
             style = "o-" if width == own["width"].max() else "s--"
@@ -251,17 +236,14 @@ def draw(layers: list[Layer]) -> Figure:
 HEAD = """# A hedging estimate on a language model
 
 [`hedging_estimate`](../../docs/hedging_estimate.md) on BatchTopK SAEs of the residual stream of SmolLM2-135M (768,000 tokens of training, then 307,200 more as the ones left behind by a growth by half
-their width), at each of five widths: three training seeds on layer 12, one on layer 8. Where hedging is known: [toy worlds](hedging-estimate.md).
+their width), three training seeds at each of five widths. Where hedging is known: [toy worlds](hedging-estimate.md).
 
-    for L in 8 12; do
-      hedgebench train results/hedging_estimate/train-layer$L.yaml --out out/estimate/layer$L
-      hedgebench train results/hedging_estimate/grow-layer$L.yaml --out out/estimate/grown-layer$L
-      hedgebench run results/hedging_estimate/suite-layer$L.yaml --out out/estimate/results-layer$L
-      hedgebench run results/hedging_estimate/suite-widths-layer$L.yaml --out out/estimate/results-layer$L
-      hedgebench table out/estimate/results-layer$L --out results/hedging_estimate/scores-layer$L.parquet
-      for what in growth directions; do python results/hedging_estimate/llm.py $what $L; done
-    done
-    for what in seeds halves injection; do python results/hedging_estimate/llm.py $what 12; done
+    hedgebench train results/hedging_estimate/train-layer12.yaml --out out/estimate/layer12
+    hedgebench train results/hedging_estimate/grow-layer12.yaml --out out/estimate/grown-layer12
+    hedgebench run results/hedging_estimate/suite-layer12.yaml --out out/estimate/results-layer12
+    hedgebench run results/hedging_estimate/suite-widths-layer12.yaml --out out/estimate/results-layer12
+    hedgebench table out/estimate/results-layer12 --out results/hedging_estimate/scores-layer12.parquet
+    for what in growth seeds directions halves injection; do python results/hedging_estimate/llm.py $what 12; done
     hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
     hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
     python results/hedging_estimate/page.py                                        # this page, from those tables
@@ -309,7 +291,7 @@ def page(layers: list[Layer], may: str) -> str:
 
 def main() -> None:
     """Write the page and its figure."""
-    layers = [Layer(layer) for layer in LAYERS if (HERE / f"scores-layer{layer}.parquet").exists()]
+    layers = [Layer(layer) for layer in LAYERS]
     write_text(HERE / "README.md", page(layers, (HERE / "conclusions.md").read_text()))
     draw(layers).savefig(HERE / "trend.png", dpi=110)
 
