@@ -1,4 +1,4 @@
-"""How many samples the estimate needs: `python results/hedging_estimate/samples.py` writes samples.csv, of narrow SAEs of some families of development (about ten minutes on one core)."""
+"""How many samples the estimate needs: `python results/hedging_estimate/samples.py` writes samples.csv, of narrow SAEs of some families of development (about five minutes on one core)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hedgebench.toy.estimate_summary import MIN_COSINE, MIN_LATENTS, MIN_SPREAD,
 from hedgebench.toy.estimating import judge, train_families
 from hedgebench.toy.rivals import hedging, kmeans_growth, smr
 
-SAMPLES = 5_000, 10_000, 20_000, 50_000, 100_000
+SAMPLES = 10_000, 20_000, 50_000
 FAMILIES = "factors", "crowded", "trees", "sizes"
 ESTIMATORS = {"hedging": hedging, "smr": smr, "kmeans_growth": kmeans_growth}
 
