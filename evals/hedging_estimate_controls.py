@@ -45,6 +45,9 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
             params = {"of": name, "share": cfg.inject}
             rise = after[name][chosen] - before[name][chosen]
             rise = rise[rise.isfinite()]  # a row of zeros has no virtual growth
+            if not len(rise):
+                ctx.leave_blank(f"{metric} of {name}", "none of the latents has a number")
+                continue
             error = float(rise.std() / len(rise) ** 0.5) if len(rise) > 1 else None
             yield Score(metric, float(rise.mean()), params, stderr=error, n=len(rise))
             if metric == "injected_rise":

@@ -81,12 +81,12 @@ def _of_opinions(found: Measured, checked: Sequence[Score]) -> Iterator[str]:
 
     latents = found.latents()
     first, second = latents["hedging"].cpu(), latents["virtual_growth"].nan_to_num().cpu()
-    blind = any(
-        s.metric == "injected_auc"
-        and s.params == {"of": "virtual_growth", "share": s.params["share"]}
-        and s.value < OPINION
+    aucs = [
+        s.value
         for s in checked
-    )
+        if s.metric == "injected_auc" and s.params["of"] == "virtual_growth" and "than" not in s.params
+    ]
+    blind = any(auc < OPINION for auc in aucs)
     if float(first.std()) == 0 or float(second.std()) == 0:
         yield "an estimate is the same for all latents: there is nothing to rank"
     elif not blind and (agreement := float(spearmanr(first, second).statistic)) < AGREE:
