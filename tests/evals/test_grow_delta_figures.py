@@ -10,9 +10,9 @@ import pytest
 from hedgebench_evals.grow_delta import GrowDelta
 from matplotlib.figure import Figure
 
-from hedgebench.intervals import mean_interval
 from hedgebench.plots import draw_figures
 from hedgebench.results import SCORES, _frame
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.types import CannotMeasure
 
 SHARES = [("delta_share", "", 0.4), ("null_share", "null=isotropic", 0.1), ("null_share", "null=reordered", 0.3)]
