@@ -186,7 +186,7 @@ def set_l0(control: SAE, acts: Tensor, firing: int) -> float:
         firing: Number of latents that fire, summed over tokens.
 
     Returns:
-        The threshold: halfway between the last pre-activation that fires and the first that does not, 0 at least.
+        The threshold: halfway between the last pre-activation that fires and the first that does not, 0 at least; twice the largest where none fires.
     """
     import torch
 
@@ -198,7 +198,9 @@ def set_l0(control: SAE, acts: Tensor, firing: int) -> float:
             merged = torch.cat([largest, control.encode(x).flatten().float().cpu()])
             largest = merged.topk(min(merged.numel(), firing + 1)).values
     threshold = 0.0
-    if 0 < firing < largest.numel():
+    if firing == 0:
+        threshold = 2 * float(largest[0])
+    elif firing < largest.numel():
         threshold = max(0.0, float((largest[firing - 1] + largest[firing]) / 2))
     control.threshold.data.fill_(threshold)
     return threshold

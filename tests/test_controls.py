@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from known_saes import build, identity, oracle, orthonormal_features, sparse_activations
+from known_saes import build, dead, identity, oracle, orthonormal_features, sparse_activations
 from tiny_models import save_world
 
 from hedgebench import Eval, Metric, Score
@@ -81,6 +81,13 @@ def test_as_many_latents_fire_as_in_the_sae():
     control = pca_control(sae, acts)
     assert l0(control, acts) == pytest.approx(l0(sae, acts), abs=1e-9) and 2 < l0(sae, acts) < 12
     assert len(control.threshold.unique()) == 1 and control.threshold[0] > 0
+
+
+def test_beside_an_sae_that_never_fires_no_control_does():
+    acts, sae = gaussian(500, 16), dead(16, 24, seeded())
+    drawn = make_control("random", sae, 0)
+    match_l0(drawn, sae, acts)
+    assert l0(drawn, acts) == l0(pca_control(sae, acts), acts) == 0
 
 
 @pytest.mark.parametrize(("width", "d", "wanted"), [(5, 4, 5), (8, 4, 8), (30, 4, 8)])
