@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 ALPHA = 0.05
-_DOUBT = 0.25
+DOUBT = 0.25
+"""Level of the test that variants are equally noisy: how often it doubts those that are."""
 _ROUNDING = 1e-9
 """Of the largest value: what differs by less is the same number, added up in another order."""
 
@@ -206,11 +207,11 @@ def _equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool
     shared = (df * variance).sum() / total
     statistic = total * math.log(shared) - float((df * np.log(variance)).sum())
     correction = 1 + float((1 / df).sum() - 1 / total) / (3 * (v - 1))
-    return float(chi2.sf(statistic / correction, v - 1)) >= _DOUBT
+    return float(chi2.sf(statistic / correction, v - 1)) >= DOUBT
 
 
 def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p values [p], each adjusted for all; as statsmodels' `multipletests` has them, which collects garbage at every call (a tenth of a second)."""
+    """P values [p], each adjusted for all; as statsmodels' `multipletests` has them, which collects garbage at every call (a tenth of a second)."""
     order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)

@@ -7,14 +7,24 @@ from hypothesis import strategies as st
 from statsmodels.stats.power import TTestIndPower
 
 from hedgebench.stats.pairwise import ALPHA, compare
-from hedgebench.stats.power import MOST, detectable, power, seeds_needed
+from hedgebench.stats.power import MOST, _found, detectable, power, seeds_needed
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20])
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 4.0])
-def test_the_power_of_two_variants_is_that_of_students_test(ratio, seeds):
+def test_a_t_test_finds_a_difference_as_often_as_statsmodels_says(ratio, seeds):
     theirs = TTestIndPower().power(effect_size=ratio, nobs1=seeds, alpha=ALPHA)
-    assert power(2 * ratio, 2.0, seeds) == pytest.approx(theirs, rel=1e-6)
+    assert _found(ratio * np.sqrt(seeds / 2), 2 * (seeds - 1), ALPHA) == pytest.approx(theirs, rel=2e-3)
+
+
+def test_power_is_that_of_pooled_variances_three_in_four_times_and_else_of_a_variants_own():
+    level = ALPHA / 15
+    expected = 0.75 * _found(3.0, 6 * 3, level) + 0.25 * _found(3.0, 3, level)
+    assert power(3.0 / np.sqrt(2) * 5, 5.0, 4, 6) == pytest.approx(expected)
+
+
+def test_a_threshold_that_scipy_has_no_tail_for_is_no_certainty():
+    assert _found(7.0, 1, ALPHA / 66) < 0.05
 
 
 def test_the_minimal_detectable_difference_is_found_with_the_power_that_it_is_for():
@@ -26,8 +36,7 @@ def test_one_of_several_variants_is_found_as_often_as_predicted():
     rng = np.random.default_rng(0)
     difference = detectable(1.0, 3, 4)
     found = [
-        compare([rng.normal(difference * (i == 0), 1, 3) for i in range(4)], pooled=True).adjusted[0] < ALPHA
-        for _ in range(600)
+        compare([rng.normal(difference * (i == 0), 1, 3) for i in range(4)]).adjusted[0] < ALPHA for _ in range(600)
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=0.08)
 
