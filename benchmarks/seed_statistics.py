@@ -119,13 +119,16 @@ def found_as_predicted(rng: np.random.Generator, tables: int) -> Iterator[dict[s
     for v, n in itertools.product((2, 6, 12), (2, 3, 5, 10)):
         difference = detectable(1.0, n, v)
         means, ones = np.eye(v)[0] * difference, np.ones(v)
-        found = [bool(recipes(rng, means, ones, n, None).adjusted[0] < ALPHA) for _ in range(tables)]
+        pairs = [recipes(rng, means, ones, n, None) for _ in range(tables)]
+        found = {way: [bool(p.adjusted[0] < ALPHA) for p in pairs if p.pooled is way] for way in (True, False)}
         yield {
             "variants": v,
             "seeds": n,
             "minimal detectable difference": difference,
             "power, predicted": power(difference, 1.0, n, v),
-            "found": float(np.mean(found)),
+            "found where pooled": float(np.mean(found[True])),
+            "found where not": float(np.mean(found[False])),
+            "not pooled": len(found[False]) / tables,
             "seeds needed for it": seeds_needed(difference, 1.0, v),
         }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hedgebench.stats.pairwise import ALPHA, DOUBT
+from hedgebench.stats.pairwise import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,17 +20,17 @@ MOST = 1000
 """Seeds: a difference that needs more is as good as none."""
 
 
-def power(difference: float, sd: float, seeds: int, variants: int = 2) -> float:
+def power(difference: float, sd: float, seeds: int, variants: int = 2, pooled: bool = True) -> float:
     """The chance that two variants whose means differ by `difference` are told apart, at a level of 5 % for all pairs of variants together.
 
-    Of equally noisy variants: three in four times `pairwise.compare` pools their variances; in the others it doubts that they are equally noisy, and each has only its own. Found is a little more
-    than that, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has both side by side).
+    Of equally noisy variants. For more than two a little too low, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has it beside what is found).
 
     Args:
         difference: Of the means, in the metric's unit.
         sd: Over training seeds within a variant.
         seeds: Training seeds of each variant, 2 at least.
         variants: That are compared.
+        pooled: Whether their variances are (`Pairs.pooled`); if not, those of the two alone count.
     """
     if seeds < 2 or variants < 2:
         raise ValueError(f"power is of two variants or more, of two seeds or more, not {variants} and {seeds}")
@@ -38,8 +38,7 @@ def power(difference: float, sd: float, seeds: int, variants: int = 2) -> float:
         return float(bool(difference))
     level = ALPHA / math.comb(variants, 2)
     shift = abs(difference) / sd * math.sqrt(seeds / 2)
-    pooled, alone = (_found(shift, df, level) for df in (variants * (seeds - 1), seeds - 1))
-    return (1 - DOUBT) * pooled + DOUBT * alone
+    return _found(shift, (variants if pooled else 2) * (seeds - 1), level)
 
 
 def _found(shift: float, df: int, level: float) -> float:
@@ -62,18 +61,18 @@ def _spreads(df: int) -> NDArray[np.float64]:
     return found
 
 
-def detectable(sd: float, seeds: int, variants: int = 2, wanted: float = POWER) -> float:
+def detectable(sd: float, seeds: int, variants: int = 2, pooled: bool = True, wanted: float = POWER) -> float:
     """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`."""
-    return sd * _detectable(seeds, variants, wanted) if sd else 0.0
+    return sd * _detectable(seeds, variants, pooled, wanted) if sd else 0.0
 
 
 @cache
-def _detectable(seeds: int, variants: int, wanted: float) -> float:
+def _detectable(seeds: int, variants: int, pooled: bool, wanted: float) -> float:
     """In standard deviations."""
     from scipy.optimize import brentq
 
     def missing(ratio: float) -> float:
-        return power(ratio, 1.0, seeds, variants) - wanted
+        return power(ratio, 1.0, seeds, variants, pooled) - wanted
 
     high = 1.0
     while missing(high) < 0:
@@ -81,13 +80,14 @@ def _detectable(seeds: int, variants: int, wanted: float) -> float:
     return float(brentq(missing, 0.0, high))
 
 
-def seeds_needed(difference: float, sd: float, variants: int = 2, wanted: float = POWER) -> int | None:
+def seeds_needed(
+    difference: float, sd: float, variants: int = 2, pooled: bool = True, wanted: float = POWER
+) -> int | None:
     """The least number of training seeds with which a difference is found with the wanted power; None where `MOST` do not do. The rest as in `power`."""
-
-    def enough(seeds: int) -> bool:
-        return power(difference, sd, seeds, variants) >= wanted
-
-    return _first(enough, 2, MOST)
+    if not difference or not sd:
+        return 2 if difference else None
+    ratio = abs(difference) / sd
+    return _first(lambda seeds: _detectable(seeds, variants, pooled, wanted) <= ratio, 2, MOST)
 
 
 def _first(true: Callable[[int], bool], low: int, high: int) -> int | None:

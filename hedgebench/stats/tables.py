@@ -12,8 +12,8 @@ import numpy as np
 
 from hedgebench.stats import components as parts
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
-from hedgebench.stats.pairwise import Pairs, compare, compare_paired, discriminability, rank_intervals, ranks
-from hedgebench.stats.power import detectable
+from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired, discriminability, rank_intervals, ranks
+from hedgebench.stats.power import detectable, seeds_needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +122,9 @@ def noise(scores: DataFrame) -> DataFrame:
             told = discriminability(compared.values)
             row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
             sd = _pooled_sd(compared.values)
-            row |= {f"detectable_{n}": detectable(sd, n, len(compared.names)) for n in (2, 3, 5, 10)}
+            row |= {
+                f"detectable_{n}": detectable(sd, n, len(compared.names), compared.pairs.pooled) for n in (2, 3, 5, 10)
+            }
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
     columns += ["floor", "floor_low", "floor_high", "cv", "f", "p", "share", "groups", "compared", "pooled"]
@@ -135,7 +137,8 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
 
     Returns:
         `COLUMN`, `PLACE`, scope, first, second, difference (of their means), stderr, df, low, high (simultaneous 95 % interval), p (adjusted for all pairs of the metric), apart (p below .05), better
-        (`first` or `second`; missing where they cannot be told apart or the metric has no better end).
+        (`first` or `second`; missing where they cannot be told apart or the metric has no better end), seeds_needed (of recipes that cannot be told apart: with how many training seeds of each a true
+        difference of this size would be found four times in five; missing where 1,000 do not do).
     """
     import pandas as pd
 
@@ -163,15 +166,30 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
                 "better": pd.Series(better, dtype="string").where(known),
             }
         )
+        frame["seeds_needed"] = pd.array(_needed(found), dtype="Int64")
         frames.append(frame.assign(**grid.column)[[*COLUMN, *PLACE, *frame.columns]])
     empty = [*COLUMN, *PLACE, "scope", "first", "second", "difference", "stderr", "df", "low", "high", "p"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*empty, "apart", "better"])
+    return (
+        pd.concat(frames, ignore_index=True)
+        if frames
+        else pd.DataFrame(columns=[*empty, "apart", "better", "seeds_needed"])
+    )
 
 
 def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
     """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
     named = scores["architecture"].astype("string").fillna("").str
     return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
+
+
+def _needed(found: Contest) -> list[int | None]:
+    """For each pair that cannot be told apart, the training seeds that its difference needs."""
+    pairs = found.pairs
+    if found.scope != "training":
+        return [None] * len(pairs.difference)
+    sd, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
+    sizes = zip(pairs.difference, apart, strict=True)
+    return [None if known else seeds_needed(float(size), sd, len(found.names), pairs.pooled) for size, known in sizes]
 
 
 def _ranked(grid: Grid) -> dict[str, dict[str, Any]]:

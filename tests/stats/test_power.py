@@ -17,10 +17,10 @@ def test_a_t_test_finds_a_difference_as_often_as_statsmodels_says(ratio, seeds):
     assert _found(ratio * np.sqrt(seeds / 2), 2 * (seeds - 1), ALPHA) == pytest.approx(theirs, rel=2e-3)
 
 
-def test_power_is_that_of_pooled_variances_three_in_four_times_and_else_of_a_variants_own():
-    level = ALPHA / 15
-    expected = 0.75 * _found(3.0, 6 * 3, level) + 0.25 * _found(3.0, 3, level)
-    assert power(3.0 / np.sqrt(2) * 5, 5.0, 4, 6) == pytest.approx(expected)
+def test_pooled_variances_have_the_degrees_of_freedom_of_all_variants():
+    shift, level = 3.0, ALPHA / 15
+    assert power(3.0 / np.sqrt(2) * 5, 5.0, 4, 6) == pytest.approx(_found(shift, 18, level))
+    assert power(3.0 / np.sqrt(2) * 5, 5.0, 4, 6, pooled=False) == pytest.approx(_found(shift, 6, level))
 
 
 def test_a_threshold_that_scipy_has_no_tail_for_is_no_certainty():
@@ -36,7 +36,8 @@ def test_one_of_several_variants_is_found_as_often_as_predicted():
     rng = np.random.default_rng(0)
     difference = detectable(1.0, 3, 4)
     found = [
-        compare([rng.normal(difference * (i == 0), 1, 3) for i in range(4)]).adjusted[0] < ALPHA for _ in range(600)
+        compare([rng.normal(difference * (i == 0), 1, 3) for i in range(4)], pooled=True).adjusted[0] < ALPHA
+        for _ in range(600)
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=0.08)
 

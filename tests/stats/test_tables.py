@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import alone, recipe, table
 
+from hedgebench.stats.power import seeds_needed
 from hedgebench.stats.tables import comparisons, noise, summary
 
 THREE = [
@@ -71,6 +72,17 @@ def test_the_difference_that_is_real_is_told_and_no_other():
     assert found["apart"].to_dict() == {("l2", "mse"): False, ("mse", "snap"): True, ("l2", "snap"): True}
     assert found.loc[("mse", "snap"), "better"] == "second"
     assert found.loc[("mse", "snap"), "low"] < -0.3 < found.loc[("mse", "snap"), "high"] < 0
+
+
+def test_a_difference_that_is_not_found_says_how_many_seeds_it_needs():
+    rows = [*recipe("mse", [[0.50], [0.52], [0.54]]), *recipe("snap", [[0.53], [0.55], [0.57]])]
+    (row,) = (row for _, row in comparisons(table(rows)).iterrows())
+    assert not row["apart"] and row["seeds_needed"] == seeds_needed(0.03, 0.02) > 3
+    assert comparisons(table(THREE)).set_index(["first", "second"])["seeds_needed"].isna().tolist() == [
+        True,
+        True,
+        True,
+    ]
 
 
 def test_noise_is_told_by_source():
