@@ -100,7 +100,7 @@ class BiasAlignment(Eval):
         """
         import torch
 
-        from hedgebench.stats import jackknife
+        from hedgebench.stats.units import jackknife
 
         _check_bias(ctx.sae)
         sums = []

@@ -43,7 +43,7 @@ def read_text(
     import torch
 
     from hedgebench.cosines import unit_rows
-    from hedgebench.moments import Moments
+    from hedgebench.moments import Moments, principal_components
 
     w_dec, projections = unit_rows(sae.W_dec), []
     d_in = w_dec.shape[1]
@@ -61,8 +61,8 @@ def read_text(
         progress(i)
     if moments.count < 2:
         raise CannotMeasure("fewer than two ordinary tokens were read")
-    values, vectors = torch.linalg.eigh(moments.covariance)
-    return Reading(torch.stack(projections), vectors.T[values > _NOISE * values[-1]].flip(0))
+    variances, directions = principal_components(moments.covariance)
+    return Reading(torch.stack(projections), directions[variances > _NOISE * variances[0]])
 
 
 def nth_projection(x: Tensor, rows: Tensor, ns: Sequence[int]) -> Tensor:

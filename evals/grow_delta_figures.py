@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.eval import CannotMeasure
-from hedgebench.figures import MARKERS
+from hedgebench.looks import MARKERS
 from hedgebench.series import FAMILY, labels, means, points
 
 if TYPE_CHECKING:

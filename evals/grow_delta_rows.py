@@ -81,7 +81,7 @@ def z(found: Movement, spans: list[Tensor], params: dict[str, str]) -> Iterator[
 def symmetry(ctx: EvalContext, family: Family, basis: Tensor) -> Iterator[Score]:
     """Whether both sides gave up the same."""
     from hedgebench.growth import agreement
-    from hedgebench.stats import bootstrap
+    from hedgebench.stats.units import bootstrap
 
     if "encoder" not in family.sides:
         ctx.leave_blank("symmetry", "the SAE has no encoder matrix")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hedgebench.eval import CannotMeasure
-from hedgebench.figures import MARKERS, width_axis
+from hedgebench.figures import width_axis
+from hedgebench.looks import MARKERS
 from hedgebench.series import FAMILY, labels, with_family
 
 if TYPE_CHECKING:

@@ -125,6 +125,10 @@ class Figure(NamedTuple):
     """From the whole scores table to axes; draws what concerns this eval."""
     table: Callable[[DataFrame], DataFrame] | None = None
     """From the whole scores table to the numbers that the figure shows; they are written beside it."""
+    caption: Callable[[DataFrame], str] | None = None
+    """From the whole scores table to what the figure says, in a sentence or two."""
+    panel: str = ""
+    """Figures of one panel, of whatever evals, are drawn side by side in one picture of that name, too."""
 
 
 @dataclass(frozen=True)

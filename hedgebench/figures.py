@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.looks import MARKERS, OKABE_ITO
 from hedgebench.series import labels, means, points, shared
 from hedgebench.types import CannotMeasure
 
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours that people of every colour vision tell apart (Okabe and Ito 2008)."""
-MARKERS = "osD^vP*X<>"
-"""One for each family of SAEs."""
 _SAME_L0 = 1.2
 """L0s that differ by a smaller factor are no scale of colours: they are one setting, measured on several SAEs."""
 _LABEL = 0.06

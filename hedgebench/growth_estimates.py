@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hedgebench.stats import bootstrap
+from hedgebench.stats.units import bootstrap
 
 if TYPE_CHECKING:
     import torch

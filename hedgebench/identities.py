@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hedgebench.control_cards import MADE_FROM
 from hedgebench.eval import Eval
 from hedgebench.records import make_run_id, package_version
 from hedgebench.relatives import Family
@@ -62,14 +63,16 @@ class Identities:
         """
         card, needs = family.card, set(eval_class.needs)
         uses = frozenset(needs) if uses is None else uses
+        made_from = self.made_from(card)
+        needs, wanted = needs | made_from, uses | made_from
         absent = {word: why for word, why in family.absent.items() if word in uses}
         problem = next((family.problems[word] for word in absent if word in needs and word in family.problems), None)
         model = revision = data = source = hook = None
         of_model = {"activations", "model"} | (set() if eval_class.labelled_sets else {"data"})
         reads = bool(uses & {"activations", "data"})
-        if why := self.no_model(card, reads) if uses & of_model and not needs & of_model else None:
+        if why := self.no_model(card, reads) if wanted & of_model and not needs & of_model else None:
             absent |= dict.fromkeys(sorted(uses & of_model), why)
-        elif uses & of_model:
+        elif wanted & of_model:
             source, data = self.suite.data, self.text() if reads else None
             model, hook = card.model, card.hook
             found = self.revision(model) if model else None
@@ -88,15 +91,20 @@ class Identities:
             sets = [] if isinstance(opened, BadInput) else opened
             data = " + ".join(d.identity for d in sets) or None
             config = {**config, "data": [d.name for d in sets] or list(labelled)}
-        world = None
-        truth = self.truth(card) if "features" in uses else None
-        if "features" in uses and not isinstance(truth, Truth):
+        world = calibration = None
+        truth = self.truth(card) if "features" in wanted else None
+        if "features" in wanted and not isinstance(truth, Truth):
             absent["features"] = str(truth or NO_TRUTH)
+            if "features" in made_from:
+                absent["sae"] = absent["features"]
         if truth is not None and ("features" in needs or isinstance(truth, Truth)):
             problem = problem or (str(truth) if isinstance(truth, BadInput) else None)
             # a world that cannot be read has a name of its own: mended, or taken away, it is another run
             world, named = (None, UNREADABLE) if isinstance(truth, BadInput) else truth
-            data = f"{data} + {named}" if data else named
+            if "features" in uses:
+                data = f"{data} + {named}" if data else named
+            else:
+                calibration = named
         identity: dict[str, Any] = {
             "digest": card.digest,
             "control": control.digest if control else None,
@@ -115,8 +123,11 @@ class Identities:
             identity["second_control"] = second.digest
         if siblings and not card.members:  # a group's own digest says who its members are
             identity["siblings"] = sorted(sibling.digest for sibling in siblings)
-        if card.control_kind == "random" and model is not None and data != self.text():
-            identity["calibration"] = self.text()  # its L0 is matched on the suite's text
+        on_text = card.control_kind == "random" or "activations" in made_from
+        if on_text and model is not None and data != self.text():
+            calibration = self.text()
+        if calibration is not None:
+            identity["calibration"] = calibration
         run_id = make_run_id(identity)
         run = Run(
             run_id,
@@ -136,8 +147,16 @@ class Identities:
             second,
             siblings,
             absent,
+            calibration,
         )
         return run, problem
+
+    def made_from(self, card: Checkpoint) -> frozenset[str]:
+        """What a control row cannot be made without, whatever the eval reads: its run is named, and told what is wrong, as that of an eval which needs it."""
+        word = MADE_FROM.get(card.control_kind or "")
+        if word == "activations" and self.truth(card) is not None:
+            word = "features"  # samples of its world are the activations of a toy SAE
+        return frozenset({word} if word else ())
 
     def no_model(self, card: Checkpoint, reads: bool) -> str | None:
         """Why an eval that may do without goes on without the activations of an SAE, or None where it need not.
@@ -180,6 +199,15 @@ class Identities:
             except BadInput as error:
                 self._truths[folder] = error
         return self._truths[folder]
+
+    def n_features(self, card: Checkpoint) -> int | None:
+        """How many true features an SAE has; None where its world does not say so, or is in memory."""
+        from hedgebench.toy.world_files import n_features
+
+        truth = self.truth(card)
+        if not isinstance(truth, Truth) or truth.source.startswith(IN_MEMORY):
+            return None
+        return n_features(Path(truth.source))
 
     def one_truth(self, one: Checkpoint, other: Checkpoint) -> bool:
         """Whether two SAEs have the same true features, or none: one SAE beside two worlds is two, to whoever asks for the truth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.activations import flat_heads
 from hedgebench.types import CannotMeasure
@@ -33,10 +33,33 @@ class Moments:
         self._squares += (wide.T @ wide).cpu()
 
     @property
+    def mean(self) -> Tensor:
+        """[d]."""
+        return self._total / self.count
+
+    @property
     def covariance(self) -> Tensor:
         """[d, d], about the mean, over all rows (no correction)."""
-        mean = self._total / self.count
-        return self._squares / self.count - mean[:, None] * mean
+        return self._squares / self.count - self.mean[:, None] * self.mean
+
+
+class Components(NamedTuple):
+    """Principal components, the one with the most variance first."""
+
+    variances: Tensor
+    """[d], falling; where there is none, what rounding leaves of 0, of either sign."""
+    directions: Tensor
+    """[d, d], orthonormal rows, the largest entry of each positive."""
+
+
+def principal_components(covariance: Tensor) -> Components:
+    """The principal components that belong to a covariance [d, d]. The cost grows with d³."""
+    import torch
+
+    variances, vectors = torch.linalg.eigh(covariance)
+    directions = vectors.T.flip(0)
+    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    return Components(variances.flip(0), directions * largest.sign())
 
 
 def residual_covariance(sae: SAE, batches: Iterable[ActivationBatch]) -> Tensor:

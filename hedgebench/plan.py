@@ -169,7 +169,7 @@ def _checkpoints(
     for entry in suite.saes:
         if not entry.controls:
             continue
-        from hedgebench.controls import control_card
+        from hedgebench.control_cards import control_card
 
         bases = [c for c, _ in cards if c.control_of is None and c.digest not in failed and _like(c, entry.like)]
         if not bases and any(_like(c, entry.like) for c, _ in cards if c.digest in failed):
@@ -178,7 +178,8 @@ def _checkpoints(
             raise BadInput(f"{entry.where}: no SAE of the suite is like {entry.like!r}")
         for base in bases:
             for kind in entry.controls:
-                card = control_card(kind, base)
+                n_features = identities.n_features(base) if kind == "oracle" else None
+                card = control_card(kind, base, n_features=n_features)
                 if find(card, identities.one_truth) is None:
                     add(replace(card, tags={**card.tags, **entry.tags}), (None, None))
     return cards, failed

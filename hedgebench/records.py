@@ -150,6 +150,7 @@ def build_record(run: Run, outcome: Outcome) -> dict[str, Any]:
             "model": run.model,
             "revision": run.revision,
             "data": run.data,
+            "calibration": run.calibration,
             "dtype": run.dtype,
             "digest": checkpoint.digest,
             "control_digest": run.control.digest if run.control else None,

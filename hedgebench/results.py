@@ -189,7 +189,7 @@ def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         "data": _data_name(eval_config),
         "release": release,
         "sae_id": sae_id,
-        "config": _text(eval_config),
+        "config": _text({name: value for name, value in eval_config.items() if name != "random_seed"}),
         "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
         "source": "saebench",
     }

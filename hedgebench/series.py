@@ -49,7 +49,7 @@ def means(points: DataFrame) -> DataFrame:
     """
     import pandas as pd
 
-    from hedgebench.intervals import mean_interval
+    from hedgebench.stats.intervals import mean_interval
 
     keys, rows = [*FAMILY, "metric", "params", "width"], []
     alone = points["sae"].astype("object").where(~points["series"], "")

@@ -154,7 +154,7 @@ class Session:
     def _context(self, eval_class: type[Eval], config: Any, run: Run, progress: Callable[[float], None]) -> EvalContext:
         import torch
 
-        if hopeless := [why for word, why in run.absent.items() if word in eval_class.needs]:
+        if hopeless := [why for word, why in run.absent.items() if word in {"sae", *eval_class.needs}]:
             raise CannotMeasure(hopeless[0])
         uses = asked(eval_class, config) - run.absent.keys()
         of_model, lacking = self._of_model(eval_class, config, uses, run)
@@ -162,7 +162,7 @@ class Session:
         calibrated = (runs_model or run.world is not None) and "activations" not in lacking
         first = run.siblings[0] if run.checkpoint.members else run.checkpoint
         return EvalContext(
-            features=self.shelf.world(run) if run.world is not None else None,
+            features=self.shelf.world(run) if run.world is not None and "features" in uses else None,
             sae=self.shelf.sae(first, run, calibrated=calibrated),
             checkpoint=run.checkpoint,
             generator=torch.Generator().manual_seed(run.seed or 0),
@@ -211,8 +211,8 @@ class Session:
         if "activations" not in eval_class.needs:
             if (text := eval_class.reads(config)) is not None:
                 source.check(*text)
-            if run.checkpoint.control_kind is not None:
-                self.shelf.sae(run.checkpoint, run, calibrated=True)  # a random one is matched on activations, too
+            if run.checkpoint.control_kind is not None:  # it may be made from activations, or matched on them
+                self.shelf.sae(run.checkpoint, run, calibrated=True)
         return source
 
 

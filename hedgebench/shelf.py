@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.artifacts import Artifacts, Memory
-from hedgebench.identities import IN_MEMORY
+from hedgebench.control_cards import CALIBRATION_BATCHES, CALIBRATION_SEED, MADE_FROM
 from hedgebench.paths import cache_dir
 from hedgebench.types import BadInput, Checkpoint, Run
 
 if TYPE_CHECKING:
+    import torch
     from sae_lens import SAE
 
     from hedgebench.activations import ActivationSource
@@ -103,14 +104,13 @@ class Shelf:
         from hedgebench.toy.worlds import load_world
 
         source, card = str(run.world), run.checkpoint
-        # a folder's world by its content: one that lies beside many checkpoints is loaded once
-        key = source.removeprefix(IN_MEMORY) if source.startswith(IN_MEMORY) else str(run.data)
-        if key not in self._worlds:
+        named = f"{run.data} {run.calibration}"  # by content: a world that lies beside many checkpoints is loaded once
+        world = next((w for identity, w in self._worlds.items() if identity in named), None)
+        if world is None:
             world = load_world(Path(source))
-            if not key.endswith(world.identity):
+            if world.identity not in named:
                 raise BadInput(f"{source}: the toy world changed since the run was planned; run again")
-            self._worlds[key] = world
-        world = self._worlds[key]
+            self._worlds[world.identity] = world
         if world.d_in != card.d_in:
             raise BadInput(
                 f"{card.name} reads {card.d_in} dimensions, and the toy world {world.name!r} has {world.d_in}"
@@ -146,10 +146,13 @@ class Shelf:
 
         Raises:
             BadInput: It cannot be loaded, or its file is not what was planned with.
+            CannotMeasure: It is a control row that cannot be made from the run's activations.
         """
-        calibrated = calibrated and card.control_kind == "random"
-        where = f" {run.revision} {run.data if _by_world(run) else self._text(run).identity}" if calibrated else ""
-        key = f"{card.digest} {run.dtype}{where}"
+        calibrated = card.control_kind in MADE_FROM or (calibrated and card.control_kind == "random")
+        key = f"{card.digest} {run.dtype}"
+        if calibrated:
+            of_world = f"{run.data} {run.calibration}"
+            key += f" {run.revision} {of_world if _by_world(card, run) else self._text(run).identity}"
         if key not in self._saes:
             sae = self._make(card, run, calibrated)
             while self._saes and sum(_size(s) for s, _ in self._saes.values()) + _size(sae) > SAE_BUDGET:
@@ -172,31 +175,38 @@ class Shelf:
 
     def _make(self, card: Checkpoint, run: Run, calibrated: bool) -> SAE:
         from hedgebench.checkpoint import digest_of
-        from hedgebench.controls import make_control
         from hedgebench.loaders import load_raw, prepare
 
         if card.control_kind is not None:
-            base = replace(card, digest=str(card.control_of), control_of=None, control_kind=None, control_seed=None)
-            sae = make_control(card.control_kind, self.sae(base, run), card.control_seed or 0)
-            if calibrated:
-                self._calibrate(run, sae, self.sae(base, run))
-            return sae
+            return self._control(card, run, calibrated)
         given = self.objects.get(card.digest)
         raw = given if given is not None else load_raw(str(card.ref))
         if given is None and digest_of(raw) != card.digest:
             raise BadInput(f"{card.ref}: the file changed since the run was planned; run again")
         return prepare(raw, device=self.device, dtype=run.dtype, in_place=given is None, name=card.name)
 
-    def _calibrate(self, run: Run, control: SAE, sae: SAE) -> None:
-        """Match a random control's L0 to its SAE's, on tokens or samples that no evaluation seed draws; on fewer where the text is short."""
+    def _control(self, card: Checkpoint, run: Run, calibrated: bool) -> SAE:
+        from hedgebench.controls import make_control, match_l0, oracle_control, pca_control
+
+        base = replace(card, digest=str(card.control_of), control_of=None, control_kind=None, control_seed=None)
+        sae = self.sae(base, run)
+        if card.control_kind == "oracle":
+            return oracle_control(sae, self.world(run))
+        if card.control_kind == "pca":
+            return pca_control(sae, self._calibration(card, run))
+        control = make_control(str(card.control_kind), sae, card.control_seed or 0)
+        if calibrated:
+            match_l0(control, sae, self._calibration(card, run))
+        return control
+
+    def _calibration(self, card: Checkpoint, run: Run) -> torch.Tensor:
+        """Activations [tokens, d_in] of tokens or samples that no evaluation seed draws; fewer where the text is short."""
         import torch
 
-        from hedgebench.controls import CALIBRATION_BATCHES, CALIBRATION_SEED, match_l0
+        from hedgebench.controls import calibration_sample
 
-        if _by_world(run):
-            generator = torch.Generator().manual_seed(CALIBRATION_SEED)
-            match_l0(control, sae, self.world(run).sample(CALIBRATION_BATCHES * 16 * 128, generator).activations)
-            return
+        if _by_world(card, run):
+            return calibration_sample(self.world(run)).activations
         context = min(128, self.model(run).cfg.n_ctx)
         source = self.activations(run, CALIBRATION_SEED)
         acts: list[torch.Tensor] = []
@@ -205,12 +215,12 @@ class Shelf:
         except BadInput:
             if not acts:
                 raise
-        match_l0(control, sae, torch.cat(acts))
+        return torch.cat(acts)
 
 
-def _by_world(run: Run) -> bool:
-    """Whether a run reads samples of a toy world and no model."""
-    return run.world is not None and run.model is None
+def _by_world(card: Checkpoint, run: Run) -> bool:
+    """Whether a control row is made from samples of a toy world, or matched on them: a random one only in a run that reads no model."""
+    return run.world is not None and (run.model is None or card.control_kind in MADE_FROM)
 
 
 def _size(sae: SAE) -> int:

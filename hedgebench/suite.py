@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hedgebench.control_cards import KINDS
 from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
@@ -15,7 +16,6 @@ from hedgebench.types import BadInput
 
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit")
 _SAE = ("path", "release", "ids", "controls", "like", "control", "second_control", "group", "world", "tags", "name")
-_CONTROLS = ("random", "permuted")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -190,10 +190,10 @@ class _Reader:
     def controls(self, entry: LineMap) -> tuple[str, ...]:
         kinds = entry["controls"]
         if not isinstance(kinds, list) or not kinds:
-            raise self.wrong(entry.lines["controls"], f"'controls' must be a list out of {', '.join(_CONTROLS)}")
+            raise self.wrong(entry.lines["controls"], f"'controls' must be a list out of {', '.join(KINDS)}")
         for kind in kinds:
-            if kind not in _CONTROLS:
-                raise self.wrong(entry.lines["controls"], f"unknown control {kind!r}{nearest(str(kind), _CONTROLS)}")
+            if kind not in KINDS:
+                raise self.wrong(entry.lines["controls"], f"unknown control {kind!r}{nearest(str(kind), KINDS)}")
         return tuple(kinds)
 
     def ref(self, ref: str) -> str:

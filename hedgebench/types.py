@@ -115,9 +115,10 @@ class Checkpoint:
     ref: str | None = None
     """Where it was loaded from: a path or `release:sae_id`; None for an object in memory."""
     control_of: str | None = None
-    """For a control row (random, permuted): the digest of the SAE it imitates."""
+    """For a control row (`hedgebench.control_cards.KINDS`): the digest of the SAE it is beside."""
     control_kind: str | None = None
     control_seed: int | None = None
+    """None for a kind that draws nothing."""
     growth: Growth | None = None
     """For a grown SAE: from what, and which SAEs it is compared with."""
     recipe: str | None = None
@@ -174,3 +175,5 @@ class Run:
     """The other SAEs of its group; for a run of the group itself, all of them. In order of training seed."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """What the eval asks for and this SAE does not have, each with the reason."""
+    calibration: str | None = None
+    """What a control row is made from or matched on, by content, where `data` does not say so."""

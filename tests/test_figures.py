@@ -138,8 +138,9 @@ def test_a_bias_of_zero_is_drawn_at_zero():
 
 def test_the_figures_and_their_numbers_are_files_in_the_plots_folder(tmp_path: Path):
     files = draw_figures(table([row(64, 1.0, train_seed=0), row(64, 2.0, train_seed=1), row(128, 2.0)]), tmp_path)
-    assert [f.name for f in files] == ["decoder_bias-norm_against_width.png", "decoder_bias-norm_against_width.csv"]
-    numbers = pd.read_csv(files[1])
+    names = [f"decoder_bias-norm_against_width.{kind}" for kind in ("png", "svg", "csv")]
+    assert [f.name for f in files][:3] == names
+    numbers = pd.read_csv(files[2])
     assert numbers["width"].tolist() == [64, 128] and numbers["mean"].tolist() == [1.5, 2.0]
     assert numbers["train_seeds"].tolist() == [2, 1] and numbers["low"].isna().tolist() == [False, True]
 

@@ -17,7 +17,7 @@ from hedgebench.family import Family
 from hedgebench.growth import against, agreement, movement, turned_to
 from hedgebench.growth_estimates import estimates
 from hedgebench.spans import covariance_factor, expected_norm, new_span, random_span, span_shares
-from hedgebench.stats import bootstrap
+from hedgebench.stats.units import bootstrap
 from hedgebench.types import CannotMeasure
 
 SEEDS = st.integers(0, 2**31)

@@ -181,6 +181,18 @@ def test_a_table_is_read_out_of_a_folder_of_saebenchs_own_files(tmp_path: Path):
     assert set(table.loc[table["eval"] == "saebench_tpp", "data"]) == {"a/b"}
 
 
+def test_files_of_several_seeds_are_one_column_whose_spread_is_the_evaluation_seeds(tmp_path: Path):
+    from hedgebench.stats.grid import grids
+
+    for seed, value in ((42, 0.5), (43, 0.7)):
+        data = written(absorption())
+        data["eval_config"]["random_seed"] = seed
+        data["eval_result_metrics"]["mean"]["mean_full_absorption_score"] = value
+        (tmp_path / f"seed-{seed}.json").write_text(json.dumps(data | {"eval_id": f"e{seed}"}))
+    (grid,) = (g for g in grids(read_results(tmp_path)) if g.column["metric"] == "mean_full_absorption_score")
+    assert grid.table.to_dict("list") == {42: [0.5], 43: [0.7]} and grid.draws
+
+
 def written(output: Any) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(asdict(output), default=str))
     return data

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hedgebench.intervals import mean_interval
 from hedgebench.results import SCORES, _frame
 from hedgebench.series import labels, means, points
+from hedgebench.stats.intervals import mean_interval
 
 WHAT = ("share", "null=a")
 

@@ -67,6 +67,7 @@ def test_a_suite_is_read_whole(tmp_path: Path):
             "[random, permutd]",
             r"suite.yaml:12: unknown control 'permutd'; did you mean 'permuted'\?",
         ),
+        ("[random, permuted]", "[]", "suite.yaml:12: 'controls' must be a list out of random, permuted, pca, oracle"),
         ("[0, 1, 2]", "[0, 1, one]", "suite.yaml:15: 'seeds' must be a list of different whole numbers"),
         ("[0, 1, 2]", "[0, 0]", "different whole numbers"),
         ("group: seeds", "group: [seeds]", "suite.yaml:11: 'group' must be a text"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hedgebench.compat import prepare
 from hedgebench.eval import Eval, EvalContext
+from hedgebench.l0_figures import Shown, l0_figure
 from hedgebench.types import BadInput, CannotMeasure, Metric, Score
 
 from .absorption_config import AbsorptionConfig
@@ -65,6 +66,18 @@ class SAEBenchAbsorption(Eval):
     name, version = "saebench_absorption", 1
     needs = frozenset({"sae", "model"})
     metrics = METRICS
+    figures = (
+        l0_figure(
+            "rate_against_l0",
+            Shown("saebench_absorption", "mean_full_absorption_score", "", "absorption rate"),
+            panel="saebench_against_l0",
+        ),
+        l0_figure(
+            "fraction_against_l0",
+            Shown("saebench_absorption", "mean_absorption_fraction_score", "", "absorption fraction"),
+            panel="saebench_against_l0",
+        ),
+    )
     packages = ("sae-bench",)
     cost = (
         "shared: the model up to the hook point on about 80 tokens per word, 1.2 times; each SAE adds 26 x max_k_value small regressions; grows "

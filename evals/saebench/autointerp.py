@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hedgebench.eval import Eval, EvalContext, notice
+from hedgebench.l0_figures import Shown, l0_figure
 from hedgebench.types import BadInput, CannotMeasure, Metric, Score
 
 from .autointerp_config import AutoInterpConfig
@@ -123,6 +124,13 @@ class SAEBenchAutoInterp(Eval):
     name, version = "saebench_autointerp", 1
     needs = frozenset({"sae", "model", "data", "activations"})
     metrics = _METRICS
+    figures = (
+        l0_figure(
+            "score_against_l0",
+            Shown("saebench_autointerp", "autointerp_score", "", "autointerp score"),
+            panel="saebench_against_l0",
+        ),
+    )
     packages = ("sae-bench",)
     cost = "shared: one pass of the model over total_tokens; each SAE: two passes of its encoder, and two questions to the judge per latent"
 

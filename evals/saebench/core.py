@@ -6,37 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hedgebench.eval import Eval, EvalContext, Figure
+from hedgebench.eval import Eval, EvalContext
+from hedgebench.l0_figures import Shown, l0_figure
 from hedgebench.types import CannotMeasure, Score
 
 from .core_config import CoreConfig
 from .core_metrics import METRICS, WHY_BLANK
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from pandas import DataFrame
-
     from .core_tally import Baseline, Tally
 
 
 _FIRST = ("l0", "explained_variance", "ce_loss_score", "kl_div_score", "cossim", "dead_latents")
 """Reported before the others: what a reader looks at first."""
-
-
-def _draw_l0_vs_explained_variance(scores: DataFrame, axes: Axes) -> None:
-    """One point per SAE, the mean over seeds; the colour is the loss, the marker the architecture or the kind of control."""
-    rows = scores[(scores["eval"] == "saebench_core") & scores["metric"].isin(["l0", "explained_variance"])]
-    rows = rows[(rows["slice_by"] == "all") & (rows["params"] == "")].fillna({"architecture": "", "loss": ""})
-    points = rows.pivot_table(index=["architecture", "loss", "sae"], columns="metric", values="value", aggfunc="mean")
-    if not {"l0", "explained_variance"} <= set(points.columns):
-        raise CannotMeasure("no SAE here has both an l0 and an explained_variance")
-    colours = {loss: f"C{i}" for i, loss in enumerate(sorted(set(rows["loss"]) - {""}))}
-    markers = dict(zip(sorted(set(rows["architecture"])), "osD^vP*X<>" * 10, strict=False))
-    for (architecture, loss), group in points.dropna().groupby(level=["architecture", "loss"]):
-        look = {"marker": markers[architecture], "color": colours.get(loss, "grey"), "linestyle": "none"}
-        axes.plot(group["l0"], group["explained_variance"], label=f"{architecture}, {loss}".removesuffix(", "), **look)
-    axes.set(xlabel="L0 (latents per token)", ylabel="explained variance", title="Sparsity against reconstruction")
-    axes.legend(fontsize="small")
 
 
 class SAEBenchCore(Eval):
@@ -63,7 +45,13 @@ class SAEBenchCore(Eval):
     name, version = "saebench_core", 1
     needs = frozenset({"sae", "model", "data", "activations"})
     metrics = METRICS
-    figures = (Figure("l0_vs_explained_variance", _draw_l0_vs_explained_variance),)
+    figures = (
+        l0_figure(
+            "l0_vs_explained_variance",
+            Shown("saebench_core", "explained_variance", label="explained variance"),
+            "Sparsity against reconstruction",
+        ),
+    )
     packages = ("sae-bench",)
     cost = "shared: two passes of the model per reconstruction batch; each SAE: encode, decode and the layers above the hook point"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from hedgebench.stats import ratio_of_sums
+from hedgebench.stats.units import ratio_of_sums
 
 if TYPE_CHECKING:
     from torch import Tensor

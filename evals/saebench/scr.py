@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, EvalContext
+from hedgebench.l0_figures import Shown, l0_figure
 from hedgebench.types import Metric, Score
 
 from .concept_probes_config import ProbeConfig
@@ -110,6 +111,13 @@ class SAEBenchSCR(Eval):
     name, version = "saebench_scr", 1
     needs = frozenset({"sae", "model", "data"})
     metrics = METRICS
+    figures = (
+        l0_figure(
+            "score_against_l0",
+            Shown("saebench_scr", "scr_metric", "n=10", "SCR, 10 latents"),
+            panel="saebench_against_l0",
+        ),
+    )
     packages = ("sae-bench",)
     labelled_sets = {  # noqa: RUF012 - a class attribute of Eval
         "offline": ("stand-in:reviews",),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hedgebench.eval import Eval, EvalContext
+from hedgebench.l0_figures import Shown, l0_figure
 from hedgebench.saebench_output import our_name
 from hedgebench.types import BadInput, Metric, Score
 
@@ -100,6 +101,13 @@ class SAEBenchSparseProbing(Eval):
 
     name, version = "saebench_sparse_probing", 1
     needs = frozenset({"sae", "model", "data"})
+    figures = (
+        l0_figure(
+            "accuracy_against_l0",
+            Shown("saebench_sparse_probing", "sae_top_k_test_accuracy", "k=1", "probing accuracy, 1 latent"),
+            panel="saebench_against_l0",
+        ),
+    )
     packages = ("sae-bench", "scikit-learn")
     metrics = (
         _accuracy("sae_top_k_test_accuracy", _TOP.format("latents"), True, _PAPER),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hedgebench.eval import Eval, EvalContext
+from hedgebench.l0_figures import Shown, l0_figure
 from hedgebench.types import Metric, Score
 
 from .concept_probes_config import ProbeConfig
@@ -120,6 +121,13 @@ class SAEBenchTPP(Eval):
     name, version = "saebench_tpp", 1
     needs = frozenset({"sae", "model", "data"})
     metrics = METRICS
+    figures = (
+        l0_figure(
+            "total_against_l0",
+            Shown("saebench_tpp", "tpp_total_metric", "n=10", "TPP, 10 latents"),
+            panel="saebench_against_l0",
+        ),
+    )
     packages = ("sae-bench",)
     labelled_sets = {  # noqa: RUF012 - a class attribute of Eval
         "offline": ("stand-in:ag_news", "stand-in:code", "stand-in:reviews"),

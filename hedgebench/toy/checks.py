@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from hedgebench.intervals import Interval
+from hedgebench.stats.intervals import Interval
 
 Verdict = Literal["holds", "does not hold", "cannot tell", "not run"]
 """What is said of a claim; `not run` where the table lacks its scenarios."""

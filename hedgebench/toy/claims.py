@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hedgebench.intervals import mean_interval
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.toy.checks import Check
 from hedgebench.toy.firing import outcomes
 from hedgebench.toy.margins import principal_direction

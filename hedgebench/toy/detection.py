@@ -15,7 +15,7 @@ from sae_lens.synthetic.evals import (
     mean_correlation_coefficient,
 )
 
-from hedgebench.stats import jackknife
+from hedgebench.stats.units import jackknife
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from hedgebench.intervals import mean_interval
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.toy.checks import Check
 from hedgebench.toy.growing import MIN_LIVE
 from hedgebench.toy.growth_settings import SETTINGS

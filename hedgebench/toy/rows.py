@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hedgebench.intervals import mean_interval
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.toy.checks import Check
 from hedgebench.toy.theory import mse_angle, parent_is_minimum, snap_reaches_parent
 from hedgebench.types import CannotMeasure

@@ -51,6 +51,18 @@ def world_identity(folder: Path) -> str:
         raise BadInput(f"{folder}: cannot read the toy world: {error.strerror or error}") from None
 
 
+def n_features(folder: Path) -> int | None:
+    """How many features the world in a folder has by its description; None where that cannot be read."""
+    try:
+        if is_synthetic(folder):
+            count = read_json_bytes((folder / SYNTHETIC_FILES[0]).read_bytes()).get("num_features")
+            return count if isinstance(count, int) else None
+        probability = read_json_bytes((folder / CONFIG_FILE).read_bytes()).get("probability")
+        return len(probability) if isinstance(probability, list) else None
+    except (OSError, ValueError):
+        return None
+
+
 def identity_of(files: Mapping[str, bytes]) -> str:
     """The identity of a world in the form of its files, by name."""
     h = hashlib.sha256()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hedgebench.intervals import Interval, mean_interval
 from hedgebench.records import write_text
+from hedgebench.stats.intervals import Interval, mean_interval
 
 HERE = Path(__file__).parent
 NULLS = {

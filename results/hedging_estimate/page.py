@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from hedgebench.intervals import Interval, mean_interval
 from hedgebench.records import write_text
+from hedgebench.stats.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

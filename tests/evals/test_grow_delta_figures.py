@@ -10,9 +10,9 @@ import pytest
 from hedgebench_evals.grow_delta import GrowDelta
 from matplotlib.figure import Figure
 
-from hedgebench.intervals import mean_interval
 from hedgebench.plots import draw_figures
 from hedgebench.results import SCORES, _frame
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.types import CannotMeasure
 
 SHARES = [("delta_share", "", 0.4), ("null_share", "null=isotropic", 0.1), ("null_share", "null=reordered", 0.3)]
@@ -110,8 +110,8 @@ def test_without_a_value_there_is_neither_figure_nor_table():
 
 
 def test_the_numbers_lie_beside_the_picture(tmp_path: Path):
-    names = [file.name for file in draw_figures(table(study()), tmp_path)]
-    assert names == [
+    names = [file.name for file in draw_figures(table(study()), tmp_path) if file.suffix in (".png", ".csv")]
+    assert [name for name in names if name.startswith("grow_delta")] == [
         f"grow_delta-{name}-against-width.{suffix}" for name in ("share", "degree") for suffix in ("png", "csv")
     ]
     written = pd.read_csv(tmp_path / names[1], keep_default_na=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hedgebench.intervals import mean_interval
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.toy.checks import Check, verdict
 from hedgebench.toy.claims import CLAIMS
 from hedgebench.toy.figures import FIGURES

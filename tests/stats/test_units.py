@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.intervals import mean_interval
-from hedgebench.stats import jackknife, ratio_of_sums
+from hedgebench.stats.intervals import mean_interval
+from hedgebench.stats.units import jackknife, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
 

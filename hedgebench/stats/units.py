@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hedgebench.intervals import check_units
+from hedgebench.stats.intervals import check_units
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:

@@ -1,0 +1,137 @@
+"""Whether the statistics over seeds keep their word: coverage of intervals, false differences, and power, on simulated values whose truth is known.
+
+    python benchmarks/seed_statistics.py                    (some minutes on one core)
+    python benchmarks/seed_statistics.py --tables 500
+
+Values are variant + training seed + evaluation seed + rest, all normal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hedgebench.stats.components import over_both, over_evaluation, over_training
+from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired
+from hedgebench.stats.power import detectable, power, seeds_needed
+
+SPREADS = (1.0, 0.0, 0.3), (0.0, 1.0, 0.3), (1.0, 1.0, 0.3), (1.0, 1.0, 1.0), (1.0, 0.3, 1.0), (0.0, 0.0, 1.0)
+"""Standard deviations: training seed, evaluation seed, rest."""
+NOISES = {"equal": (1.0, 1.0), "half four times as noisy": (0.5, 4.0), "one ten times as noisy": (0.0, 10.0)}
+"""Which share of the variants is noisier (at least one, where the factor is not 1), and how much."""
+POOLED = {"asked first": None, "always": True, "never": False}
+Simulate = Callable[[np.random.Generator, NDArray[np.float64], NDArray[np.float64], int, bool | None], Pairs]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=int, default=2000, help="simulated for each setting (default 2000)")
+    n, rng = parser.parse_args().tables, np.random.default_rng(0)
+    error = np.sqrt(0.05 * 0.95 / n)
+    print(f"Of {n} simulated tables each: a share of .95 or .05 has a standard error of {error:.3f}.")
+    print("\nCoverage of 95 % intervals\n")
+    show(coverage(rng, n))
+    print("\nRecipes told apart by their training seeds\n")
+    show(differences(rng, n, recipes, POOLED))
+    print("\nSAEs told apart at shared evaluation seeds, which move all alike by an SD of 5\n")
+    show(differences(rng, n, at_shared_seeds, {"asked first": None}))
+    print("\nPower: one of the variants lies apart from the others by the minimal detectable difference; SD 1\n")
+    show(found_as_predicted(rng, n))
+
+
+def show(rows: Iterator[dict[str, object]]) -> None:
+    """Print rows as a Markdown table, each as soon as it is there."""
+    for i, row in enumerate(tqdm(rows, leave=False)):
+        if not i:
+            print(f"| {' | '.join(row)} |\n{'| --- ' * len(row)}|")
+        cells = (f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row.values())
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def coverage(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often an interval holds what it is of."""
+    for (a, b), spread in itertools.product(((2, 2), (3, 2), (3, 3), (5, 3), (5, 5), (10, 5)), SPREADS):
+        held = np.zeros(3)
+        for _ in range(tables):
+            training, evaluation = rng.normal(size=(a, 1)) * spread[0], rng.normal(size=(1, b)) * spread[1]
+            values = training + evaluation + rng.normal(size=(a, b)) * spread[2]
+            found = over_training(values), over_evaluation(values), over_both(values)
+            truths = evaluation.mean(), training.mean(), 0.0  # where seeds without end would lie, the others held
+            held += [one.low <= truth <= one.high for one, truth in zip(found, truths, strict=True)]
+        shares = dict(zip(("over training", "over evaluation", "over both"), map(float, held / tables), strict=True))
+        sd = " / ".join(f"{s:g}" for s in spread)
+        yield {"training seeds": a, "evaluation seeds": b, "SD of training / evaluation / rest": sd, **shares}
+
+
+def recipes(
+    rng: np.random.Generator, means: NDArray[np.float64], sds: NDArray[np.float64], n: int, pooled: bool | None
+) -> Pairs:
+    """Variants [v] of n training seeds each."""
+    return compare(list(means[:, None] + sds[:, None] * rng.normal(size=(len(means), n))), pooled)
+
+
+def at_shared_seeds(
+    rng: np.random.Generator, means: NDArray[np.float64], sds: NDArray[np.float64], n: int, pooled: bool | None
+) -> Pairs:
+    """SAEs [v] at n evaluation seeds."""
+    return compare_paired(
+        means[:, None] + sds[:, None] * rng.normal(size=(len(means), n)) + 5 * rng.normal(size=n), pooled
+    )
+
+
+def differences(
+    rng: np.random.Generator, tables: int, simulate: Simulate, ways: dict[str, bool | None]
+) -> Iterator[dict[str, object]]:
+    """Differences that are found where there are none, and where every other variant is 4 SD better (of the noisier's SD)."""
+    for v, n, noise, way in itertools.product((4, 12), (2, 3, 5), NOISES, ways):
+        share, factor = NOISES[noise]
+        sds = np.where(np.arange(v) >= v - max(1, int(v * share)), factor, 1.0)
+        better = np.arange(v) % 2 * 4 * sds.max()
+        equal = [told(simulate(rng, np.zeros(v), sds, n, ways[way]), np.zeros(v)) for _ in range(tables)]
+        found = [told(simulate(rng, better, sds, n, ways[way]), better) for _ in range(tables)]
+        yield {
+            "variants": v,
+            "seeds": n,
+            "noise": noise,
+            "pooled": way,
+            "tables with a false difference, none real": float(np.mean([false > 0 for false, _, _ in equal])),
+            "the same, half better": float(np.mean([false > 0 for false, _, _ in found])),
+            "share of differences that are false": float(np.mean([false / max(1, all_) for false, all_, _ in found])),
+            "share of real ones found": float(np.mean([real for _, _, real in found])),
+        }
+
+
+def told(pairs: Pairs, means: NDArray[np.float64]) -> tuple[int, int, float]:
+    """How many differences are false, how many there are in all, and which share of the real ones is among them (0 where none is)."""
+    apart = pairs.adjusted < ALPHA
+    real = means[pairs.first] != means[pairs.second]
+    return int((apart & ~real).sum()), int(apart.sum()), float(apart[real].mean()) if real.any() else 0.0
+
+
+def found_as_predicted(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often the difference between two of the variants is found."""
+    for v, n in itertools.product((2, 6, 12), (2, 3, 5, 10)):
+        difference = detectable(1.0, n, v)
+        means, ones = np.eye(v)[0] * difference, np.ones(v)
+        pairs = [recipes(rng, means, ones, n, None) for _ in range(tables)]
+        found = {way: [bool(p.adjusted[0] < ALPHA) for p in pairs if p.pooled is way] for way in (True, False)}
+        yield {
+            "variants": v,
+            "seeds": n,
+            "minimal detectable difference": difference,
+            "power, predicted": power(difference, 1.0, n, v),
+            "found where pooled": float(np.mean(found[True])),
+            "found where not": float(np.mean(found[False])),
+            "not pooled": len(found[False]) / tables,
+            "seeds needed for it": seeds_needed(difference, 1.0, v),
+        }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Which kinds of control rows there are, what each is made from, and its card. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hedgebench.types import Checkpoint
+
+MADE_FROM: Mapping[str, str] = {"pca": "activations", "oracle": "features"}
+"""Kinds that are computed, not drawn: each with what it cannot be made without, in the words of an eval's `needs`, whatever is measured on it."""
+KINDS = ("random", "permuted", *MADE_FROM)
+CALIBRATION_SEED = 2**31 - 1
+"""Seed of the tokens on which a control's L0 is matched, and from which a computed one is made: none of the evaluation's own."""
+CALIBRATION_BATCHES = 8
+"""Batches of 16 × 128 tokens for it."""
+_RECIPE = f"1 {CALIBRATION_SEED} {CALIBRATION_BATCHES}"
+"""All that decides a control beside its SAE, its seed and, where it is computed, the run's data; part of its digest."""
+
+
+def control_card(kind: str, base: Checkpoint, seed: int = 0, n_features: int | None = None) -> Checkpoint:
+    """The card of a control row: like its SAE's, with a digest of its own that is known before any weight is.
+
+    Args:
+        kind: One of `KINDS`.
+        base: The card of the SAE it is beside.
+        seed: Of what is drawn; a computed control (`MADE_FROM`) is the same whatever it is.
+        n_features: How many true features there are, where that is known: the width of an oracle.
+    """
+    drawn = seed if kind not in MADE_FROM else None
+    key = f"control {_RECIPE} {kind} {drawn} {base.digest}"
+    return replace(
+        base,
+        digest=hashlib.sha256(key.encode()).hexdigest()[:32],
+        name=f"{base.name}/{kind}",
+        architecture=f"{kind}_control",
+        loss=None,
+        train_seed=None,
+        train_tokens=None,
+        prefixes=(),
+        growth=None,
+        recipe=None,
+        group=None,
+        control_of=base.digest,
+        control_kind=kind,
+        control_seed=drawn,
+        tags={**base.tags, "control": kind},
+        **_of_its_own(kind, base, n_features),
+    )
+
+
+def _of_its_own(kind: str, base: Checkpoint, n_features: int | None) -> dict[str, Any]:
+    """What a computed control does not have from its SAE: a width, a decoder and a bias; and the oracle fires as the features do."""
+    if kind == "pca":
+        return {"width": min(base.width, 2 * base.d_in), "decoder_row_norm": None, "b_dec_norm": None}
+    if kind == "oracle":
+        return {"width": n_features or base.width, "decoder_row_norm": None, "b_dec_norm": None, "l0": None, "k": None}
+    return {}

@@ -1,0 +1,143 @@
+"""Figures of a whole scores table, whatever evals it is of: how noisy each metric is, and how the latents of each SAE are spread. No torch, and no knowledge of any eval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hedgebench.looks import OKABE_ITO, look
+from hedgebench.stats.grid import variants
+from hedgebench.stats.tables import noise
+from hedgebench.types import CannotMeasure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+LEAST_LATENTS = 20
+"""Of an SAE whose latents have a histogram."""
+_MOST_METRICS = 40
+"""In the report on noise: the noisiest."""
+
+
+def noise_table(scores: DataFrame) -> DataFrame:
+    """`hedgebench.stats.tables.noise` of the metrics that are whole numbers of an SAE (not of a slice) and have noise over either seed, by falling noise.
+
+    Returns:
+        Its columns, and cv_training: the standard deviation over training seeds over the mean absolute value, as `cv` is over evaluation seeds.
+
+    Raises:
+        CannotMeasure: No metric has two seeds.
+    """
+    found = noise(scores[scores["slice_by"] == "all"])
+    found = found.assign(
+        cv_training=found["sd_training"].astype(float) / found["mean_size"].where(found["mean_size"] > 0)
+    )
+    both = found[["cv", "cv_training"]].astype(float)
+    found = found.assign(cv=both["cv"], largest=both.max(axis=1))
+    found = found[found["largest"] > 1e-9]  # less is rounding
+    if not len(found):
+        raise CannotMeasure("no metric here has several seeds and changes with them")
+    return found.sort_values("largest", ascending=False, ignore_index=True).drop(columns="largest")
+
+
+def draw_noise(scores: DataFrame, axes: Axes) -> None:
+    """A row for each metric: its coefficient of variation over evaluation seeds, with its 95 % interval, and over training seeds."""
+    import numpy as np
+
+    found = noise_table(scores)[:_MOST_METRICS][::-1].reset_index(drop=True)
+    low, high = (found[end].astype(float) / found["mean_size"] for end in ("floor_low", "floor_high"))
+    rows = np.arange(len(found))
+    known = found["cv"] > 1e-9
+    reach = np.vstack([(found["cv"] - low)[known], (high - found["cv"])[known]])
+    axes.errorbar(
+        found["cv"][known],
+        rows[known],
+        xerr=reach,
+        fmt="o",
+        color=OKABE_ITO[0],
+        ms=4,
+        lw=1,
+        label="evaluation seed, 95 %",
+    )
+    trained = found["cv_training"] > 1e-9
+    axes.plot(found["cv_training"][trained], rows[trained], "D", color=OKABE_ITO[1], ms=4, label="training seed")
+    axes.set_xscale("log")
+    axes.set_yticks(rows, [f"{r.eval}: {r.metric} {r.params}".strip() for r in found.itertuples()], fontsize="x-small")
+    axes.set(title="How noisy each metric is")
+    axes.set_xlabel("coefficient of variation (SD over seeds / mean size)", fontsize="small")
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.legend(fontsize="small", loc="lower right")
+
+
+def read_noise(scores: DataFrame) -> str:
+    """Which metrics are the noisiest and the quietest over evaluation seeds."""
+    found = noise_table(scores)
+    known = found[found["cv"] > 1e-9].sort_values("cv", ascending=False)
+    if not len(known):
+        return "No metric changes with the evaluation seed, or none was run with several."
+    first, last = known.iloc[0], known.iloc[-1]
+    seeds = sorted(set(known["n_seeds"]))
+    above = int((known["cv"] > 0.1).sum())
+    return (
+        f"Over {' or '.join(map(str, seeds))} evaluation seeds {above} of {len(known)} metrics vary by more than a tenth of their size; "
+        f"most {first['metric']} ({first['cv']:.0%}), least {last['metric']} ({last['cv']:.1%})."
+    )
+
+
+def latent_metrics(scores: DataFrame) -> list[tuple[str, str, str]]:
+    """The metrics, each as eval, metric and params, that have a value for each of `LEAST_LATENTS` latents or more of some SAE."""
+    rows = scores[scores["slice_by"] == "latent"]
+    keys = ["eval", "metric", "params"]
+    count = rows.groupby([*keys, "sae"], sort=False)["slice_value"].nunique()
+    return [
+        tuple(key)
+        for key in count[count >= LEAST_LATENTS].reset_index()[keys].drop_duplicates().itertuples(index=False)
+    ]
+
+
+def latent_table(scores: DataFrame, eval_name: str, metric: str, params: str) -> DataFrame:
+    """A row for each variant: how a metric of its latents is spread: latents (of all its SAEs), mean, sd, and the quantiles q05, q25, q50, q75, q95."""
+    import pandas as pd
+
+    rows = _latents(scores, eval_name, metric, params)
+    values = rows.groupby("variant", sort=True)["value"]
+    quantiles = {f"q{q:02d}": values.quantile(q / 100) for q in (5, 25, 50, 75, 95)}
+    return pd.DataFrame(
+        {"latents": values.size(), "mean": values.mean(), "sd": values.std(), **quantiles}
+    ).reset_index()
+
+
+def draw_latents(scores: DataFrame, axes: Axes, eval_name: str, metric: str, params: str) -> None:
+    """The density of a metric over latents, a line for each variant; a latent has the mean of its evaluation seeds."""
+    import seaborn as sns
+
+    rows = _latents(scores, eval_name, metric, params)
+    styles = {name: look(*of.iloc[0][["architecture", "loss"]]) for name, of in rows.groupby("variant", sort=True)}
+    colours = [style["color"] for style in styles.values()]
+    palette = colours if len(set(colours)) == len(colours) else sns.color_palette("viridis", len(colours))
+    shape = {"element": "step", "fill": False, "bins": 40, "stat": "density", "common_norm": False, "linewidth": 1.2}
+    several = {"hue": "variant", "hue_order": list(styles), "palette": palette} if len(styles) > 1 else {}
+    sns.histplot(rows, x="value", ax=axes, **shape, **several)
+    if several:
+        sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), fontsize="x-small", title=None, frameon=False)
+    axes.set(xlabel=f"{metric} {params}".strip(), title=f"{eval_name}: latents")
+    axes.grid(alpha=0.25, linewidth=0.6)
+
+
+def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> str:
+    """Where the middle of the latents lies, from the variant with the lowest to that with the highest."""
+    found = latent_table(scores, eval_name, metric, params).sort_values("q50")
+    low, high = found.iloc[0], found.iloc[-1]
+    said = f"{metric} of {low['variant']}: median {low['q50']:.3g}, half of the latents from {low['q25']:.3g} to {low['q75']:.3g}"
+    if len(found) == 1:
+        return said + "."
+    return f"{said}; of {high['variant']}: median {high['q50']:.3g}, {high['q25']:.3g} to {high['q75']:.3g}."
+
+
+def _latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> DataFrame:
+    rows = scores[(scores["slice_by"] == "latent") & (scores["eval"] == eval_name)]
+    rows = rows[(rows["metric"] == metric) & (rows["params"] == params)]
+    named = rows.assign(variant=rows["sae"].map(variants(scores)).astype(str))
+    named = named.fillna({"architecture": "", "loss": ""})
+    keys = ["variant", "sae", "slice_value", "architecture", "loss"]
+    return named.groupby(keys, sort=True)["value"].mean().reset_index()

@@ -1,0 +1,10 @@
+"""What is noise and what is not. No torch but in `units`, which evals use on tensors.
+
+`units`       errors of one run's numbers, from independent units (sequences, latents)
+`intervals`   means over independent units, with Student's interval
+`grid`        what of the scores table may be averaged and compared: columns, places, variants; SAEs by evaluation seeds
+`components`  how much the training seed and the evaluation seed move a number, and a mean's interval over either and both
+`pairwise`    which variants can be told apart, ranks with ties, and how well a metric tells variants apart
+`power`       which difference a number of seeds would find, and how many seeds a difference needs
+`tables`      all of it for a whole scores table
+"""

@@ -1,0 +1,244 @@
+"""Which variants can be told apart, the ranks that this leaves, and how well a metric tells variants apart. No torch.
+
+Every comparison here is of all pairs at once: p values are adjusted after Holm (1979), so that the chance of any false difference among them is 5 % at most.
+Whether the variants are equally noisy is asked first (Bartlett's test, at a level of .25, so that little doubt is enough). If they may be, their variances are pooled; if not, each has its own
+(Welch). Always pooling makes false differences (up to 28 % of tables where one of 12 variants is ten times as noisy), never pooling finds none with few seeds
+(`benchmarks/seed_statistics.py` has both).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+ALPHA = 0.05
+DOUBT = 0.25
+"""Level of the test that variants are equally noisy: how often it doubts those that are."""
+_ROUNDING = 1e-9
+"""Of the largest value: what differs by less is the same number, added up in another order."""
+
+
+class Pairs(NamedTuple):
+    """All pairs of v variants, p = v (v - 1) / 2; every array is [p] but for the first three."""
+
+    means: NDArray[np.float64]
+    """[v]; likewise the two that follow."""
+    error: NDArray[np.float64]
+    """The standard error of each mean, as far as it matters between variants."""
+    error_df: NDArray[np.float64]
+    """Its degrees of freedom."""
+    first: NDArray[np.int64]
+    """Which variant of the pair comes first in `means`; likewise `second`."""
+    second: NDArray[np.int64]
+    difference: NDArray[np.float64]
+    """The mean of the first less that of the second."""
+    stderr: NDArray[np.float64]
+    df: NDArray[np.float64]
+    """Degrees of freedom of `stderr`."""
+    adjusted: NDArray[np.float64]
+    """Two-sided p value, Holm's adjustment for all pairs done."""
+    low: NDArray[np.float64]
+    """Simultaneous interval of the differences (Bonferroni's); likewise `high`. Holm finds a little more than these show."""
+    high: NDArray[np.float64]
+    pooled: bool
+    """Whether the variants' variances were pooled."""
+
+    @property
+    def apart(self) -> NDArray[np.bool_]:
+        """[v, v], symmetric: whether two variants can be told apart."""
+        found: NDArray[np.bool_] = np.zeros((len(self.means), len(self.means)), dtype=bool)
+        found[self.first, self.second] = self.adjusted < ALPHA
+        found[self.second, self.first] = found[self.first, self.second]
+        return found
+
+
+def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
+    """Compare variants by the values of their SAEs, which are independent: is there a difference between the recipes?
+
+    Args:
+        groups: v variants, each a vector of at least 2 values, one for each training seed.
+        pooled: Whether their variances are; None: as the module has it.
+    """
+    values = _rounded(groups)
+    n = np.array([len(group) for group in values])
+    if len(values) and n.min() < 2:
+        raise ValueError("a variant of one SAE has no spread to be compared by")
+    variance = np.array([group.var(ddof=1) for group in values])
+    pooled = _equally_noisy(variance, n - 1) if pooled is None else pooled
+    first, second = np.triu_indices(len(values), 1)
+    if pooled:
+        shared = float(((n - 1) * variance).sum() / (n - 1).sum()) if len(values) else 0.0
+        variance, own_df = np.full(len(n), shared), np.full(len(n), float((n - 1).sum()))
+        df = np.full(len(first), float((n - 1).sum()))
+    else:
+        own_df, parts = n - 1.0, variance / n
+        spread = (parts**2 / own_df)[first] + (parts**2 / own_df)[second]
+        df = np.divide((parts[first] + parts[second]) ** 2, spread, out=np.ones(len(first)), where=spread > 0)
+    error = variance / n
+    means = np.array([group.mean() for group in values])
+    return _pairs(means, error, own_df, first, second, error[first] + error[second], df, pooled)
+
+
+def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
+    """Compare SAEs by their values at the same evaluation seeds: do these SAEs differ, whatever the seed? Nothing is said of others trained alike.
+
+    Args:
+        values: [v, b], b >= 2 seeds.
+        pooled: As in `compare`.
+    """
+    values = np.array(_rounded(np.asarray(values, dtype=np.float64)))
+    v, b = values.shape
+    if b < 2:
+        raise ValueError("one evaluation seed has no spread to be compared by")
+    left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    variance = (left**2).sum(axis=1) / (b - 1)
+    pooled = _equally_noisy(variance, np.full(v, b - 1)) if pooled is None else pooled
+    first, second = np.triu_indices(v, 1)
+    if pooled:
+        own_df = np.full(v, float(max(1, (v - 1) * (b - 1))))
+        error = np.full(v, (left**2).sum() / own_df[0] / b) if v else np.empty(0)
+        squared = error[first] + error[second]
+    else:
+        own_df, error, covariance = np.full(v, float(b - 1)), variance / b, left @ left.T / (b - 1)
+        squared = (variance[first] + variance[second] - 2 * covariance[first, second]).clip(min=0) / b
+    return _pairs(values.mean(axis=1), error, own_df, first, second, squared, own_df[first], pooled)
+
+
+def ranks(pairs: Pairs, higher_is_better: bool) -> NDArray[np.int64]:
+    """[v]: 1 more than the number of variants that are better and can be told apart. Variants that nothing is known to beat share rank 1."""
+    sign = 1 if higher_is_better else -1
+    better = sign * pairs.means[:, None] > sign * pairs.means
+    found: NDArray[np.int64] = 1 + (better & pairs.apart).sum(axis=0)
+    return found
+
+
+def groups_apart(pairs: Pairs) -> int:
+    """How many variants can be chosen so that each can be told apart from each: along the means, greedily. 1: the metric tells nothing apart."""
+    chosen: list[int] = []
+    for i in np.argsort(pairs.means, kind="stable"):
+        if pairs.apart[chosen, i].all():
+            chosen.append(int(i))
+    return len(chosen)
+
+
+def rank_intervals(
+    pairs: Pairs, higher_is_better: bool, seed: int = 0, draws: int = 2000
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lowest and the highest rank, [v] each, that a variant may have: at 95 % by a parametric bootstrap (each mean drawn anew, + `error` * Student's t), and all that the comparisons leave open.
+
+    Resampling the two to five values of a variant themselves would make the intervals too short by sqrt((n - 1) / n), and 0 wide where they happen to agree.
+
+    Args:
+        pairs: The variants compared.
+        higher_is_better: Which end has rank 1.
+        seed: Of the draws.
+        draws: How often.
+    """
+    from scipy.stats import rankdata
+
+    sign = 1 if higher_is_better else -1
+    v = len(pairs.means)
+    drawn = pairs.means + pairs.error * np.random.default_rng(seed).standard_t(pairs.error_df, (draws, v))
+    found = rankdata(-sign * drawn, axis=1, method="min")
+    low, high = np.quantile(found, [0.025, 0.975], axis=0, method="nearest").astype(np.int64)
+    worst = v - (ranks(pairs, not higher_is_better) - 1)
+    return np.minimum(low, ranks(pairs, higher_is_better)), np.maximum(high, worst)
+
+
+class Discriminability(NamedTuple):
+    """How well a metric tells v variants apart."""
+
+    f: float
+    """Ratio of the mean squares between and within variants (Welch's, where they are not equally noisy and none has no noise at all); infinite where nothing is noise, NaN where nothing differs."""
+    p: float
+    """That no two variants differ."""
+    share: float
+    """Of the variance, what lies between variants: 0 where all is noise."""
+    groups: int
+    """`groups_apart`."""
+
+
+def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
+    """How well a metric tells variants apart by the values of their SAEs; at least two variants of at least two values each."""
+    from statsmodels.stats.oneway import anova_oneway
+
+    values = _rounded(groups)
+    pairs = compare(values)
+    n = np.array([len(group) for group in values])
+    within = float(sum((len(group) - 1) * group.var(ddof=1) for group in values) / (n - 1).sum())
+    total = n.sum()
+    middle = float((n * pairs.means).sum() / total)
+    between = float((n * (pairs.means - middle) ** 2).sum() / (len(n) - 1))
+    typical = float((total - (n**2).sum() / total) / (len(n) - 1))  # SAEs of a variant, where they are not equally many
+    real = max(0.0, (between - within) / typical)
+    share = real / (real + within) if real + within else 0.0
+    if not within:
+        return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups_apart(pairs))
+    welch = not pairs.pooled and all(group.var() for group in values)
+    found = anova_oneway(values, use_var="unequal" if welch else "equal", welch_correction=True)
+    return Discriminability(float(found.statistic), float(found.pvalue), share, groups_apart(pairs))
+
+
+def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The vectors, without the differences that rounding makes of equal numbers."""
+    values = [np.asarray(group, dtype=np.float64) for group in groups]
+    largest = max((float(np.abs(group).max(initial=0.0)) for group in values), default=0.0)
+    if not largest:
+        return values
+    step = largest * _ROUNDING
+    return [np.round(group / step) * step for group in values]
+
+
+def _equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
+    """Bartlett's test, from variances [v] and their degrees of freedom; where some variance is 0, only if all are."""
+    from scipy.stats import chi2
+
+    if len(variance) < 2 or not variance.any():
+        return True
+    if not variance.all():
+        return False
+    total, v = df.sum(), len(variance)
+    shared = (df * variance).sum() / total
+    statistic = total * math.log(shared) - float((df * np.log(variance)).sum())
+    correction = 1 + float((1 / df).sum() - 1 / total) / (3 * (v - 1))
+    return float(chi2.sf(statistic / correction, v - 1)) >= DOUBT
+
+
+def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P values [p], each adjusted for all; as statsmodels' `multipletests` has them, which collects garbage at every call (a tenth of a second)."""
+    order = np.argsort(p)
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(raised, 1.0)
+    return adjusted
+
+
+def _pairs(
+    means: NDArray[np.float64],
+    error: NDArray[np.float64],
+    own_df: NDArray[np.float64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    squared: NDArray[np.float64],
+    df: NDArray[np.float64],
+    pooled: bool,
+) -> Pairs:
+    """From variances, of the means and of their differences, to `Pairs`."""
+    from scipy.stats import t
+
+    difference, stderr = means[first] - means[second], np.sqrt(squared)
+    adjusted = reach = np.empty(0)
+    if len(first):
+        size = np.abs(difference)
+        certain = np.where(size > 0, np.inf, 0.0)  # where nothing is noise
+        p = 2 * t.sf(np.divide(size, stderr, out=certain, where=stderr > 0), df)
+        adjusted = _holm(p)
+        reach = t.ppf(1 - ALPHA / 2 / len(p), df) * stderr
+    low, high = difference - reach, difference + reach
+    return Pairs(means, np.sqrt(error), own_df, first, second, difference, stderr, df, adjusted, low, high, pooled)

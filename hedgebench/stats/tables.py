@@ -1,0 +1,230 @@
+"""The statistics of a whole scores table, as tables: what each variant has, how noisy each metric is, and which differences are real. No torch.
+
+Each is a pure function of the scores table. Numbers of other versions, settings, data or hook points are never mixed; a number that cannot be told from the seeds there are is missing, never made up.
+Time grows with the number of metrics times the square of the number of variants.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from hedgebench.stats import components as parts
+from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
+from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired, discriminability, rank_intervals, ranks
+from hedgebench.stats.power import detectable, seeds_needed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+Scope = Literal["training", "evaluation"]
+"""What is compared. `training`: recipes, by the spread over their training seeds. `evaluation`: these SAEs themselves, by the spread over evaluation seeds."""
+MOST = 300
+"""Variants of a metric: more are not compared pair by pair."""
+
+
+class Contest(NamedTuple):
+    """The variants of a grid that can be compared, and how they compare."""
+
+    scope: Scope
+    names: list[str]
+    """[v]: variants, or SAEs where the scope is `evaluation`."""
+    values: list[NDArray[np.float64]]
+    """[v] vectors, each with an entry for each seed of the scope."""
+    pairs: Pairs
+
+
+def contest(grid: Grid, scope: Scope | None = None) -> Contest | None:
+    """Compare what a grid holds: recipes where two or more have several training seeds, else SAEs where there are several evaluation seeds. None where there is nothing to compare by.
+
+    SAEs are compared at the evaluation seeds that all of them have, so that what a seed does to all alike is no difference.
+
+    Args:
+        grid: One metric at one place.
+        scope: Only this.
+    """
+    values = grid.complete()
+    variant = dict(zip(grid.table.index, grid.variant, strict=True))
+    if scope != "evaluation":
+        groups: dict[str, list[float]] = {}
+        for sae, mean in values.mean(axis=1).items():
+            groups.setdefault(variant[sae], []).append(mean)
+        several = {name: np.array(found) for name, found in groups.items() if len(found) > 1}
+        if 2 <= len(several) <= MOST:
+            return Contest("training", list(several), list(several.values()), compare(list(several.values())))
+    if scope != "training" and values.shape[1] > 1 and 2 <= len(values) <= MOST:
+        rows = values.to_numpy()
+        return Contest("evaluation", list(values.index), list(rows), compare_paired(rows))
+    return None
+
+
+def summary(scores: DataFrame) -> DataFrame:
+    """A row for each variant of each metric: its mean, the intervals over either seed and both, its rank and how sure that is.
+
+    Returns:
+        `COLUMN`, `PLACE`, variant, saes (their names), n_saes, n_seeds (evaluation seeds; 0: nothing drawn), mean, training_low and _high, evaluation_low and _high, both_low and _high (95 %,
+        missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high (missing where the metric has no better end or nothing to rank by), of_best (how far
+        from the random controls, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for grid in grids(scores):
+        ranked = _ranked(grid)
+        way = _way(scores, grid)
+        groups = grid.groups()
+        for name, values in groups.items():
+            row: dict[str, Any] = {**grid.column, "variant": name}
+            row["saes"] = " ".join(grid.table.index[(grid.variant == name) & grid.table.notna().any(axis=1)])
+            row["n_saes"], row["n_seeds"] = len(values), values.shape[1] if grid.draws else 0
+            row["mean"] = mean = float(values.mean())
+            found = {"training": parts.over_training(values), "evaluation": parts.over_evaluation(values)}
+            found["both"] = parts.over_both(values) if grid.draws else found["training"]
+            for over, interval in found.items():
+                row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high
+            row |= ranked.get(name, {})
+            if way is not None:
+                row["of_best"] = (mean - way[0]) / (way[1] - way[0])
+            rows.append(row)
+    seeds = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
+    columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds]
+    return pd.DataFrame(rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "of_best"])
+
+
+def noise(scores: DataFrame) -> DataFrame:
+    """A row for each metric: what moves it, and what it can tell apart. Control rows are left out: they are like no SAE, in noise neither.
+
+    Returns:
+        `COLUMN`, `PLACE`, mean_size (mean absolute value), n_saes, n_variants (with several training seeds), n_seeds; sd_training, sd_evaluation, sd_rest (`components.Components`); floor, floor_low,
+        floor_high, cv (`components.noise_floor`); and where recipes can be compared f, p, share, groups (`pairwise.Discriminability`), compared (how many variants), pooled, and detectable_2, _3, _5
+        and _10: the minimal detectable difference between two of them at so many training seeds (`power.detectable`).
+    """
+    import pandas as pd
+
+    rows, controls = [], control_rows(scores)
+    for grid in grids(scores):
+        whole = grid.complete()
+        whole = whole[~whole.index.isin(controls)]
+        if not len(whole):
+            continue
+        variant = dict(zip(grid.table.index, grid.variant, strict=True))
+        values = whole.to_numpy()
+        found = parts.components(values, [variant[sae] for sae in whole.index])
+        floor = parts.noise_floor(values)
+        row: dict[str, Any] = {**grid.column, "mean_size": float(np.abs(values).mean())}
+        row |= {"n_saes": found.n_saes, "n_variants": found.n_variants, "n_seeds": found.n_seeds if grid.draws else 0}
+        row |= {"sd_training": found.training, "sd_evaluation": found.evaluation, "sd_rest": found.rest}
+        row |= {"floor": floor.sd, "floor_low": floor.low, "floor_high": floor.high, "cv": floor.cv}
+        compared = contest(grid, "training")
+        if compared is not None:
+            told = discriminability(compared.values)
+            row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
+            sd = _pooled_sd(compared.values)
+            row |= {
+                f"detectable_{n}": detectable(sd, n, len(compared.names), compared.pairs.pooled) for n in (2, 3, 5, 10)
+            }
+        rows.append(row)
+    columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
+    columns += ["floor", "floor_low", "floor_high", "cv", "f", "p", "share", "groups", "compared", "pooled"]
+    columns += [f"detectable_{n}" for n in (2, 3, 5, 10)]
+    return pd.DataFrame(rows, columns=[*COLUMN, *PLACE, *columns])
+
+
+def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
+    """A row for each pair of variants of each metric (see `contest`).
+
+    Returns:
+        `COLUMN`, `PLACE`, scope, first, second, difference (of their means), stderr, df, low, high (simultaneous 95 % interval), p (adjusted for all pairs of the metric), apart (p below .05), better
+        (`first` or `second`; missing where they cannot be told apart or the metric has no better end), seeds_needed (of recipes that cannot be told apart: with how many training seeds of each a true
+        difference of this size would be found four times in five; missing where 1,000 do not do).
+    """
+    import pandas as pd
+
+    frames = []
+    for grid in grids(scores):
+        found = contest(grid, scope)
+        if found is None:
+            continue
+        pairs, names = found.pairs, np.array(found.names, dtype=object)
+        apart = pairs.apart[pairs.first, pairs.second]
+        better = np.where((pairs.difference > 0) == bool(grid.higher_is_better), "first", "second")
+        known = apart if grid.higher_is_better is not None else np.zeros_like(apart)
+        frame = pd.DataFrame(
+            {
+                "scope": found.scope,
+                "first": names[pairs.first],
+                "second": names[pairs.second],
+                "difference": pairs.difference,
+                "stderr": pairs.stderr,
+                "df": pairs.df,
+                "low": pairs.low,
+                "high": pairs.high,
+                "p": pairs.adjusted,
+                "apart": apart,
+                "better": pd.Series(better, dtype="string").where(known),
+            }
+        )
+        frame["seeds_needed"] = pd.array(_needed(found), dtype="Int64")
+        frames.append(frame.assign(**grid.column)[[*COLUMN, *PLACE, *frame.columns]])
+    empty = [*COLUMN, *PLACE, "scope", "first", "second", "difference", "stderr", "df", "low", "high", "p"]
+    return (
+        pd.concat(frames, ignore_index=True)
+        if frames
+        else pd.DataFrame(columns=[*empty, "apart", "better", "seeds_needed"])
+    )
+
+
+def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
+    """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
+    named = scores["architecture"].astype("string").fillna("").str
+    return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
+
+
+def _needed(found: Contest) -> list[int | None]:
+    """For each pair that cannot be told apart, the training seeds that its difference needs."""
+    pairs = found.pairs
+    if found.scope != "training":
+        return [None] * len(pairs.difference)
+    sd, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
+    sizes = zip(pairs.difference, apart, strict=True)
+    return [None if known else seeds_needed(float(size), sd, len(found.names), pairs.pooled) for size, known in sizes]
+
+
+def _ranked(grid: Grid) -> dict[str, dict[str, Any]]:
+    """The rank of each variant that can be ranked; where SAEs are compared, of those that are alone in their variant."""
+    found = contest(grid) if grid.higher_is_better is not None else None
+    if found is None:
+        return {}
+    places = ranks(found.pairs, bool(grid.higher_is_better))
+    low, high = rank_intervals(found.pairs, bool(grid.higher_is_better))
+    return {
+        name: {"scope": found.scope, "rank": int(places[i]), "rank_low": int(low[i]), "rank_high": int(high[i])}
+        for i, name in enumerate(found.names)
+    }
+
+
+def _way(scores: DataFrame, grid: Grid) -> tuple[float, float] | None:
+    """The mean of a grid's random controls, and that of its oracles or else of its best variant; None without controls, or where nothing is better than they are."""
+    if grid.higher_is_better is None:
+        return None
+    means = grid.complete().mean(axis=1)
+    control, oracle = (means[means.index.isin(control_rows(scores, kind))] for kind in ("random", "oracle"))
+    others = means[~means.index.isin(control_rows(scores))]
+    if not len(control) or not len(others):
+        return None
+    start = float(control.mean())
+    per_variant = others.groupby(grid.variant[grid.table.index.get_indexer(others.index)]).mean()
+    best = (
+        float(oracle.mean())
+        if len(oracle)
+        else float(per_variant.max() if grid.higher_is_better else per_variant.min())
+    )
+    gain = best - start if grid.higher_is_better else start - best
+    return (start, best) if gain > 0 else None
+
+
+def _pooled_sd(groups: list[NDArray[np.float64]]) -> float:
+    total = sum(float((len(group) - 1) * group.var(ddof=1)) for group in groups)
+    return float(np.sqrt(total / sum(len(group) - 1 for group in groups)))

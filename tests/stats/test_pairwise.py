@@ -1,0 +1,185 @@
+"""Comparing variants, against statsmodels and scipy."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from hedgebench.stats.pairwise import (
+    ALPHA,
+    compare,
+    compare_paired,
+    discriminability,
+    groups_apart,
+    rank_intervals,
+    ranks,
+)
+
+
+def simulated(v: int = 4, n: int = 5, seed: int = 0, step: float = 1.0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(i * step, 1.0, n + i % 2) for i in range(v)]
+
+
+def test_pooled_comparisons_are_those_of_the_linear_model():
+    groups = simulated()
+    frame = pd.DataFrame([{"v": str(i), "y": y} for i, group in enumerate(groups) for y in group])
+    theirs = smf.ols("y ~ C(v)", frame).fit().t_test_pairwise("C(v)", method="holm").result_frame
+    ours = compare(groups, pooled=True)
+    assert np.abs(ours.difference) == pytest.approx(np.abs(theirs["coef"].to_numpy()))
+    assert ours.stderr == pytest.approx(theirs["std err"].to_numpy())
+    assert ours.adjusted == pytest.approx(theirs["pvalue-holm"].to_numpy())
+
+
+def test_comparisons_that_are_not_pooled_are_welchs():
+    groups = simulated()
+    ours = compare(groups, pooled=False)
+    theirs = [
+        stats.ttest_ind(groups[i], groups[j], equal_var=False) for i, j in zip(ours.first, ours.second, strict=True)
+    ]
+    assert ours.df == pytest.approx([found.df for found in theirs])
+    assert ours.adjusted == pytest.approx(multipletests([found.pvalue for found in theirs], method="holm")[1])
+
+
+def test_variances_are_pooled_unless_there_is_reason_to_doubt_that_they_are_equal():
+    rng = np.random.default_rng(0)
+    alike = [rng.normal(size=200) for _ in range(4)]
+    assert compare(alike).pooled and stats.bartlett(*alike).pvalue > 0.25
+    assert not compare([*alike, 10 * rng.normal(size=200)]).pooled
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_doubt_is_bartletts(seed):
+    groups = simulated(seed=seed)
+    assert compare(groups).pooled == (stats.bartlett(*groups).pvalue >= 0.25)
+
+
+def test_paired_comparisons_leave_out_what_a_seed_does_to_all():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, 5)) + np.arange(4)[:, None]
+    shifted = compare_paired(values + 100 * rng.normal(size=5))
+    plain = compare_paired(values)
+    assert shifted.adjusted == pytest.approx(plain.adjusted) and shifted.stderr == pytest.approx(plain.stderr)
+
+
+def test_pooled_paired_comparisons_are_those_of_the_model_with_seeds_as_blocks():
+    values = np.random.default_rng(0).normal(size=(4, 5)) + np.arange(4)[:, None]
+    frame = pd.DataFrame([{"v": str(i), "s": str(j), "y": values[i, j]} for i in range(4) for j in range(5)])
+    theirs = smf.ols("y ~ C(v) + C(s)", frame).fit().t_test_pairwise("C(v)", method="holm").result_frame
+    ours = compare_paired(values, pooled=True)
+    assert ours.stderr == pytest.approx(theirs["std err"].to_numpy())
+    assert ours.adjusted == pytest.approx(theirs["pvalue-holm"].to_numpy())
+
+
+def test_paired_comparisons_that_are_not_pooled_are_paired_t_tests():
+    values = np.random.default_rng(0).normal(size=(4, 5)) + np.arange(4)[:, None]
+    ours = compare_paired(values, pooled=False)
+    theirs = [stats.ttest_rel(values[i], values[j]).pvalue for i, j in zip(ours.first, ours.second, strict=True)]
+    assert ours.adjusted == pytest.approx(multipletests(theirs, method="holm")[1])
+
+
+def test_a_simultaneous_interval_leaves_out_zero_only_where_the_pair_can_be_told_apart():
+    for seed in range(20):
+        pairs = compare(simulated(seed=seed))
+        without = (pairs.low > 0) | (pairs.high < 0)
+        assert (pairs.adjusted[without] < ALPHA).all()
+
+
+def test_where_nothing_is_noise_any_difference_is_real_and_equal_is_equal():
+    pairs = compare([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]])
+    assert pairs.adjusted.tolist() == [1.0, 0.0, 0.0]
+    assert (pairs.low == pairs.difference).all()
+
+
+def test_what_rounding_makes_of_one_number_is_no_difference():
+    third = 0.1 + 0.2
+    pairs = compare([[0.3, third], [third, third], [0.3, 0.3]])
+    assert (pairs.adjusted == 1).all()
+    assert math.isnan(discriminability([[0.3, third], [third, third]]).f)
+
+
+def test_one_value_is_refused():
+    with pytest.raises(ValueError, match="one SAE"):
+        compare([[1.0], [2.0, 3.0]])
+    with pytest.raises(ValueError, match="one evaluation seed"):
+        compare_paired([[1.0], [2.0]])
+
+
+def test_one_variant_has_no_pair():
+    pairs = compare([[1.0, 2.0]])
+    assert len(pairs.difference) == 0 and ranks(pairs, True).tolist() == [1] and groups_apart(pairs) == 1
+
+
+SPREAD = [[0.0, 0.1, 0.2], [0.1, 0.2, 0.3], [5.0, 5.1, 5.2], [9.0, 9.1, 9.2]]
+"""Four variants, of which the first two cannot be told apart."""
+
+
+def test_variants_that_cannot_be_told_apart_share_a_rank():
+    pairs = compare(SPREAD)
+    assert ranks(pairs, True).tolist() == [3, 3, 2, 1]
+    assert ranks(pairs, False).tolist() == [1, 1, 3, 4]
+
+
+def test_groups_are_variants_that_can_each_be_told_from_each():
+    assert groups_apart(compare(SPREAD)) == 3
+    assert groups_apart(compare([[0.0, 1.0], [0.2, 1.2], [0.4, 1.4]])) == 1
+
+
+def test_rank_intervals_hold_the_ranks_that_comparisons_leave_open():
+    low, high = rank_intervals(compare(SPREAD), True)
+    assert low.tolist() == [3, 3, 2, 1] and high.tolist() == [4, 4, 2, 1]
+
+
+def test_rank_intervals_are_drawn_from_their_seed():
+    pairs = compare(simulated(step=0.3))
+    first, second = rank_intervals(pairs, True, seed=1), rank_intervals(pairs, True, seed=1)
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_rank_intervals_hold_the_true_rank():
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(300):
+        low, high = rank_intervals(compare([rng.normal(i, 1.0, 3) for i in range(5)]), False, draws=400)
+        held.append((low <= np.arange(1, 6)) & (np.arange(1, 6) <= high))
+    assert np.mean(held) >= 0.95
+
+
+def test_discriminability_is_the_analysis_of_variance():
+    groups = [group[:5] for group in simulated(step=2.0)]
+    found = discriminability(groups)
+    theirs = stats.f_oneway(*groups)
+    assert compare(groups).pooled
+    assert (found.f, found.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert found.share == pytest.approx((found.f - 1) / (found.f - 1 + 5))
+    assert found.groups == groups_apart(compare(groups))
+
+
+def test_a_metric_of_noise_tells_nothing_apart():
+    found = discriminability([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    assert found == (0.0, 1.0, 0.0, 1)
+
+
+def test_a_metric_without_noise_tells_all_apart():
+    assert discriminability([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]) == (math.inf, 0.0, 1.0, 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-100, 100))
+def test_unit_and_order_change_no_verdict(seed, scale, shift):
+    groups = simulated(seed=seed)
+    plain, moved = compare(groups), compare([group * scale + shift for group in groups[::-1]])
+    assert ranks(moved, True)[::-1].tolist() == ranks(plain, True).tolist()
+    assert sorted(moved.adjusted) == pytest.approx(sorted(plain.adjusted), rel=1e-4, abs=1e-9)
+
+
+def test_false_differences_are_rare():
+    rng = np.random.default_rng(0)
+    wrong = [bool((compare([rng.normal(size=3) for _ in range(6)]).adjusted < ALPHA).any()) for _ in range(1000)]
+    assert np.mean(wrong) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1000)

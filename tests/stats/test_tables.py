@@ -1,0 +1,159 @@
+"""The statistics of whole scores tables whose truth is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_scores import alone, recipe, table
+
+from hedgebench.stats.power import seeds_needed
+from hedgebench.stats.tables import comparisons, noise, summary
+
+THREE = [
+    *recipe("mse", [[0.50, 0.52], [0.51, 0.53], [0.52, 0.54]]),
+    *recipe("l2", [[0.51, 0.53], [0.50, 0.52], [0.52, 0.54]]),
+    *recipe("snap", [[0.80, 0.82], [0.81, 0.83], [0.82, 0.84]]),
+]
+"""Of mse, l2 and snap, three training seeds and two evaluation seeds each, only snap is another; the evaluation seed adds .02."""
+
+
+def of(frame: pd.DataFrame, variant: str) -> pd.Series:
+    (row,) = (row for _, row in frame[frame["variant"] == variant].iterrows())
+    return row
+
+
+def test_variants_that_cannot_be_told_apart_share_a_rank():
+    found = summary(table(THREE))
+    assert dict(zip(found["variant"], found["rank"], strict=True)) == {"mse": 2, "l2": 2, "snap": 1}
+    assert (of(found, "l2")["rank_low"], of(found, "l2")["rank_high"]) == (2, 3)
+    assert set(found["scope"]) == {"training"}
+
+
+def test_where_less_is_better_the_least_is_first():
+    found = summary(table([{**row, "higher_is_better": False} for row in THREE]))
+    assert dict(zip(found["variant"], found["rank"], strict=True)) == {"mse": 1, "l2": 1, "snap": 3}
+
+
+def test_a_metric_without_a_better_end_has_no_rank_and_no_better_of_two():
+    scores = table([{**row, "higher_is_better": None} for row in THREE])
+    assert summary(scores)["rank"].isna().all()
+    found = comparisons(scores)
+    assert found["apart"].sum() == 2 and found["better"].isna().all()
+
+
+def test_a_summary_says_of_what_its_mean_is():
+    found = of(summary(table(THREE)), "mse")
+    assert found["mean"] == pytest.approx(0.52)
+    assert (found["n_saes"], found["n_seeds"], found["saes"]) == (3, 2, "mse-s0 mse-s1 mse-s2")
+    assert found["training_low"] < found["mean"] < found["training_high"]
+    assert found["evaluation_high"] - found["evaluation_low"] == pytest.approx(2 * 12.706 * 0.01, rel=1e-3)
+
+
+def test_one_seed_has_no_interval_and_no_rank():
+    found = summary(table([*recipe("mse", [[0.5]]), *recipe("snap", [[0.8]])]))
+    ends = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
+    assert found[[*ends, "rank", "rank_low", "rank_high", "scope"]].isna().all(axis=None)
+    assert comparisons(table([*recipe("mse", [[0.5]]), *recipe("snap", [[0.8]])])).empty
+
+
+def test_with_one_training_seed_saes_are_compared_and_not_recipes():
+    scores = table([*recipe("mse", [[0.50, 0.70, 0.60]]), *recipe("snap", [[0.60, 0.80, 0.71]])])
+    found = comparisons(scores)
+    assert found["scope"].tolist() == ["evaluation"] and found["better"].tolist() == ["second"]
+    assert found[["first", "second"]].to_numpy().tolist() == [["mse-s0", "snap-s0"]]
+    assert comparisons(scores, "training").empty
+
+
+def test_saes_can_be_compared_where_recipes_could_be():
+    assert len(comparisons(table(THREE), "evaluation")) == 9 * 8 / 2
+
+
+def test_the_difference_that_is_real_is_told_and_no_other():
+    found = comparisons(table(THREE)).set_index(["first", "second"])
+    assert found["apart"].to_dict() == {("l2", "mse"): False, ("mse", "snap"): True, ("l2", "snap"): True}
+    assert found.loc[("mse", "snap"), "better"] == "second"
+    assert found.loc[("mse", "snap"), "low"] < -0.3 < found.loc[("mse", "snap"), "high"] < 0
+
+
+def test_a_difference_that_is_not_found_says_how_many_seeds_it_needs():
+    rows = [*recipe("mse", [[0.50], [0.52], [0.54]]), *recipe("snap", [[0.53], [0.55], [0.57]])]
+    (row,) = (row for _, row in comparisons(table(rows)).iterrows())
+    assert not row["apart"] and row["seeds_needed"] == seeds_needed(0.03, 0.02) > 3
+    assert comparisons(table(THREE)).set_index(["first", "second"])["seeds_needed"].isna().tolist() == [
+        True,
+        True,
+        True,
+    ]
+
+
+def test_noise_is_told_by_source():
+    (row,) = (row for _, row in noise(table(THREE)).iterrows())
+    assert row["sd_training"] == pytest.approx(0.01)
+    assert row["sd_evaluation"] == pytest.approx(0.02 / np.sqrt(2))
+    assert row["sd_rest"] == pytest.approx(0, abs=1e-9)
+    assert row["floor"] == pytest.approx(row["sd_evaluation"])
+    assert (row["n_saes"], row["n_variants"], row["n_seeds"], row["compared"], row["groups"]) == (9, 3, 2, 3, 2)
+    assert row["detectable_2"] > row["detectable_3"] > row["detectable_5"] > row["detectable_10"] > 0
+
+
+def test_controls_are_no_part_of_a_metrics_noise():
+    control = alone("mse-s0/random", [0.1, 0.9], architecture="random_control", loss=None)
+    pd.testing.assert_frame_equal(noise(table([*THREE, *control])), noise(table(THREE)))
+
+
+def test_how_far_from_the_control_to_the_best():
+    random = alone("mse-s0/random", [0.20, 0.22], architecture="random_control", loss=None)
+    permuted = alone("mse-s0/permuted", [0.0, 0.0], architecture="permuted_control", loss=None)
+    found = summary(table([*THREE, *random, *permuted]))
+    assert of(found, "mse-s0/random")["of_best"] == 0 and of(found, "snap")["of_best"] == pytest.approx(1)
+    assert of(found, "mse")["of_best"] == pytest.approx((0.52 - 0.21) / (0.82 - 0.21))
+    assert of(found, "mse-s0/permuted")["of_best"] < 0
+
+
+def test_the_best_is_the_oracle_where_there_is_one():
+    ends = [
+        *alone("x/random", [0.2, 0.2], architecture="random_control"),
+        *alone("x/oracle", [1.0, 1.0], architecture="oracle_control"),
+    ]
+    found = summary(table([*THREE, *ends]))
+    assert of(found, "x/oracle")["of_best"] == 1 and of(found, "snap")["of_best"] == pytest.approx((0.82 - 0.2) / 0.8)
+
+
+def test_there_is_no_way_from_a_control_that_nothing_beats():
+    control = alone("x/random", [0.95, 0.95], architecture="random_control")
+    assert summary(table([*THREE, *control]))["of_best"].isna().all()
+    assert summary(table(THREE))["of_best"].isna().all()
+
+
+def test_numbers_of_another_version_are_another_metric():
+    newer = [{**row, "eval_version": 2, "value": row["value"] + 1} for row in THREE]
+    found = summary(table([*THREE, *newer]))
+    assert len(found) == 6 and sorted(found["mean"].round(2)) == [0.52, 0.52, 0.82, 1.52, 1.52, 1.82]
+    assert len(noise(table([*THREE, *newer]))) == 2 and len(comparisons(table([*THREE, *newer]))) == 6
+
+
+def test_a_blank_leaves_the_variant_its_other_numbers():
+    rows = [row for row in THREE if (row["sae"], row["seed"]) != ("mse-s1", 1)]
+    found = of(summary(table(rows)), "mse")
+    assert (found["n_saes"], found["n_seeds"]) == (3, 1) and found["mean"] == pytest.approx(0.51)
+
+
+def test_an_eval_that_draws_nothing_has_training_seeds_only():
+    rows = [{**row, "seed": None} for row in THREE if row["seed"] == 0]
+    found = of(summary(table(rows)), "mse")
+    assert found["n_seeds"] == 0
+    assert (found["both_low"], found["both_high"]) == (found["training_low"], found["training_high"])
+    assert np.isnan(noise(table(rows))["floor"].astype(float)).all()
+
+
+@pytest.mark.parametrize("make", [summary, noise, comparisons])
+def test_no_scores_no_rows(make):
+    assert make(table([])).empty and len(make(table([])).columns) == len(make(table(THREE)).columns)
+
+
+@pytest.mark.parametrize("make", [summary, noise, comparisons])
+def test_neither_the_order_of_rows_nor_of_saes_changes_a_number(make):
+    rng = np.random.default_rng(0)
+    plain, shuffled = make(table(THREE)), make(table([THREE[i] for i in rng.permutation(len(THREE))]))
+    number = plain.select_dtypes("number").columns
+    for name in number:
+        assert sorted(plain[name].abs().dropna()) == pytest.approx(sorted(shuffled[name].abs().dropna()))

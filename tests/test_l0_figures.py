@@ -1,0 +1,140 @@
+"""Figures against L0: which points and lines, and that what they say is what the table says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from known_scores import alone, recipe, table
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from hedgebench.l0_figures import Shown, draw_against_l0, l0_table, reading
+from hedgebench.looks import OKABE_ITO, look
+from hedgebench.stats.tables import comparisons, summary
+from hedgebench.types import CannotMeasure
+
+QUALITY = Shown("an_eval", "quality", label="how good")
+
+
+def series(loss: str, start: float, **more: Any) -> list[dict[str, Any]]:
+    """Two training seeds at each of three L0s, .01 apart."""
+    return [
+        {**row, "sae": f"{row['sae']}-k{k}", "k": float(k), "l0": float(k)}
+        for step, k in enumerate((20, 40, 60))
+        for row in recipe(loss, [[start + 0.1 * step], [start + 0.1 * step + 0.01]], **more)
+    ]
+
+
+TWO = [*series("mse", 0.5), *series("snap", 0.7)]
+CONTROL = alone("x/random", [0.6], architecture="random_control", loss=None, l0=41.0)
+
+
+def draw(rows: list[dict[str, Any]]) -> Any:
+    axes = Figure().add_subplot()
+    draw_against_l0(table(rows), axes, QUALITY)
+    return axes
+
+
+def test_a_line_is_a_variants_means_over_training_seeds():
+    lines = {line.get_label(): line for line in draw(TWO).lines}
+    assert set(lines) == {"mse", "snap"}
+    assert lines["mse"].get_xdata().tolist() == [20, 40, 60]
+    assert lines["mse"].get_ydata().tolist() == pytest.approx([0.505, 0.605, 0.705])
+
+
+def test_the_band_is_one_standard_deviation_over_training_seeds():
+    band = draw(TWO).collections[0].get_paths()[0].vertices
+    half = 0.01 / 2**0.5
+    assert band[:, 1].min() == pytest.approx(0.505 - half) and band[:, 1].max() == pytest.approx(0.705 + half)
+    assert l0_table(table(TWO), QUALITY)["sd"].tolist() == pytest.approx([half] * 6)
+
+
+def test_one_seed_has_a_line_and_no_band():
+    found = l0_table(table([row for row in TWO if row["train_seed"] == 0]), QUALITY)
+    assert found["sd"].isna().all() and found["train_seeds"].tolist() == [1] * 6
+
+
+def test_several_evaluation_seeds_are_averaged_before_the_spread_over_training_seeds():
+    rows = [
+        {**row, "seed": seed, "value": row["value"] + shift} for row in TWO for seed, shift in ((0, -0.2), (1, 0.2))
+    ]
+    pd.testing.assert_frame_equal(l0_table(table(rows), QUALITY), l0_table(table(TWO), QUALITY))
+
+
+def test_an_l0_that_was_measured_goes_before_the_checkpoints_own():
+    measured = [{**row, "eval": "another", "metric": "l0", "value": row["l0"] + 3} for row in TWO]
+    assert l0_table(table([*TWO, *measured]), QUALITY)["l0"].tolist() == [23, 43, 63] * 2
+
+
+def test_the_same_variant_looks_the_same_whatever_is_beside_it():
+    both, one = draw(TWO).lines[1], draw(series("snap", 0.7)).lines[0]
+    assert to_hex(both.get_color()) == to_hex(one.get_color()) == OKABE_ITO[2].lower()
+    assert both.get_marker() == one.get_marker() == look("batchtopk", "snap")["marker"]
+
+
+def test_losses_have_colours_of_their_own_and_architectures_markers():
+    losses = {look("batchtopk", loss)["color"] for loss in ("mse", "l2", "snap", "")}
+    markers = {
+        look(name, "mse")["marker"]
+        for name in ("batchtopk", "matryoshka_batchtopk", "topk", "standard", "jumprelu", "gated")
+    }
+    assert len(losses) == 4 and len(markers) == 6
+    assert look("their_own", "their_loss") == look("their_own", "their_loss")
+
+
+def test_a_control_among_the_saes_is_a_point_and_one_far_out_is_named():
+    near = draw([*TWO, *CONTROL])
+    (point,) = (line for line in near.lines if line.get_label() == "random_control")
+    assert point.get_linestyle() == "None" and point.get_ydata().tolist() == [0.6]
+    far = draw([*TWO, *({**row, "value": -50.0} for row in CONTROL)])
+    assert [text.get_text() for text in far.texts] == ["outside: random_control -50"]
+    assert far.get_ylim()[0] > 0
+
+
+def test_saes_that_are_no_series_are_not_joined():
+    twins = [*alone("a", [0.5], l0=20.0), *alone("b", [0.6], l0=21.0)]
+    assert {line.get_linestyle() for line in draw(twins).lines} == {"None"}
+
+
+def test_widths_are_lines_of_their_own():
+    wider = [{**row, "sae": "wide" + row["sae"], "width": 1024} for row in series("mse", 0.6)]
+    assert {line.get_label() for line in draw([*series("mse", 0.5), *wider]).lines} == {
+        "batchtopk mse, width 512",
+        "batchtopk mse, width 1024",
+    }
+
+
+def test_without_an_l0_there_is_no_figure():
+    with pytest.raises(CannotMeasure, match="both a quality and an l0"):
+        draw(alone("a", [0.5], k=None, architecture="standard"))
+
+
+def test_what_is_read_off_the_figure_is_what_the_table_says():
+    rows = table(
+        [
+            *recipe("mse", [[0.50], [0.51], [0.52]], l0=20.0),
+            *recipe("l2", [[0.51], [0.50], [0.52]], l0=20.0),
+            *recipe("snap", [[0.8], [0.81], [0.82]], l0=20.0),
+        ]
+    )
+    said = reading(rows, QUALITY)
+    pairs, ranked = comparisons(rows), summary(rows)
+    (best,) = ranked.loc[ranked["rank"] == 1, "variant"]
+    assert said == (
+        f"quality: {pairs['apart'].sum()} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over training seeds). Beaten by none: {best} (0.81)."
+    )
+    assert (int(pairs["apart"].sum()), best) == (2, "snap")
+
+
+def test_a_difference_over_evaluation_seeds_is_said_to_be_one():
+    rows = table([*alone("a", [0.5, 0.6, 0.55], l0=20.0), *alone("b", [0.8, 0.9, 0.85], l0=20.0)])
+    assert "1 of 1 pairs" in reading(rows, QUALITY) and "over evaluation seeds" in reading(rows, QUALITY)
+
+
+def test_one_seed_claims_nothing():
+    assert (
+        reading(table([*recipe("mse", [[0.5]]), *recipe("snap", [[0.9]])]), QUALITY)
+        == "quality: too few seeds to tell a difference from noise."
+    )

@@ -1,0 +1,106 @@
+"""The figures of any scores table, and the files that `hedgebench plot` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_scores import alone, recipe, table
+from matplotlib.figure import Figure
+
+from hedgebench import overview_figures as overview
+from hedgebench.plots import draw_figures
+from hedgebench.types import CannotMeasure
+
+SEEDS = [*recipe("mse", [[0.50, 0.52], [0.51, 0.53]]), *recipe("snap", [[0.80, 0.82], [0.81, 0.83]])]
+QUIET = [{**row, "metric": "quiet", "value": 100 + row["value"]} for row in SEEDS]
+
+
+def latents(sae: str, centre: float, n: int = 40, **more: Any) -> list[dict[str, Any]]:
+    values = centre + np.linspace(-0.1, 0.1, n)
+    rows = [
+        {"sae": sae, "metric": "spread", "slice_by": "latent", "slice_value": str(i), "value": v}
+        for i, v in enumerate(values)
+    ]
+    return [{**row, **more} for row in rows]
+
+
+def test_the_noise_of_each_metric_is_its_spread_over_its_size():
+    found = overview.noise_table(table([*SEEDS, *QUIET])).set_index("metric")
+    assert found.index.tolist() == ["quality", "quiet"]  # the noisiest first
+    assert found.loc["quality", "cv"] == pytest.approx(0.02 / 2**0.5 / 0.665)
+    assert found.loc["quiet", "cv_training"] == pytest.approx(0.01 / 2**0.5 / 100.665)
+
+
+def test_the_report_on_noise_draws_what_its_table_has_and_says_it():
+    scores = table([*SEEDS, *QUIET])
+    axes = Figure().add_subplot()
+    overview.draw_noise(scores, axes)
+    found = overview.noise_table(scores)[::-1]
+    drawn = axes.lines[0].get_xdata()
+    assert sorted(drawn) == pytest.approx(sorted(found["cv"]))
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["an_eval: quiet", "an_eval: quality"]
+    assert overview.read_noise(scores) == (
+        "Over 2 evaluation seeds 0 of 2 metrics vary by more than a tenth of their size; most quality (2%), least quiet (0.0%)."
+    )
+
+
+def test_metrics_of_one_seed_have_no_report_on_noise():
+    with pytest.raises(CannotMeasure, match="several seeds"):
+        overview.noise_table(table([*recipe("mse", [[0.5]]), *alone("b", [0.6])]))
+
+
+def test_a_metric_of_many_latents_has_a_histogram_and_one_of_few_has_none():
+    assert overview.latent_metrics(table([*latents("a", 0.5), *latents("b", 0.5, n=5)])) == [("an_eval", "spread", "")]
+    assert overview.latent_metrics(table(latents("b", 0.5, n=5))) == []
+
+
+def test_a_histogram_says_where_the_middle_of_the_latents_lies():
+    scores = table([*latents("low", 0.3), *latents("high", 0.7)])
+    found = overview.latent_table(scores, "an_eval", "spread", "").set_index("variant")
+    assert found["q50"].to_dict() == pytest.approx({"low": 0.3, "high": 0.7}) and set(found["latents"]) == {40}
+    assert overview.read_latents(scores, "an_eval", "spread", "") == (
+        "spread of low: median 0.3, half of the latents from 0.25 to 0.35; of high: median 0.7, 0.65 to 0.75."
+    )
+    axes = Figure().add_subplot()
+    overview.draw_latents(scores, axes, "an_eval", "spread", "")
+    assert len(axes.lines) + len(axes.collections) >= 2 and axes.get_xlabel() == "spread"
+
+
+def core(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "eval": "saebench_core", "metric": "explained_variance", "l0": 20.0} for row in rows]
+
+
+def test_every_figure_is_a_png_and_an_svg_with_its_numbers_and_a_page_says_what_they_show(tmp_path: Path):
+    files = draw_figures(table([*core(SEEDS), *latents("a", 0.5)]), tmp_path)
+    names = {file.name for file in files}
+    assert {f"saebench_core-l0_vs_explained_variance.{kind}" for kind in ("png", "svg", "csv")} <= names
+    assert {"noise.png", "noise.svg", "noise.csv", "an_eval-latents-spread.png", "figures.md"} <= names
+    page = (tmp_path / "figures.md").read_text()
+    assert "![noise](noise.png)" in page and "explained_variance: 1 of 1 pairs can be told apart" in page
+    assert pd.read_csv(tmp_path / "saebench_core-l0_vs_explained_variance.csv")["mean"].tolist() == pytest.approx(
+        [0.515, 0.815]
+    )
+
+
+def test_figures_of_one_panel_are_drawn_together(tmp_path: Path):
+    absorbed = [
+        {**row, "eval": "saebench_absorption", "metric": metric, "l0": 20.0}
+        for metric in ("mean_full_absorption_score", "mean_absorption_fraction_score")
+        for row in SEEDS
+    ]
+    names = {file.name for file in draw_figures(table(absorbed), tmp_path)}
+    assert {"saebench_absorption-rate_against_l0.png", "saebench_against_l0.png", "saebench_against_l0.svg"} <= names
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path: Path):
+    scores = table(core(SEEDS))
+    first, second = (draw_figures(scores, tmp_path / name) for name in ("first", "second"))
+    assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
+
+
+def test_an_empty_table_has_no_figure_and_no_page(tmp_path: Path):
+    assert draw_figures(table([]), tmp_path / "new") == [] and not (tmp_path / "new").exists()
