@@ -31,6 +31,7 @@ READING = (
     "stats.pairwise",
     "stats.power",
     "stats.tables",
+    "stats.validity",
     "registry",
     "types",
     "eval",

@@ -7,4 +7,5 @@
 `pairwise`    which variants can be told apart, ranks with ties, and how well a metric tells variants apart
 `power`       which difference a number of seeds would find, and how many seeds a difference needs
 `tables`      all of it for a whole scores table
+`validity`    whether a metric answers rightly where the answer is known
 """
