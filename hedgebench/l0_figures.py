@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.eval import Figure
 from hedgebench.looks import look
+from hedgebench.reading import reading
 from hedgebench.series import FAMILY, labels, points, shared
 from hedgebench.types import CannotMeasure
 
@@ -61,7 +62,7 @@ def l0_figure(name: str, shown: Shown, title: str = "", panel: str = "") -> Figu
         name,
         partial(draw_against_l0, shown=shown, title=title),
         partial(l0_table, shown=shown),
-        partial(reading, shown=shown),
+        partial(reading, eval_name=shown.eval, metric=shown.metric, params=shown.params),
         panel,
     )
 
@@ -106,27 +107,6 @@ def _near(table: DataFrame) -> tuple[DataFrame, str]:
     named = table[far].groupby("architecture")["mean"].mean()
     said = ", ".join(f"{name} {value:.3g}" for name, value in named.items())
     return table[~far], said
-
-
-def reading(scores: DataFrame, shown: Shown) -> str:
-    """What the numbers say, in words: which variants can be told apart, and which cannot."""
-    from hedgebench.stats.tables import comparisons, summary
-
-    rows = scores[(scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)]
-    rows = rows[(rows["params"] == shown.params) & (rows["slice_by"] == "all")]
-    pairs = comparisons(rows)
-    if pairs.empty:
-        return f"{shown.metric}: too few seeds to tell a difference from noise."
-    seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
-    said = f"{shown.metric}: {int(pairs['apart'].sum())} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
-    ranked = summary(rows).dropna(subset="rank")
-    if not len(ranked):
-        return said
-    first = ranked[ranked["rank"] == 1]
-    best = ", ".join(sorted(first["variant"].unique()))
-    least, most = first["mean"].min(), first["mean"].max()
-    where = f"{least:.3g}" if len(first) == 1 else f"{least:.3g} to {most:.3g}"
-    return f"{said} Beaten by none: {best} ({where})."
 
 
 def _family(table: DataFrame) -> list[str]:

@@ -10,8 +10,9 @@ from known_scores import alone, recipe, table
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from hedgebench.l0_figures import Shown, draw_against_l0, l0_table, reading
+from hedgebench.l0_figures import Shown, draw_against_l0, l0_table
 from hedgebench.looks import OKABE_ITO, look
+from hedgebench.reading import reading
 from hedgebench.stats.tables import comparisons, summary
 from hedgebench.types import CannotMeasure
 
@@ -119,7 +120,7 @@ def test_what_is_read_off_the_figure_is_what_the_table_says():
             *recipe("snap", [[0.8], [0.81], [0.82]], l0=20.0),
         ]
     )
-    said = reading(rows, QUALITY)
+    said = reading(rows, "an_eval", "quality")
     pairs, ranked = comparisons(rows), summary(rows)
     (best,) = ranked.loc[ranked["rank"] == 1, "variant"]
     assert said == (
@@ -130,11 +131,13 @@ def test_what_is_read_off_the_figure_is_what_the_table_says():
 
 def test_a_difference_over_evaluation_seeds_is_said_to_be_one():
     rows = table([*alone("a", [0.5, 0.6, 0.55], l0=20.0), *alone("b", [0.8, 0.9, 0.85], l0=20.0)])
-    assert "1 of 1 pairs" in reading(rows, QUALITY) and "over evaluation seeds" in reading(rows, QUALITY)
+    assert "1 of 1 pairs" in reading(rows, "an_eval", "quality") and "over evaluation seeds" in reading(
+        rows, "an_eval", "quality"
+    )
 
 
 def test_one_seed_claims_nothing():
     assert (
-        reading(table([*recipe("mse", [[0.5]]), *recipe("snap", [[0.9]])]), QUALITY)
+        reading(table([*recipe("mse", [[0.5]]), *recipe("snap", [[0.9]])]), "an_eval", "quality")
         == "quality: too few seeds to tell a difference from noise."
     )

@@ -236,7 +236,7 @@ def draw(layers: list[Layer]) -> Figure:
 HEAD = """# A hedging estimate on a language model
 
 [`hedging_estimate`](../../docs/hedging_estimate.md) on BatchTopK SAEs of the residual stream of SmolLM2-135M (768,000 tokens of training, then 307,200 more as the ones left behind by a growth by half
-their width), three training seeds at each of five widths; each SAE is looked at on about 48,000 ordinary tokens. Where hedging is known: [toy worlds](hedging-estimate.md).
+their width), three training seeds at each of five widths; each SAE is looked at on 129,000 ordinary tokens (the eval's default text). Where hedging is known: [toy worlds](hedging-estimate.md).
 
     hedgebench train results/hedging_estimate/train-layer12.yaml --out out/estimate/layer12
     hedgebench train results/hedging_estimate/grow-layer12.yaml --out out/estimate/grown-layer12
