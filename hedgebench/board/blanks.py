@@ -28,7 +28,7 @@ def why_blank(row: Row, key: Key, runs: Sequence[Made], others: Sequence[Made], 
     if len(set(missing.values())) == 1 and len(missing) == len(row.saes):
         return next(iter(missing.values()))
     told = "; ".join(f"{sae}: {why}" for sae, why in missing.items())
-    return f"{len(missing)} of {len(row.saes)} SAEs have no number, and no mean is taken over a blank ({told})"
+    return f"{len(missing)} of {len(row.saes)} SAEs without a number, and no mean is taken over a blank ({told})"
 
 
 def _of_sae(sae: str, key: Key, runs: Sequence[Made], others: Sequence[Made], numbers: Mapping[str, int]) -> str:

@@ -197,11 +197,9 @@ def _unranked(found: Sequence[Grid], ranked: set[Key]) -> dict[Key, str]:
     for grid in found:
         key = key_of(grid.column)
         if grid.higher_is_better is None:
-            why[key] = "neither end of this metric is better by itself, so that nothing is ranked"
+            why[key] = "neither end of this metric is better by itself"
         elif len(grid.table) > MOST:
-            why[key] = f"more than {MOST} rows are not compared pair by pair, so that nothing is ranked"
+            why[key] = f"more than {MOST} rows are not compared pair by pair"
         else:
-            why.setdefault(
-                key, "no two rows have several seeds, without which there is no spread to compare by: nothing is ranked"
-            )
+            why.setdefault(key, "no two rows have several seeds, without which there is no spread to compare by")
     return {key: reason for key, reason in why.items() if key not in ranked}

@@ -96,7 +96,8 @@ def _range(cells: Iterable[Cell], more: Iterable[float | None] = ()) -> list[flo
     known = [cell for cell in cells if cell.mean is not None]
     ends = [float(cell.mean) for cell in known if cell.mean is not None]
     reach = sorted((pair[1] - pair[0]) / 2 for cell in known for pair in list(cell.intervals.values())[:1])
-    margin = min(reach[len(reach) // 2], max(ends) - min(ends)) if reach else 0.0
+    spread = max(ends, default=0.0) - min(ends, default=0.0)
+    margin = min(reach[len(reach) // 2], spread or math.inf) if reach else 0.0
     ends = [end + sign * margin for end in ends for sign in (-1, 1)] + [value for value in more if value is not None]
     return [short(min(ends)) or 0.0, short(max(ends)) or 0.0] if ends else None
 

@@ -43,7 +43,7 @@ def test_a_recipe_with_a_blank_has_no_mean_and_the_others_are_ranked_without_it(
     assert blank.mean is None and blank.rank is None and len(blank.values) == 4
     assert (
         blank.why
-        == "1 of 3 SAEs have no number, and no mean is taken over a blank (mse-s1: its run reports no such number)"
+        == "1 of 3 SAEs without a number, and no mean is taken over a blank (mse-s1: its run reports no such number)"
     )
     assert cell(board, "l2").rank is not None and cell(board, "l2").rank[:3] == (2, 2, 2)  # type: ignore[index]
 

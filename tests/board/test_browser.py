@@ -325,6 +325,16 @@ def test_five_thousand_rows_are_sorted_filtered_and_paged_at_once(visit: Callabl
     assert "page 50 of 50" in page.locator("#status").inner_text()
 
 
+def test_where_nothing_is_ranked_the_page_says_why(visit: Callable[..., Any]):
+    page = visit(table([*alone("a", [1.0]), *alone("b", [2.0])]))
+    assert page.locator("#note").inner_text().startswith("Nothing is ranked: no two rows have several seeds")
+
+
+def test_the_interval_of_a_single_row_is_drawn(visit: Callable[..., Any]):
+    line = cell(visit(table(alone("a", [1.0, 2.0]))), "a").locator("svg line.interval")
+    assert float(line.get_attribute("x2")) - float(line.get_attribute("x1")) > 90
+
+
 def test_all_columns_of_a_wide_board_can_be_shown(visit: Callable[..., Any]):
     page = visit(
         table([row for i in range(60) for m in range(90) for row in alone(f"sae-{i}", [float(m)], metric=f"m{m}")])

@@ -168,3 +168,10 @@ def test_a_frame_that_was_read_without_types_is_read_all_the_same(tmp_path: Path
     assert data["rows"][0]["cells"][0]["mean"] == 0.65 and data["rows"][0]["width"] == 512
     with pytest.raises(BadInput, match="a leaderboard is written as"):
         hedgebench.leaderboard(pd.read_csv(tmp_path / "t.csv"), tmp_path / "board.txt")
+
+
+def test_the_committed_leaderboard_is_that_of_the_committed_table(tmp_path: Path):
+    folder = Path(__file__).parents[2] / "results" / "quickstart"
+    made = hedgebench.leaderboard(folder / "scores.csv", tmp_path / "leaderboard.md")
+    assert made.read_text() == (folder / "leaderboard.md").read_text()
+    assert '"page":' not in (folder / "leaderboard.html").read_text()

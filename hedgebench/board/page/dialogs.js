@@ -32,7 +32,7 @@ function provenance(row, i) {
   const about = some(cell.mean) ? list([
     ['mean', `${number(cell.mean)} of ${plural(cell.saes, 'SAE')}${cell.seeds ? ` at ${plural(cell.seeds, 'evaluation seed')}` : ', nothing drawn'}`],
     ...Object.entries(KINDS).map(([kind, words]) => [`over ${words}`, bothWords(cell[kind])]),
-    ['rank', rankSentence(cell.rank) ?? (column.unranked || 'this row is not compared: it has a single seed, or lacks seeds that the others have')],
+    ['rank', rankSentence(cell.rank) ?? `none: ${column.unranked || 'this row has a single seed, or lacks seeds that the others have'}`],
     [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched)],
     ['chance', number(cell.chance)],
     ['random controls', number(column.controls[row.place])],
@@ -74,7 +74,7 @@ function metricCard(column) {
     list([['better', ARROWS[column.better] ?? 'neither end by itself'], ['unit', column.unit ? named(column.unit) : 'none'],
       ['possible values', some(low) || some(high) ? `${some(low) ? number(low) : 'any'} to ${some(high) ? number(high) : 'any'}` : null],
       ['chance', chances(column)], ['random controls', [...new Set(column.controls.filter(some).map(value => number(value)))].join(', ')],
-      ['paper', column.paper ? named(column.paper) : null], ['package', column.package ? named(column.package) : null], ['ranks', column.unranked]]),
+      ['paper', column.paper ? named(column.paper) : null], ['package', column.package ? named(column.package) : null], ['ranks', column.unranked && `none: ${column.unranked}`]]),
     el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise)]) : el('p', {}, 'No SAE but controls has it.'),
     el('h3', {}, 'Measured with'), list(settingFacts(setting)));
 }

@@ -8,7 +8,7 @@ function draw() {
   drawTable(cut(all, page * size, (page + 1) * size), columns);
   showState();
   byId('status').textContent = `${total} of ${plural(data.rows.length, 'row')}${total ? '' : ': none fits the filters'}${pages > 1 ? `, page ${page + 1} of ${pages}` : ''}`;
-  byId('note').textContent = note();
+  byId('note').textContent = note(columns.map(i => data.columns[i].unranked));
   byId('pager').replaceChildren(...pages > 1 ? [turn('First', 0, page === 0), turn('Previous', page - 1, page === 0), ` ${page + 1} of ${pages} `, turn('Next', page + 1, page === pages - 1), turn('Last', pages - 1, page === pages - 1)] : []);
 }
 
@@ -33,7 +33,9 @@ function cut(all, from, to) {
   return found;
 }
 
-function note() {
+// What ranks are among, or why there are none.
+function note(unranked) {
+  if (unranked.length && unranked.every(why => why)) return `Nothing is ranked: ${[...new Set(unranked)].join('; ')}.`;
   const where = data.places.length > 1 ? ' of the same model and hook point' : '';
   if (state.matched === '') return `Ranks are among all rows${where}, also those that a filter hides.`;
   return `Only rows of like L0 are compared: bands are split at the largest gaps, and within a band the largest L0 is at most 1.56 times the smallest (a factor of 1.25 to either side of its middle). Ranks are within the band${where}.`;

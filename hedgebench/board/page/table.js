@@ -10,12 +10,12 @@ function sortBy(key) {
   choose({ sort: key, down: again ? (state.down ? '' : '1') : best === 'high' ? '1' : '' });
 }
 
-function head(key, about, more) {
+function head(key, name, { above = '', below = '', beside = '' } = {}) {
   const sorted = (state.sort || 'name') === key;
   const way = sorted ? (state.down ? 'descending' : 'ascending') : 'none';
-  return el('th', { scope: 'col', 'aria-sort': way, class: more ? 'metric' : key }, el('div', { class: 'head' },
-    el('button', { type: 'button', class: 'sort', 'data-sort': key, onclick: () => { sortBy(key); again(`[data-sort="${key}"]`); } },
-      about, el('span', { class: 'way', 'aria-hidden': 'true' }, sorted ? (state.down ? ' ▼' : ' ▲') : '')), more ?? ''));
+  const arrow = sorted ? el('span', { 'aria-hidden': 'true' }, state.down ? ' ▼' : ' ▲') : '';
+  const sort = el('button', { type: 'button', class: 'sort', 'data-sort': key, onclick: () => { sortBy(key); again(`[data-sort="${key}"]`); } }, above, name, arrow, below);
+  return el('th', { scope: 'col', 'aria-sort': way, class: beside ? 'metric' : key }, el('div', { class: 'head' }, sort, beside));
 }
 
 // After the header was drawn again, the focus goes back to where it was.
@@ -23,9 +23,11 @@ const again = selector => byId('board').querySelector(selector)?.focus();
 
 function metricHead(i) {
   const column = data.columns[i];
-  const about = [el('small', {}, named(column.eval)), named(column.metric), column.apart ? el('small', {}, named(column.apart)) : '',
-    column.better ? el('small', {}, ARROWS[column.better]) : ''];
-  return head(String(i), about, el('button', { type: 'button', class: 'info', 'aria-label': `About ${column.metric}`, onclick: () => metricCard(column) }, 'i'));
+  return head(String(i), named(column.metric), {
+    above: el('small', {}, named(column.eval)),
+    below: [column.apart ? el('small', {}, named(column.apart)) : '', column.better ? el('small', {}, ARROWS[column.better]) : ''],
+    beside: el('button', { type: 'button', class: 'info', 'aria-label': `About ${column.metric}`, onclick: () => metricCard(column) }, 'i'),
+  });
 }
 
 function drawTable(shown, columns) {
