@@ -1,13 +1,15 @@
 // Elements and numbers. Whatever comes from the data becomes a text node or the value of a harmless attribute: no markup is ever read from it.
 const SVG = 'http://www.w3.org/2000/svg';
 
+const some = value => value !== null && value !== undefined;
+
 function fill(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
-    if (value === null || value === undefined || value === false) continue;
+    if (!some(value) || value === false) continue;
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? '' : String(value));
   }
-  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined && child !== '') node.append(child);
+  for (const child of children.flat(Infinity)) if (some(child) && child !== '') node.append(child);
   return node;
 }
 
@@ -18,7 +20,7 @@ const byId = id => document.getElementById(id);
 const named = text => el('bdi', {}, String(text).split(/(?<=[_/:,;=-])/).flatMap((part, i) => i ? [el('wbr'), part] : [part]));
 
 function list(pairs) {
-  return el('dl', {}, pairs.filter(pair => pair[1] !== null && pair[1] !== undefined && pair[1] !== '')
+  return el('dl', {}, pairs.filter(([, about]) => some(about) && about !== '' && about.length !== 0)
     .map(([term, about]) => el('div', {}, el('dt', {}, term), el('dd', {}, about))));
 }
 
@@ -29,8 +31,6 @@ function grid(given, all) {
   return el('div', { class: 'wide', tabindex: 0 }, el('table', {}, el('thead', {}, el('tr', {}, heads.map(head => el('th', { scope: 'col' }, head)))),
     el('tbody', {}, lines.map(line => el('tr', {}, line.map(cell => el('td', {}, cell)))))));
 }
-
-const some = value => value !== null && value !== undefined;
 
 // A number to four digits, or to `decimals` places.
 function number(value, decimals) {
