@@ -12,6 +12,7 @@ venv: .venv/.ready
 
 demo: .venv/.ready
 	.venv/bin/hedgebench run evals/suites/quickstart.yaml --out out/quickstart
+	.venv/bin/hedgebench leaderboard out/quickstart --out out/quickstart/leaderboard.html
 
 test: .venv/.ready
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile

@@ -11,6 +11,7 @@ from hedgebench.types import BadInput, CannotMeasure, Checkpoint, Metric, Score
 
 if TYPE_CHECKING:
     from hedgebench.api import evaluate
+    from hedgebench.board.write import leaderboard
     from hedgebench.checkpoint import read_checkpoint
     from hedgebench.loaders import load_sae
     from hedgebench.results import read_results, read_runs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "evaluate": "hedgebench.api",
+    "leaderboard": "hedgebench.board.write",
     "load_sae": "hedgebench.loaders",
     "read_checkpoint": "hedgebench.checkpoint",
     "read_results": "hedgebench.results",
@@ -36,6 +38,7 @@ __all__ = [
     "Metric",
     "Score",
     "evaluate",
+    "leaderboard",
     "list_evals",
     "load_sae",
     "read_checkpoint",

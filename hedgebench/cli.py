@@ -82,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="FILE.csv|.parquet", help="write it there")
     sub.add_argument("--runs", action="store_true", help="the runs table: status, errors, times")
 
+    sub = command(
+        "leaderboard", _leaderboard, "a page of SAEs and metrics, with intervals and ranks; or a text, or a table"
+    )
+    sub.add_argument("dir", metavar="DIR", help="a results folder, or a scores table (.csv, .parquet)")
+    sub.add_argument("--out", metavar="FILE.html|.md|.csv", required=True)
+    sub.add_argument("--title", metavar="T", help="heading (default the folder's name)")
+
     sub = command("plot", _plot, "draw the figures that the evals of a results folder declare")
     sub.add_argument("dir", metavar="DIR")
     sub.add_argument("--out", metavar="DIR", required=True)
@@ -179,7 +186,7 @@ def _inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- table, plot, train, cache -------------------------------------------------------------------------------------------------
+# --- table, leaderboard, plot, train, cache --------------------------------------------------------------------------------------
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -190,6 +197,13 @@ def _table(args: argparse.Namespace) -> int:
         print(f"{len(frame)} rows in {write_table(frame, args.out)}")
     else:
         sys.stdout.write(frame.to_csv(index=False))
+    return 0
+
+
+def _leaderboard(args: argparse.Namespace) -> int:
+    from hedgebench.board.write import leaderboard
+
+    print(leaderboard(args.dir, args.out, args.title))
     return 0
 
 

@@ -91,7 +91,7 @@ def read_runs(folder: str | Path) -> DataFrame:
         BadInput: No such folder.
     """
     folder = Path(folder)
-    names = _names(_cards(folder))
+    names = sae_names(_cards(folder))
     rows = []
     for record in read_records(folder):
         ours = record["hedgebench"]
@@ -100,7 +100,12 @@ def read_runs(folder: str | Path) -> DataFrame:
     return _frame(rows, RUNS)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def result_files(folder: Path) -> Iterator[Path]:
+    """The JSON files of a results folder that may be records of ours or output of SAEBench, in a fixed order.
+
+    Raises:
+        BadInput: No such folder.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such results folder")
     for place, below, names in os.walk(folder):
@@ -117,7 +122,7 @@ def _cards(folder: Path) -> dict[str, Checkpoint]:
     return read_cards(folder)
 
 
-def _names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
+def sae_names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
     """A readable name for each digest; where two SAEs share one, each gets the start of its digest."""
     count = Counter(c.name for d, c in cards.items() if not d.startswith("unreadable"))
 
@@ -131,8 +136,8 @@ def _names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
 
 def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
     cards = _cards(folder)
-    names = _names(cards)
-    for path in _files(folder):
+    names = sae_names(cards)
+    for path in result_files(folder):
         record = read_record(path)
         if record is not None:
             yield from _our_rows(record, cards, names)
@@ -169,16 +174,23 @@ def _our_rows(
 
 def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of one SAEBench output file: what it says of its SAE, and its numbers under our names."""
+    common = saebench_facts(data)
+    directions = _directions(common["eval"])
+    for score in read_scores(data):
+        row = score._asdict() | {"params": params_text(score.params)}
+        yield {**common, **row, "higher_is_better": directions.get(score.metric)}
+
+
+def saebench_facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What one SAEBench output file says of its run and its SAE, by columns of the scores table."""
     config = data.get("sae_cfg_dict") or {}
     eval_config = data.get("eval_config") or {}
     release, sae_id = data.get("sae_lens_release_id"), data.get("sae_lens_id")
     metadata = config.get("metadata")
     meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else config
-    name = EVAL_NAMES[data["eval_type_id"]]
-    directions = _directions(name)
-    common = {
+    return {
         "sae": f"{release}:{sae_id}",
-        "eval": name,
+        "eval": EVAL_NAMES[data["eval_type_id"]],
         "seed": eval_config.get("random_seed"),
         "architecture": meta.get("training_architecture") or config.get("architecture"),
         "width": config.get("d_sae"),
@@ -193,9 +205,6 @@ def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
         "source": "saebench",
     }
-    for score in read_scores(data):
-        row = score._asdict() | {"params": params_text(score.params)}
-        yield {**common, **row, "higher_is_better": directions.get(score.metric)}
 
 
 def _data_name(eval_config: Mapping[str, Any]) -> str | None:
@@ -249,6 +258,28 @@ def write_table(frame: DataFrame, file: str | Path) -> Path:
     else:
         raise BadInput(f"{file}: a table is written as .csv or .parquet")
     return file
+
+
+def read_table(file: str | Path) -> DataFrame:
+    """A scores table that `write_table` wrote.
+
+    Raises:
+        BadInput: No such file, another suffix, or no scores table.
+    """
+    import pandas as pd
+
+    file = Path(file)
+    try:
+        if file.suffix == ".parquet":
+            frame = pd.read_parquet(file)
+        elif file.suffix == ".csv":
+            types: Any = {column: pd.Series(typed_column(column, [])).dtype for column in SCORES}
+            frame = pd.read_csv(file, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        else:
+            raise BadInput(f"{file}: a scores table is a .csv or .parquet file")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file}: no scores table can be read: {str(error).splitlines()[0]}") from error
+    return frame
 
 
 def headline(scores: DataFrame, n_metrics: int = 6) -> str:

@@ -39,9 +39,12 @@ class Grid(NamedTuple):
 
     def groups(self) -> dict[str, NDArray[np.float64]]:
         """The values of each variant, [a SAEs, b evaluation seeds], at the seeds that all its SAEs have; none of a variant whose SAEs have no seed in common."""
-        found = {}
-        for name in dict.fromkeys(self.variant):
-            rows = self.table[self.variant == name].to_numpy()
+        found, values = {}, self.table.to_numpy()
+        places: dict[str, list[int]] = {}
+        for i, name in enumerate(self.variant):
+            places.setdefault(name, []).append(i)
+        for name, where in places.items():
+            rows = values[where]
             rows = rows[np.isfinite(rows).any(axis=1)]
             rows = rows[:, np.isfinite(rows).all(axis=0)]
             if rows.size:
@@ -56,9 +59,14 @@ class Grid(NamedTuple):
         return whole if whole.size >= most.size else most
 
 
-def grids(scores: DataFrame) -> Iterator[Grid]:
-    """Every metric of a scores table at every place, in the table's order. Two numbers for one SAE and seed (records made by different versions of a package, say) are none."""
-    variant = variants(scores)
+def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
+    """Every metric of a scores table at every place, in the table's order. Two numbers for one SAE and seed (records made by different versions of a package, say) are none.
+
+    Args:
+        scores: The scores table.
+        variant: The variant of each SAE, where that is not for these scores alone to say; None: `variants(scores)`.
+    """
+    variant = variants(scores) if variant is None else variant
     for _, rows in scores.groupby([*COLUMN, *PLACE], sort=False, dropna=False):
         first = rows.iloc[0]
         single = rows[~rows.duplicated(["sae", "seed"], keep=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -39,15 +40,21 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         ValueError: A NaN or infinity is among them.
         CannotMeasure: There is none.
     """
-    from scipy.stats import t
-
     values = np.asarray(values, dtype=np.float64)
     check_units(values)
     n, mean = len(values), float(values.mean())
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
-    reach = float(t.ppf((1 + level) / 2, n - 1)) * float(values.std(ddof=1)) / n**0.5
+    reach = _quantile((1 + level) / 2, n - 1) * float(values.std(ddof=1)) / n**0.5
     return Interval(mean, mean - reach, mean + reach, n)
+
+
+@cache
+def _quantile(q: float, df: int) -> float:
+    """Of Student's t; kept, since a table asks thousands of times for a few."""
+    from scipy.stats import t
+
+    return float(t.ppf(q, df))
 
 
 def check_units(*units: Any) -> None:

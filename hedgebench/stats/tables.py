@@ -17,7 +17,7 @@ from hedgebench.stats.power import detectable, seeds_needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 Scope = Literal["training", "evaluation"]
 """What is compared. `training`: recipes, by the spread over their training seeds. `evaluation`: these SAEs themselves, by the spread over evaluation seeds."""
@@ -60,8 +60,12 @@ def contest(grid: Grid, scope: Scope | None = None) -> Contest | None:
     return None
 
 
-def summary(scores: DataFrame) -> DataFrame:
+def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     """A row for each variant of each metric: its mean, the intervals over either seed and both, its rank and how sure that is.
+
+    Args:
+        scores: The scores table.
+        variant: As in `grids`.
 
     Returns:
         `COLUMN`, `PLACE`, variant, saes (their names), n_saes, n_seeds (evaluation seeds; 0: nothing drawn), mean, training_low and _high, evaluation_low and _high, both_low and _high (95 %,
@@ -71,20 +75,21 @@ def summary(scores: DataFrame) -> DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for grid in grids(scores):
-        ranked = _ranked(grid)
+    for grid in grids(scores, variant):
+        placed = ranking(grid)
         way = _way(scores, grid)
-        groups = grid.groups()
-        for name, values in groups.items():
-            row: dict[str, Any] = {**grid.column, "variant": name}
-            row["saes"] = " ".join(grid.table.index[(grid.variant == name) & grid.table.notna().any(axis=1)])
+        saes: dict[str, list[str]] = {}
+        for sae, name, known in zip(grid.table.index, grid.variant, grid.table.notna().any(axis=1), strict=True):
+            saes.setdefault(name, []).extend([sae] if known else [])
+        for name, values in grid.groups().items():
+            row: dict[str, Any] = {**grid.column, "variant": name, "saes": " ".join(saes[name])}
             row["n_saes"], row["n_seeds"] = len(values), values.shape[1] if grid.draws else 0
             row["mean"] = mean = float(values.mean())
             found = {"training": parts.over_training(values), "evaluation": parts.over_evaluation(values)}
             found["both"] = parts.over_both(values) if grid.draws else found["training"]
             for over, interval in found.items():
                 row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high
-            row |= ranked.get(name, {})
+            row |= placed.get(name, {})
             if way is not None:
                 row["of_best"] = (mean - way[0]) / (way[1] - way[0])
             rows.append(row)
@@ -93,8 +98,12 @@ def summary(scores: DataFrame) -> DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "of_best"])
 
 
-def noise(scores: DataFrame) -> DataFrame:
+def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     """A row for each metric: what moves it, and what it can tell apart. Control rows are left out: they are like no SAE, in noise neither.
+
+    Args:
+        scores: The scores table.
+        variant: As in `grids`.
 
     Returns:
         `COLUMN`, `PLACE`, mean_size (mean absolute value), n_saes, n_variants (with several training seeds), n_seeds; sd_training, sd_evaluation, sd_rest (`components.Components`); floor, floor_low,
@@ -104,14 +113,14 @@ def noise(scores: DataFrame) -> DataFrame:
     import pandas as pd
 
     rows, controls = [], control_rows(scores)
-    for grid in grids(scores):
+    for grid in grids(scores, variant):
         whole = grid.complete()
         whole = whole[~whole.index.isin(controls)]
         if not len(whole):
             continue
-        variant = dict(zip(grid.table.index, grid.variant, strict=True))
+        of = dict(zip(grid.table.index, grid.variant, strict=True))
         values = whole.to_numpy()
-        found = parts.components(values, [variant[sae] for sae in whole.index])
+        found = parts.components(values, [of[sae] for sae in whole.index])
         floor = parts.noise_floor(values)
         row: dict[str, Any] = {**grid.column, "mean_size": float(np.abs(values).mean())}
         row |= {"n_saes": found.n_saes, "n_variants": found.n_variants, "n_seeds": found.n_seeds if grid.draws else 0}
@@ -176,12 +185,6 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
     )
 
 
-def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
-    """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
-    named = scores["architecture"].astype("string").fillna("").str
-    return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
-
-
 def _needed(found: Contest) -> list[int | None]:
     """For each pair that cannot be told apart, the training seeds that its difference needs."""
     pairs = found.pairs
@@ -192,8 +195,8 @@ def _needed(found: Contest) -> list[int | None]:
     return [None if known else seeds_needed(float(size), sd, len(found.names), pairs.pooled) for size, known in sizes]
 
 
-def _ranked(grid: Grid) -> dict[str, dict[str, Any]]:
-    """The rank of each variant that can be ranked; where SAEs are compared, of those that are alone in their variant."""
+def ranking(grid: Grid) -> dict[str, dict[str, Any]]:
+    """The scope, rank, rank_low and rank_high of each variant that can be ranked; where SAEs are compared, of those that are alone in their variant."""
     found = contest(grid) if grid.higher_is_better is not None else None
     if found is None:
         return {}
@@ -203,6 +206,12 @@ def _ranked(grid: Grid) -> dict[str, dict[str, Any]]:
         name: {"scope": found.scope, "rank": int(places[i]), "rank_low": int(low[i]), "rank_high": int(high[i])}
         for i, name in enumerate(found.names)
     }
+
+
+def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
+    """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
+    named = scores["architecture"].astype("string").fillna("").str
+    return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
 
 
 def _way(scores: DataFrame, grid: Grid) -> tuple[float, float] | None:

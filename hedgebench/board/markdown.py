@@ -1,0 +1,112 @@
+"""A leaderboard as Markdown: the columns that the page shows first. No torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from hedgebench.board.board import Board, Cell
+from hedgebench.board.rows import Row
+
+_KINDS = {
+    "both": "over training and evaluation seeds",
+    "training": "over training seeds",
+    "evaluation": "over evaluation seeds",
+}
+
+
+def markdown(board: Board, title: str) -> str:
+    """The text: what the numbers are, the table, why cells are blank, and what the metrics are."""
+    shown = [i for i, column in enumerate(board.columns) if column.first]
+    rows = sorted(range(len(board.rows)), key=lambda i: (board.rows[i].control is not None, i))
+    reasons: dict[str, int] = {}
+    lines = [
+        " | ".join(
+            [_name(board.rows[i]), _number(board.rows[i].l0), *(_cell(board.cells[i][at], reasons) for at in shown)]
+        )
+        for i in rows
+    ]
+    columns = [board.columns[at] for at in shown]
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    heads = [
+        f"{escape(column.key.setting.eval)} {escape(column.name)}{arrows[column.higher_is_better]}"
+        + (f" ({escape(column.apart)})" if column.apart else "")
+        for column in columns
+    ]
+    table = [" | ".join(["SAEs", "L0", *heads]), " | ".join(["---", *["---:"] * (len(shown) + 1)]), *lines]
+    blanks = [f"{number}. {escape(why)}" for why, number in reasons.items()]
+    cards = [
+        f"- **{escape(column.key.setting.eval)} {escape(column.name)}**: {escape(column.metric.summary)}"
+        + (f" ({escape(column.metric.paper)})" if column.metric.paper else "")
+        for column in columns
+        if column.metric
+    ]
+    parts = [
+        f"# {escape(title)}",
+        _about(board, shown),
+        "\n".join(f"| {line} |" for line in table),
+        "Blank cells:\n\n" + "\n".join(blanks) if blanks else "",
+        "\n".join(cards),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _about(board: Board, shown: Sequence[int]) -> str:
+    """What stands in a cell, with nothing said of what no cell has."""
+    cells = [line[at] for line in board.cells for at in shown]
+    kinds = [words for kind, words in _KINDS.items() if any(next(iter(_best(cell)), None) == kind for cell in cells)]
+    interval = f" ± half of the 95 % interval {' or, where not known, '.join(kinds)}" if kinds else ""
+    ranks = "; #, the rank, with the ranks that the comparisons leave open" if any(cell.rank for cell in cells) else ""
+    more = len(board.columns) - len(shown)
+    rest = f" {more} more columns are in the page and the CSV file." if more else ""
+    return f"Mean{interval}{ranks}. ↑ ↓: the better end. Controls, which learnt nothing, come last.{rest}"
+
+
+def _best(cell: Cell) -> dict[str, tuple[float, float]]:
+    """The interval that says most, by what varies."""
+    kind = next((kind for kind in _KINDS if kind in cell.intervals), None)
+    return {} if kind is None else {kind: cell.intervals[kind]}
+
+
+def _cell(cell: Cell, reasons: dict[str, int]) -> str:
+    if cell.mean is None:
+        return f"blank ({reasons.setdefault(cell.why, len(reasons) + 1)})"
+    text = _number(cell.mean)
+    for low, high in _best(cell).values():
+        text = _with_half(cell.mean, (high - low) / 2)
+    if cell.rank:
+        rank, low_rank, high_rank, _ = cell.rank
+        text += f" (#{rank}" + (f", {low_rank}–{high_rank})" if low_rank != high_rank else ")")
+    return text
+
+
+def _name(row: Row) -> str:
+    many = f" ({len(row.saes)} seeds)" if len(row.saes) > 1 else ""
+    return (f"*control* {escape(row.name)}" if row.control is not None else escape(row.name)) + many
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _with_half(mean: float, half: float) -> str:
+    """A mean and half of its interval, to two digits of the latter."""
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half else 0
+    if not 0 < decimals < 7:
+        return f"{mean:.4g} ±{half:.2g}"
+    return f"{mean:.{decimals}f} ±{half:.{decimals}f}"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown leaves as it is, on one line: no table cell, tag, link, image, code or emphasis begins in it, and no web address becomes a link."""
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", line)
+    return re.sub(
+        r"(?i)(https?|ftp)(:)|(www)(\.)|(@)",
+        lambda found: "".join(
+            filter(None, (found[1], found[2] and "&#58;", found[3], found[4] and "&#46;", found[5] and "&#64;"))
+        ),
+        line,
+    )

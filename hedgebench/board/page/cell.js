@@ -1,0 +1,53 @@
+// What stands in a cell: the mean, its interval in numbers and drawn, the rank; or that it is blank, and why.
+const KINDS = { both: 'training and evaluation seeds', training: 'training seeds', evaluation: 'evaluation seeds' };
+
+// [what varies, low, high] of the interval that is shown.
+function interval(cell) {
+  const kind = state.over === 'widest' ? Object.keys(KINDS).find(name => cell[name]) : state.over;
+  return cell[kind] ? [kind, ...cell[kind]] : null;
+}
+
+const shownRank = cell => state.matched === '' ? cell.rank : cell.matched;
+
+function rankText([rank, low, high]) {
+  return `rank ${rank}${low === high ? '' : ` (${low}–${high})`}`;
+}
+
+const WIDTH = 112, HEIGHT = 14, MIDDLE = 7;
+
+function drawn(column, row, cell) {
+  const [low, high] = column[state.scale];
+  const place = value => high > low ? 4 + (WIDTH - 8) * (value - low) / (high - low) : WIDTH / 2;
+  const inside = value => Math.min(WIDTH - 2, Math.max(2, place(value)));
+  const off = value => place(value) > WIDTH ? 1 : place(value) < 0 ? -1 : 0;
+  const arrow = (value, kind) => {
+    const tip = off(value) > 0 ? WIDTH : 0, back = tip - 5 * off(value);
+    return svg('path', { class: kind, d: `M${tip} ${MIDDLE}L${back} ${MIDDLE - 3}V${MIDDLE + 3}Z` });
+  };
+  const tick = (value, kind) => !some(value) ? null : off(value) ? arrow(value, kind) :
+    svg('line', { class: kind, x1: place(value), x2: place(value), y1: 0, y2: HEIGHT });
+  const ends = interval(cell);
+  const line = ends && svg('line', { class: 'interval', x1: inside(ends[1]), x2: inside(ends[2]), y1: MIDDLE, y2: MIDDLE });
+  const cut = ends && [ends[1], ends[2]].filter(off).map(end => arrow(end, 'interval'));
+  const mean = off(cell.mean) ? arrow(cell.mean, 'mean') : svg('circle', { class: 'mean', cx: place(cell.mean), cy: MIDDLE, r: 3 });
+  return svg('svg', { width: WIDTH, height: HEIGHT, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' },
+    svg('line', { class: 'axis', x1: 0, x2: WIDTH, y1: MIDDLE, y2: MIDDLE }),
+    tick(cell.chance, 'chance'), tick(column.controls[row.place], 'control'), line, cut, mean);
+}
+
+function cellContent(column, row, cell) {
+  if (!some(cell.mean)) return [el('span', { class: 'blank' }, '—'), el('span', { class: 'why' }, el('span', { class: 'hidden' }, 'blank: '), named(data.reasons[cell.why]))];
+  const ends = interval(cell);
+  const [mean, half] = ends ? withHalf(cell.mean, (ends[2] - ends[1]) / 2) : [number(cell.mean), ''];
+  const rank = shownRank(cell);
+  const notes = [
+    rank ? el('span', { class: rank[0] === 1 ? 'rank best' : 'rank' }, rankText(rank)) : '',
+    cell.seeds < column.seeds ? `${cell.seeds} of ${column.seeds} seeds` : '',
+    ends ? '' : state.over === 'widest' ? 'one seed' : 'no interval',
+  ].filter(note => note !== '');
+  return [
+    el('span', { class: 'number' }, mean, ends ? el('span', { class: 'half' }, ` ±${half}`) : ''),
+    drawn(column, row, cell),
+    el('span', { class: 'notes' }, notes.flatMap((note, i) => i ? [', ', note] : [note])),
+  ];
+}

@@ -1,0 +1,94 @@
+// Where a number comes from, what a metric is, what a row is.
+function show(title, ...content) {
+  const dialog = byId('dialog');
+  const close = el('button', { type: 'button', class: 'close', onclick: () => dialog.close() }, 'Close');
+  dialog.replaceChildren(el('div', { class: 'inside' }, el('div', { class: 'top' }, el('h2', { id: 'dialog-title' }, title), close), content));
+  dialog.onclick = event => { if (event.target === dialog) dialog.close(); };
+  dialog.showModal();
+}
+
+const SCOPES = { training: 'of recipes, by the spread over their training seeds', evaluation: 'of these SAEs, by the spread over evaluation seeds' };
+
+function rankSentence(rank) {
+  if (!rank) return null;
+  const [at, low, high, scope] = rank;
+  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (${SCOPES[scope]}; those that cannot be told apart share a rank)`;
+}
+
+const bothWords = ends => ends && `95 % interval ${range(ends)}`;
+
+function settingFacts(setting) {
+  const config = Object.entries(setting.config);
+  return [['eval', named(setting.eval)], ['eval version', some(setting.eval_version) ? setting.eval_version : 'none given'], ['data', some(setting.data) ? named(setting.data) : null],
+    ['settings', config.length ? el('ul', {}, config.map(([name, value]) => el('li', {}, named(`${name} = ${JSON.stringify(value)}`)))) : 'none']];
+}
+
+const joined = (facts, unknown) => Object.entries(facts).map(([name, value]) => `${name} ${value}`).join(', ') || unknown;
+const different = texts => [...new Set(texts)].map(text => el('div', {}, named(text)));
+
+function provenance(row, i) {
+  const column = data.columns[i], cell = row.cells[i], setting = data.settings[column.setting];
+  const runs = row.runs.map(at => [at, data.runs[at]]).filter(([, run]) => run.setting === column.setting);
+  const about = some(cell.mean) ? list([
+    ['mean', `${number(cell.mean)} of ${plural(cell.saes, 'SAE')}${cell.seeds ? ` at ${plural(cell.seeds, 'evaluation seed')}` : ', nothing drawn'}`],
+    ...Object.entries(KINDS).map(([kind, words]) => [`over ${words}`, bothWords(cell[kind])]),
+    ['rank', rankSentence(cell.rank) ?? `none: ${column.unranked || 'this row has a single seed, or lacks seeds that the others have'}`],
+    [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched)],
+    ['chance', number(cell.chance)],
+    ['random controls', number(column.controls[row.place])],
+    ['from random control (0) to best (1)', number(cell.of_best)],
+  ]) : el('p', {}, 'Blank: ', named(data.reasons[cell.why]));
+  const found = run => cell.values?.[run];
+  const lines = runs.map(([at, run]) => [named(run.sae), some(run.seed) ? run.seed : 'none', found(at) ? String(found(at)[0]) : `blank (${run.status ?? 'ok'}${run.error ? `: ${run.error}` : ''})`,
+    found(at) && some(found(at)[1]) ? `±${number(found(at)[1])}` : '', some(found(at)?.[2]) ? found(at)[2] : '', el('code', {}, named(run.id)), run.file ? el('code', {}, named(run.file)) : '',
+    joined(run.incomplete ?? {}, '')]);
+  show([named(column.metric), ' of ', named(row.name)], about,
+    el('h3', {}, 'Values'), lines.length ? grid(['SAE', 'evaluation seed', 'value', 'standard error', 'units', 'run', 'record', 'went on without'], lines) : el('p', {}, 'No run has these settings.'),
+    el('h3', {}, 'Where it comes from'), list([...settingFacts(setting),
+      ['model', row.model ? named(row.model) : 'not said'], ['hook point', row.hook ? named(row.hook) : 'not said'],
+      ['package versions', different(runs.map(([, run]) => joined(data.versions[run.versions], 'not said')))],
+      ['made with', different(runs.map(([, run]) => joined(run.circumstances ?? {}, '')).filter(Boolean))],
+      ['source', different(runs.map(([, run]) => run.source).filter(Boolean))]]));
+}
+
+function noiseFacts(noise) {
+  const of = (sd, more) => some(sd) ? `${number(sd)}${more ?? ''}` : null;
+  const floor = some(noise.floor_low) ? ` (95 % ${range([noise.floor_low, noise.floor_high])}; ${number(100 * noise.cv)} % of the mean size)` : '';
+  const detectable = [2, 3, 5, 10].filter(n => some(noise[`detectable_${n}`])).map(n => `${number(noise[`detectable_${n}`])} at ${n} seeds`).join(', ');
+  return list([
+    ['SD over evaluation seeds', of(noise.floor, floor) ?? 'not known: one seed'],
+    ['SD over training seeds', of(noise.sd_training) ?? 'not known: one seed for each recipe'],
+    ['measured on', `${plural(noise.n_saes, 'SAE')}, ${noise.n_seeds ? plural(noise.n_seeds, 'evaluation seed') : 'nothing drawn'}, ${plural(noise.n_variants, 'recipe')} with several training seeds`],
+    ['recipes told apart', some(noise.groups) ? `${plural(noise.groups, 'group')} of ${noise.compared}` : null],
+    ['variance between recipes', some(noise.share) ? `${number(100 * noise.share)} %` : null],
+    ['smallest difference found four times in five', detectable],
+  ]);
+}
+
+function metricCard(column) {
+  const setting = data.settings[column.setting];
+  const [low, high] = column.bounds;
+  const older = some(column.declared_version) && column.declared_version !== setting.eval_version;
+  show(named(column.metric), el('p', {}, column.summary ? named(column.summary) : 'Its eval is not installed here, so that nothing more is known of it.'),
+    older ? el('p', {}, `The formula is that of version ${column.declared_version} of the eval, which is installed; the numbers are of ${some(setting.eval_version) ? `version ${setting.eval_version}` : 'no version that is named'}.`) : '',
+    list([['better', ARROWS[column.better] ?? 'neither end by itself'], ['unit', column.unit ? named(column.unit) : 'none'],
+      ['possible values', some(low) || some(high) ? `${some(low) ? number(low) : 'any'} to ${some(high) ? number(high) : 'any'}` : null],
+      ['chance', chances(column)], ['random controls', [...new Set(column.controls.filter(some).map(value => number(value)))].join(', ')],
+      ['paper', column.paper ? named(column.paper) : null], ['package', column.package ? named(column.package) : null], ['ranks', column.unranked && `none: ${column.unranked}`]]),
+    el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise)]) : el('p', {}, 'No SAE but controls has it.'),
+    el('h3', {}, 'Measured with'), list(settingFacts(setting)));
+}
+
+function chances(column) {
+  const i = data.columns.indexOf(column);
+  const known = [...new Set(data.rows.map(row => row.cells[i].chance).filter(some))];
+  return known.length > 1 ? `depends on the SAE: ${number(Math.min(...known))} to ${number(Math.max(...known))}` : known.length ? number(known[0]) : 'none known';
+}
+
+function rowCard(row) {
+  const facts = ['architecture', 'loss', 'width', 'k', 'train_tokens', 'model', 'hook', 'layer', 'release'];
+  show(named(row.name), list([['control', row.control], ...facts.map(name => [name.replace('_', ' '), some(row[name]) ? named(String(row[name])) : 'not known']),
+    ['L0', some(row.l0) ? `${number(row.l0)} (from ${row.l0_from})` : 'not known'], ['runs', row.runs.length]]),
+    el('h3', {}, plural(row.saes.length, 'SAE')),
+    grid(['SAE', 'training seed', 'release', 'id', 'digest'], row.saes.map(sae => [named(sae.sae), some(sae.train_seed) ? sae.train_seed : 'not known', named(sae.release ?? ''), named(sae.sae_id ?? ''), el('code', {}, sae.digest ?? '')])));
+}

@@ -1,0 +1,203 @@
+"""What a leaderboard's cells hold: means, never over a blank and never of two versions, and the reasons of blanks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from known_boards import write_run
+from known_scores import alone, recipe, table
+
+from hedgebench.board.board import Board, Cell, make_board
+from hedgebench.types import BadInput
+
+THREE = [
+    *recipe("mse", [[0.50, 0.52], [0.51, 0.53], [0.52, 0.54]]),
+    *recipe("l2", [[0.51, 0.53], [0.50, 0.52], [0.52, 0.54]]),
+    *recipe("snap", [[0.80, 0.82], [0.81, 0.83], [0.82, 0.84]]),
+]
+"""Only snap is another."""
+
+
+def cell(board: Board, row: str, column: int = 0) -> Cell:
+    (found,) = (i for i, made in enumerate(board.rows) if made.name == row)
+    return board.cells[found][column]
+
+
+def test_seeds_of_one_recipe_are_one_row_with_its_mean_interval_and_rank():
+    board = make_board(table(THREE))
+    assert [row.name for row in board.rows] == ["mse", "l2", "snap"]
+    mse, snap = cell(board, "mse"), cell(board, "snap")
+    assert mse.mean == pytest.approx(0.52) and (mse.n_saes, mse.n_seeds) == (3, 2)
+    assert set(mse.intervals) == {"training", "evaluation", "both"}
+    assert mse.rank is not None and mse.rank[:3] == (2, 2, 3)
+    assert snap.rank is not None and snap.rank.rank == 1
+    assert len(mse.values) == 6
+
+
+def test_a_recipe_with_a_blank_has_no_mean_and_the_others_are_ranked_without_it():
+    other = [{**row, "metric": "size"} for row in THREE]
+    board = make_board(table([row for row in THREE if row["sae"] != "mse-s1"] + other))
+    blank = cell(board, "mse")
+    assert blank.mean is None and blank.rank is None and len(blank.values) == 4
+    assert (
+        blank.why
+        == "1 of 3 SAEs without a number, and no mean is taken over a blank (mse-s1: its run reports no such number)"
+    )
+    assert cell(board, "l2").rank is not None and cell(board, "l2").rank[:3] == (2, 2, 2)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("other", "apart"),
+    [({"eval_version": 2}, "version"), ({"data": "another-text"}, "on"), ({"config": '{"n": 2}'}, "n")],
+    ids=["version", "data", "settings"],
+)
+def test_numbers_of_two_versions_data_sets_or_settings_are_in_two_columns(other: dict[str, Any], apart: str):
+    board = make_board(table([*alone("a", [1.0]), *alone("b", [2.0], **other)]))
+    assert len(board.columns) == 2
+    assert [[c.mean for c in line] for line in board.cells] == [[1.0, None], [None, 2.0]]
+    assert len({column.apart for column in board.columns}) == 2 and all(
+        apart in column.apart for column in board.columns
+    )
+    assert cell(board, "a", 1).why == "not run with this version, data and these settings"
+
+
+def test_subsets_are_no_columns():
+    board = make_board(table([*alone("a", [1.0]), *alone("a", [2.0], slice_by="letter", slice_value="q")]))
+    assert [column.name for column in board.columns] == ["quality"]
+
+
+def test_two_records_of_one_seed_are_a_blank_and_say_so():
+    twice = {"sae": "a", "seed": 0, "value": 9.0, "run_id": "another"}
+    board = make_board(table([*alone("a", [1.0]), twice, *alone("b", [2.0])]))
+    assert cell(board, "a").mean is None and "none is preferred" in cell(board, "a").why
+    assert {value["value"] for value in cell(board, "a").values.values()} == {1.0, 9.0}
+
+
+def test_chance_is_the_mean_of_the_saes_own():
+    rows = [{**row, "chance": 0.1 if row["sae"].endswith("s0") else 0.3} for row in recipe("mse", [[1.0], [2.0]])]
+    assert cell(make_board(table(rows)), "batchtopk").chance == pytest.approx(0.2)
+
+
+def test_random_controls_are_told_from_saes():
+    control = alone("mse-s0/random", [0.20, 0.22], architecture="random_control", loss=None)
+    board = make_board(table([*THREE, *control]))
+    assert [row.control for row in board.rows] == [None, None, None, "random"]
+    assert list(board.controls.values()) == [pytest.approx(0.21)]
+    assert cell(board, "snap").of_best == pytest.approx(1) and cell(board, "mse-s0/random").rank is None
+
+
+def test_ranks_at_matched_l0_are_among_rows_of_like_l0_only():
+    near = [
+        {**row, "l0": 20.0} for row in recipe("mse", [[0.5], [0.51], [0.52]]) + recipe("snap", [[0.8], [0.81], [0.82]])
+    ]
+    far = [
+        {**row, "l0": 80.0} for row in recipe("l2", [[0.9], [0.91], [0.92]]) + recipe("top", [[0.95], [0.96], [0.97]])
+    ]
+    board = make_board(table([*near, *far]))
+    assert [row.band for row in board.rows] == [0, 0, 1, 1]
+    ranks = {
+        row.name: (line[0].rank.rank, line[0].matched.rank) for row, line in zip(board.rows, board.cells, strict=True)
+    }  # type: ignore[union-attr]
+    assert ranks == {"mse": (4, 2), "snap": (3, 1), "l2": (2, 2), "top": (1, 1)}
+
+
+def test_why_there_are_no_ranks_is_said():
+    def why(rows: Any) -> str:
+        return next(iter(make_board(table(rows)).unranked.values()), "")
+
+    assert why(THREE) == ""
+    assert "neither end" in why([{**row, "higher_is_better": None} for row in THREE])
+    assert "no two rows have several seeds" in why([*alone("a", [1.0]), *alone("b", [2.0])])
+    assert "more than 300 rows" in why([row for i in range(301) for row in alone(f"sae-{i}", [1.0, float(i)])])
+
+
+def test_a_blank_says_what_came_of_the_run(tmp_path: Path):
+    write_run(tmp_path, "good", {"quality": 0.8, "size": 1.0})
+    write_run(tmp_path, "broken", {}, status="failed", error="ValueError: odd")
+    write_run(tmp_path, "shy", {}, status="skipped", error="dead latents only")
+    write_run(tmp_path, "partial", {"size": 2.0}, missing={"quality": "no probe passed"})
+    write_run(tmp_path, "silent", {"size": 2.0})
+    write_run(tmp_path, "elsewhere", {}, data="another-text", status="failed", error="no such text")
+    write_run(tmp_path, "newcomer", {"other": 1.0}, eval="another_eval")
+    board = make_board(tmp_path)
+    (at,) = (i for i, column in enumerate(board.columns) if column.name == "quality")
+    assert {row.name: line[at].why for row, line in zip(board.rows, board.cells, strict=True)} == {
+        "good": "",
+        "broken": "failed: ValueError: odd",
+        "shy": "cannot be measured: dead latents only",
+        "partial": "left blank: no probe passed",
+        "silent": "its run reports no such number",
+        "elsewhere": "not run with this version, data and these settings; failed: no such text",
+        "newcomer": "not run",
+    }
+
+
+@pytest.mark.parametrize("circumstance", [{"dtype": "bfloat16"}, {"revision": "r2"}])
+def test_another_numeric_type_or_model_revision_is_another_column(tmp_path: Path, circumstance: dict[str, str]):
+    write_run(tmp_path, "a", {"quality": 0.8})
+    write_run(tmp_path, "b", {"quality": 0.9}, **circumstance)
+    board = make_board(tmp_path)
+    (name,) = circumstance
+    assert [[c.mean for c in line] for line in board.cells] == [[0.8, None], [None, 0.9]]
+    assert {column.apart.split(" = ")[0] for column in board.columns} == {name}
+
+
+def test_versions_of_sae_bench_are_not_mixed_where_they_decide_numbers(tmp_path: Path):
+    for name, version in (("a", "0.6.0"), ("b", "0.6.1")):
+        for eval_name in ("saebench_core", "decoder_bias"):
+            write_run(tmp_path, name, {"quality": 0.8}, eval=eval_name, versions={"sae-bench": version})
+    apart = [(column.key.setting.eval, column.apart) for column in make_board(tmp_path).columns]
+    assert apart == [
+        ("decoder_bias", ""),
+        ("saebench_core", "sae-bench = 0.6.0"),
+        ("saebench_core", "sae-bench = 0.6.1"),
+    ]
+
+
+def test_a_table_without_anything_that_is_optional_is_a_board():
+    nothing = dict.fromkeys(
+        [
+            "architecture",
+            "loss",
+            "width",
+            "k",
+            "model",
+            "hook",
+            "layer",
+            "data",
+            "eval_version",
+            "config",
+            "higher_is_better",
+        ]
+    )
+    board = make_board(table([{"sae": "a", "value": 1.0, **nothing}]))
+    assert (board.rows[0].l0, board.rows[0].band, board.cells[0][0].mean, board.cells[0][0].intervals) == (
+        None,
+        None,
+        1.0,
+        {},
+    )
+
+
+def test_what_is_no_scores_table_is_refused(tmp_path: Path):
+    with pytest.raises(BadInput, match="has no column 'run_id'"):
+        make_board(table(THREE).drop(columns="run_id"))
+    with pytest.raises(BadInput, match="holds no number"):
+        make_board(table([]))
+    with pytest.raises(BadInput, match="no records of HedgeBench"):
+        make_board(tmp_path)
+    with pytest.raises(BadInput, match="no such results folder"):
+        make_board(tmp_path / "nowhere")
+    (tmp_path / "odd.csv").write_text("sae,width\na,wide\n")
+    with pytest.raises(BadInput, match=r"odd\.csv"):
+        make_board(tmp_path / "odd.csv")
+
+
+def test_a_written_table_gives_the_same_board(tmp_path: Path):
+    from hedgebench.results import write_table
+
+    scores = table([*THREE, *alone("far", [2**53 + 1.0], train_tokens=2**53 + 1)])
+    boards = [make_board(write_table(scores, tmp_path / name)) for name in ("t.csv", "t.parquet")]
+    assert boards[0] == boards[1] == make_board(scores)

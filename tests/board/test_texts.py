@@ -1,0 +1,76 @@
+"""The board as Markdown and CSV; names from anybody's files are text there and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+
+import pytest
+from known_boards import HOSTILE
+from known_scores import alone, recipe, table
+
+from hedgebench.board.board import make_board
+from hedgebench.board.csv_rows import csv_text
+from hedgebench.board.markdown import escape, markdown
+
+ROWS = [
+    *recipe("mse", [[0.50, 0.52], [0.51, 0.53], [0.52, 0.54]]),
+    *recipe("snap", [[0.80, 0.82], [0.81, 0.83], [0.82, 0.84]]),
+    *alone("mse-s0/random", [0.20, 0.22], architecture="random_control", loss=None),
+    *alone("late", [5.0], eval="another_eval", metric="size", higher_is_better=False, width=64),
+]
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_line_of_the_csv_is_one_cell_blank_ones_with_their_reason():
+    found = {(line["row"], line["metric"]): line for line in lines(csv_text(make_board(table(ROWS))))}
+    assert len(found) == 4 * 2
+    mse, blank = found["mse", "quality"], found["late", "quality"]
+    assert float(mse["mean"]) == pytest.approx(0.52) and (mse["n_saes"], mse["n_seeds"], mse["rank"]) == ("3", "2", "2")
+    assert float(mse["training_low"]) < 0.52 < float(mse["training_high"])
+    assert mse["run_ids"].count("mse-s") == 6 and mse["blank"] == ""
+    assert (blank["mean"], blank["rank"], blank["blank"]) == ("", "", "not run")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\tx", "\rx"])
+def test_no_text_of_the_csv_is_a_formula_and_numbers_stay_numbers(name: str):
+    found = lines(csv_text(make_board(table(alone(name, [-0.5])))))
+    assert found[0]["row"] == "'" + name.replace("\r", " ") and float(found[0]["mean"]) == -0.5
+
+
+def test_markdown_has_the_mean_half_of_the_interval_and_the_rank():
+    text = markdown(make_board(table(ROWS)), "A title")
+    assert text.startswith("# A title\n")
+    (snap,) = (line for line in text.splitlines() if line.startswith("| snap"))
+    half = re.search(r"0\.820 ±(0\.\d+)", snap)
+    assert half is not None and float(half[1]) > 0 and "(#1)" in snap
+    assert text.index("| *control* mse-s0/random") > text.index("| snap")
+    assert "blank (1)" in text and "1. not run" in text
+
+
+def test_markdown_explains_nothing_that_it_does_not_show():
+    text = markdown(make_board(table(alone("a", [1.0]))), "t")
+    assert "±" not in text and "rank" not in text and "more columns" not in text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_starts_nothing_in_markdown(name: str):
+    text = markdown(make_board(table([*alone(name, [1.0]), *alone("other", [2.0])])), name)
+    escaped = escape(name)
+    assert not re.search(r"(?<!\\)[`*_\[\]|<>]", escaped)
+    assert "://" not in escaped and "\n" not in escaped
+    table_lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table_lines) == 4
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table_lines}) == 1
+
+
+def test_a_half_that_is_nothing_or_large_is_readable():
+    rows = [*recipe("same", [[0.5], [0.5]]), *recipe("huge", [[1e9], [3e9]])]
+    text = markdown(make_board(table(rows)), "t")
+    assert "0.5 ±0 " in text and "2e+09 ±1.3e+10" in text
+    assert math.isfinite(float(re.search(r"±(\S+)", text)[1]))  # type: ignore[index]
