@@ -244,6 +244,7 @@ their width), three training seeds at each of five widths; each SAE is looked at
     hedgebench run results/hedging_estimate/suite-widths-layer12.yaml --out out/estimate/results-layer12
     hedgebench table out/estimate/results-layer12 --out results/hedging_estimate/scores-layer12.parquet
     for what in growth seeds directions halves injection; do python results/hedging_estimate/llm.py $what 12; done
+    python results/hedging_estimate/flipped.py
     hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
     hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
     python results/hedging_estimate/page.py                                        # this page, from those tables
@@ -252,6 +253,21 @@ their width), three training seeds at each of five widths; each SAE is looked at
 
 [95 %] is Student's interval over the training seeds, of means over widths; a bar is held to the number itself, but for the words "above" and "below", which are held to the interval.
 """
+
+
+def nothing_owed() -> str:
+    """Each estimate's mean over SAEs on the residual and on those from which nothing is owed."""
+    table = pd.read_csv(HERE / "flipped.csv").groupby(["estimate", "residual"])[["mean", "ranks_with_own"]].mean()
+    rows = {
+        name: {
+            residual: f"{mean:.3f}" if residual == "own" else f"{mean:.3f} ({ranks:.2f})"
+            for residual, (mean, ranks) in zip(part.index.get_level_values(1), part.to_numpy(), strict=True)
+        }
+        for name, part in table.groupby(level=0)
+    }
+    kinds = ["own", "flipped", "gaussian", "permuted"]
+    lines = [f"| {name} | {' | '.join(of[kind] for kind in kinds)} |" for name, of in rows.items()]
+    return "\n".join([f"| estimate | {' | '.join(kinds)} |", "| --- " * (len(kinds) + 1) + "|", *lines])
 
 
 def page(layers: list[Layer], may: str) -> str:
@@ -281,6 +297,10 @@ def page(layers: list[Layer], may: str) -> str:
             layer.curve(),
         ]
     parts += [
+        "\n## The SAE's own residual, with random signs\n",
+        "Three SAEs of [evals/checkpoints](../../evals/checkpoints/README.md), layer 8, one text of 32,000 tokens: means of each estimate on the residual as it is, and on residuals from which nothing is owed: *flipped*, a sign at random for each token, so that its variance follows the latents as before; "
+        "*gaussian*, drawn with its covariance; *permuted* over tokens. In brackets how the ranks of latents agree with those of the residual as it is. An estimate of hedging should read 0 on all three.\n",
+        nothing_owed(),
         "\n## Losses and prefixes\n",
         "The SAEs of [evals/checkpoints](../../evals/checkpoints/README.md), layer 8. Levels of different SAEs are shown, not to be ranked.\n",
         losses(),
