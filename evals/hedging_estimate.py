@@ -114,7 +114,6 @@ class HedgingEstimate(Eval):
             "injected_auc",
             "How often an estimate (`of=`) is higher for a latent that was made to hedge `share` of its row than for another, or (`than=before`) than for the same latents before, or (`than=itself`) than for itself before",
             unit="probability",
-            higher_is_better=True,
             chance=0.5,
             low=0.0,
             high=1.0,
@@ -122,7 +121,6 @@ class HedgingEstimate(Eval):
         Metric(
             "repeatability",
             "Rank correlation of an estimate (`of=`) over latents between two halves of the documents, each estimated by itself, with half the tokens",
-            higher_is_better=True,
             low=-1.0,
             high=1.0,
             chance=0.0,

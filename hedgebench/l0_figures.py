@@ -37,12 +37,13 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     """The numbers that `draw_against_l0` draws. The L0 of an SAE is what was measured beside it (a metric `l0`), or else what its checkpoint says.
 
     Returns:
-        A row for each line and L0: the columns of `FAMILY`, width, l0 (mean over SAEs), mean and sd (over training seeds, of means over evaluation seeds; NaN for one SAE), train_seeds and saes.
+        A row for each line and L0: the columns of `FAMILY`, width (0 where it is not known), l0 (mean over SAEs), mean and sd (over training seeds, of means over evaluation seeds; NaN for one SAE), train_seeds and saes.
 
     Raises:
         CannotMeasure: No SAE has both the number and an L0.
     """
-    known = points(scores, shown.eval, (shown.metric, shown.params))
+    of_any_width = scores.assign(width=scores["width"].fillna(0))
+    known = points(of_any_width, shown.eval, (shown.metric, shown.params))
     measured = scores[scores["metric"] == "l0"].groupby("sae")["value"].mean()
     known["l0"] = known["sae"].map(measured).fillna(known["l0"])
     known = known[known["l0"].notna()]
@@ -85,7 +86,7 @@ def draw_against_l0(scores: DataFrame, axes: Axes, shown: Shown, title: str = ""
         axes.plot(ordered["l0"], ordered["mean"], label=words[key], markersize=6, linewidth=1.4, **style)
         low, high = ordered["mean"] - ordered["sd"], ordered["mean"] + ordered["sd"]
         axes.fill_between(ordered["l0"], low, high, color=style["color"], alpha=0.15, linewidth=0)
-        if len(ordered) == 1:  # a band has no width at a single L0
+        if len(ordered) == 1 and ordered["sd"].notna().all():  # a band has no width at a single L0
             axes.errorbar(ordered["l0"], ordered["mean"], ordered["sd"], color=style["color"], capsize=3, linewidth=1)
     if far:
         axes.annotate(f"outside: {far}", (0.02, 0.02), xycoords="axes fraction", fontsize="small", color="0.25")
@@ -123,5 +124,5 @@ def _words(table: DataFrame) -> dict[Any, str]:
     for row in rows.drop_duplicates(_LINE).itertuples(index=False):
         name = named.get(str(row.family), f"{row.architecture} {row.loss}".strip())
         key = tuple(getattr(row, column) for column in _LINE)
-        found[key] = f"{name}, width {row.width}" if several else name
+        found[key] = f"{name}, width {row.width}" if several and row.width else name
     return found

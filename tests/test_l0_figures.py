@@ -107,6 +107,11 @@ def test_widths_are_lines_of_their_own():
     }
 
 
+def test_an_sae_of_unknown_width_is_drawn_all_the_same():
+    axes = draw([*series("mse", 0.5), *alone("theirs", [0.6], width=None, l0=30.0)])
+    assert sorted(line.get_label() for line in axes.lines) == ["batchtopk mse", "batchtopk mse, width 512"]
+
+
 def test_without_an_l0_there_is_no_figure():
     with pytest.raises(CannotMeasure, match="both a quality and an l0"):
         draw(alone("a", [0.5], k=None, architecture="standard"))

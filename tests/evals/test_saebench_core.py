@@ -18,6 +18,7 @@ import torch
 from hedgebench_evals.saebench.core import SAEBenchCore
 from hedgebench_evals.saebench.next_token import NextToken
 from hedgebench_evals.saebench.splice import Splice
+from known_scores import table
 
 from hedgebench.activations import ActivationSource
 from hedgebench.checkpoint import describe
@@ -434,16 +435,15 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_figure_has_a_point_for_every_sae() -> None:
-    import pandas as pd
     from matplotlib.figure import Figure
 
     rows = [
-        {"eval": "saebench_core", "metric": m, "value": v + i, "sae": f"s{i}", "architecture": "topk", "loss": loss, "slice_by": "all", "params": "", "seed": seed}
+        {"eval": "saebench_core", "metric": m, "value": v + i, "sae": f"s{i}", "architecture": "topk", "loss": loss, "seed": seed}
         for i, loss in enumerate(("mse", "snap", None))
         for m, v in (("l0", 20.0), ("explained_variance", 0.7))
         for seed in (0, 1)
     ]  # fmt: skip
     axes = Figure().add_subplot()
-    SAEBenchCore.figures[0].draw(pd.DataFrame(rows), axes)
+    SAEBenchCore.figures[0].draw(table(rows), axes)
     assert sorted(x for line in axes.lines for x in line.get_xdata()) == [20, 21, 22]
     assert len(axes.get_legend().get_texts()) == 3
