@@ -124,5 +124,6 @@ def _words(table: DataFrame) -> dict[Any, str]:
     for row in rows.drop_duplicates(_LINE).itertuples(index=False):
         name = named.get(str(row.family), f"{row.architecture} {row.loss}".strip())
         key = tuple(getattr(row, column) for column in _LINE)
-        found[key] = f"{name}, width {row.width}" if several and row.width else name
+        width: Any = row.width
+        found[key] = f"{name}, width {width}" if several and width else name
     return found
