@@ -6,6 +6,7 @@ Time grows with the number of metrics times the square of the number of variants
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -75,9 +76,10 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
+    controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
     for grid in grids(scores, variant):
         placed = ranking(grid)
-        way = _way(scores, grid)
+        way = _way(grid, controls)
         saes: dict[str, list[str]] = {}
         for sae, name, known in zip(grid.table.index, grid.variant, grid.table.notna().any(axis=1), strict=True):
             saes.setdefault(name, []).extend([sae] if known else [])
@@ -214,13 +216,13 @@ def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
     return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
 
 
-def _way(scores: DataFrame, grid: Grid) -> tuple[float, float] | None:
-    """The mean of a grid's random controls, and that of its oracles or else of its best variant; None without controls, or where nothing is better than they are."""
+def _way(grid: Grid, controls: Mapping[str, list[str]]) -> tuple[float, float] | None:
+    """By the SAEs that are controls, of any kind ("") and of two kinds: the mean of a grid's random controls, and that of its oracles or else of its best variant; None without controls, or where nothing is better than they are."""
     if grid.higher_is_better is None:
         return None
     means = grid.complete().mean(axis=1)
-    control, oracle = (means[means.index.isin(control_rows(scores, kind))] for kind in ("random", "oracle"))
-    others = means[~means.index.isin(control_rows(scores))]
+    control, oracle = (means[means.index.isin(controls[kind])] for kind in ("random", "oracle"))
+    others = means[~means.index.isin(controls[""])]
     if not len(control) or not len(others):
         return None
     start = float(control.mean())
