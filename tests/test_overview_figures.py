@@ -96,6 +96,13 @@ def test_figures_of_one_panel_are_drawn_together(tmp_path: Path):
     assert {"saebench_absorption-rate_against_l0.png", "saebench_against_l0.png", "saebench_against_l0.svg"} <= names
 
 
+def test_saebenchs_own_output_has_its_picture_of_sparsity_and_reconstruction(tmp_path: Path):
+    rows = [{**row, "metric": "upstream_explained_variance", "source": "saebench"} for row in core(SEEDS)]
+    names = {file.name for file in draw_figures(table(rows), tmp_path)}
+    assert "saebench_core-l0_vs_upstream_explained_variance.png" in names
+    assert "saebench_core-l0_vs_explained_variance.png" not in names
+
+
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path):
     scores = table(core(SEEDS))
     first, second = (draw_figures(scores, tmp_path / name) for name in ("first", "second"))

@@ -51,6 +51,11 @@ class SAEBenchCore(Eval):
             Shown("saebench_core", "explained_variance", label="explained variance"),
             "Sparsity against reconstruction",
         ),
+        l0_figure(  # all that SAEBench's own output holds
+            "l0_vs_upstream_explained_variance",
+            Shown("saebench_core", "upstream_explained_variance", label="explained variance, SAEBench's"),
+            "Sparsity against reconstruction",
+        ),
     )
     packages = ("sae-bench",)
     cost = "shared: two passes of the model per reconstruction batch; each SAE: encode, decode and the layers above the hook point"
