@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Metric, Score, TextConfig, at_least, notice
 
-from .hedging_estimate_controls import controls, directions, repeatability
+from .hedging_estimate_controls import controls, directions, nothing_owed, repeatability
 from .hedging_estimate_doubts import doubts
 from .hedging_estimate_rows import LEAST, measure, one_by_one, standard_errors, totals, weights
 
@@ -24,6 +24,7 @@ HEADLINE = "hedging", "injected_rise", "random_sign_rise", "injected_auc", "repe
 POST = "open problem of the post on feature hedging"
 SMR = "residual second-moment regression; this project"
 _share = partial(Metric, unit="share of the row")
+_probability = partial(Metric, unit="probability", chance=0.5, low=0.0, high=1.0)
 
 
 class HedgingEstimate(Eval):
@@ -36,7 +37,7 @@ class HedgingEstimate(Eval):
     out over latents by `owed` and `consistent` together (`hedgebench.hedging.hedging_of`): the two are wrong about different latents.
 
     Beside them stands `virtual_growth`, the same question asked of k-means atoms (a second opinion). A feature of random sign modulates and is not hedged; what each estimate makes of both on this
-    very SAE and text is measured (`injected_rise`, `random_sign_rise`, `injected_auc`).
+    very SAE and text is measured (`injected_rise`, `random_sign_rise`, `injected_auc`, `random_sign_auc`); and what each reads where all that is missing has a sign at random, and nothing is owed (`null=nothing owed`).
 
     `modulation` and `leading_strength` are divided by `spike`, the typical size of what is missed, which differs from SAE to SAE; `modulation_unscaled` is not.
     Sinks (tokens of norms above `sink` times the median) are left out. Latents that fire on too few tokens of either half are left out, too: `live_share`.
@@ -45,16 +46,16 @@ class HedgingEstimate(Eval):
     The record holds, for the latents that hedge most, the directions of what they hedge (`eval_result_unstructured`).
     """
 
-    name, version = "hedging_estimate", 1
+    name, version = "hedging_estimate", 2
     needs: ClassVar = frozenset({"activations"})
     cost = (
-        "one shared pass of the model; per SAE, four times over with `inject` and once more for each prefix: tokens * d_in * (n_atoms + 2 * latents, 2048 at most) * 20 operations, latents^3, and tokens * latents * (d_in + L0); "
+        "one shared pass of the model; per SAE, five times over with `inject` and once more for each prefix: tokens * d_in * (n_atoms + 2 * latents, 2048 at most) * 20 operations, latents^3, and tokens * latents * (d_in + L0); "
         "beyond 16,384 live latents by conjugate gradients, hours on a CPU; memory tokens * (d_in + n_atoms + 2048) * 4 bytes and latents^2 * 40 bytes. Minutes on two cores at 100k tokens of 576 dimensions"
     )
     metrics = (
         _share(
             "hedging",
-            "The mean of `owed` over live latents, each of which has of it as the cube root of owed * consistent; signed",
+            "The mean of `owed` over live latents, each of which has of it as the cube root of owed * consistent; signed; with `null=nothing owed`, this and every estimate where missing features (the residual with what rows owe given back) have a sign at random, one for each token",
             chance=0.0,
             paper=POST,
         ),
@@ -91,6 +92,12 @@ class HedgingEstimate(Eval):
         Metric("spike", "Median over atoms of E[p^4] / E[p^3], p = max(0, r . atom)", unit="activation norm", low=0.0),
         Metric("c_dec", "Mean |cosine| of two decoder rows, for comparison (`decoder_similarity`)", low=0.0, high=1.0),
         Metric("b_dec_norm", "L2 norm of the decoder bias, for comparison (`decoder_bias`)", low=0.0),
+        Metric(
+            "row_cosine",
+            "Cosine of the SAE's own decoder row with C_i, the row that fits best; mean over live latents: all estimates are of C",
+            low=-1.0,
+            high=1.0,
+        ),
         Metric("density", "Share of tokens on which a live latent fires", unit="share", low=0.0, high=1.0),
         Metric("live_share", "Share of latents that fire often enough in both halves", unit="share", low=0.0, high=1.0),
         Metric("sink_share", "Share of ordinary tokens left out as sinks", unit="share", low=0.0, high=1.0),
@@ -110,14 +117,11 @@ class HedgingEstimate(Eval):
             "The same where the added features have a random sign, and nothing is hedged",
             chance=0.0,
         ),
-        Metric(
+        _probability(
             "injected_auc",
-            "How often an estimate (`of=`) is higher for a latent that was made to hedge `share` of its row than for another, or (`than=before`) than for the same latents before, or (`than=itself`) than for itself before",
-            unit="probability",
-            chance=0.5,
-            low=0.0,
-            high=1.0,
+            "How often an estimate (`of=`) is higher for a latent that was made to hedge `share` of its row than for another that might have been, or (`than=live`) for any other, or (`than=before`) than for the same latents before, or (`than=itself`) than for itself before",
         ),
+        _probability("random_sign_auc", "The same where the added features have a random sign, and nothing is hedged"),
         Metric(
             "repeatability",
             "Rank correlation of an estimate (`of=`) over latents between two halves of the documents, each estimated by itself, with half the tokens",
@@ -145,7 +149,7 @@ class HedgingEstimate(Eval):
         groups: int = 8
         """Groups of documents for the standard error."""
         inject: float = 0.3
-        """Share of a row that latents are made to hedge as a control; 0 for no control, and no look at halves of the text."""
+        """Share of a row that latents are made to hedge as a control; 0 for no control of any kind, and no look at halves of the text."""
         directions: int = 16
         """Latents whose directions are told, those that hedge most."""
         slice_limit: int = 2_000
@@ -181,6 +185,8 @@ class HedgingEstimate(Eval):
         ctx.progress(0.3)
         checked = [*controls(whole, ctx, cfg), *repeatability(whole, ctx, cfg)] if cfg.inject else None
         named = list(directions(whole, alive, ctx, cfg))
+        if checked is not None:
+            checked += nothing_owed(whole, alive, width, ctx, cfg)
         reasons = doubts(whole, alive, width, errors, checked)
         ctx.details["eval_result_unstructured"]["doubts"] = reasons
         scores = [
@@ -190,7 +196,7 @@ class HedgingEstimate(Eval):
             Score("live_share", len(alive) / width, n=width),
             Score("sink_share", sample.sink_share, n=sample.n_tokens),
             *weights(ctx.sae),
-            *one_by_one(whole, alive, width, cfg, errors),
+            *one_by_one(whole, alive, ctx.sae, cfg, errors),
             *named,
         ]
         yield from sorted(scores, key=_place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import CannotMeasure, EvalContext, Score
 
-from .hedging_estimate_rows import LEAST, Measured, measure
+from .hedging_estimate_rows import LEAST, NOTHING_OWED, Measured, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RANKED = ("hedging", "owed", "modulation", "consistent", "virtual_growth")
 """Estimates whose ranks of latents are looked at."""
+JUDGED_BY = ("injected_rise", "injected_auc"), ("random_sign_rise", "random_sign_auc")
+"""What is told of hedging that is added, and of random signs."""
 _OF = 8
 """One of so many latents is made to hedge."""
 _NAMED = 3
@@ -25,6 +27,8 @@ _DIGITS = 4
 
 def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
     """Latents are made to hedge a known feature, and one of random sign; everything is estimated again, twice."""
+    import torch
+
     from hedgebench.hedging import refit
     from hedgebench.injection import auc, inject
 
@@ -36,26 +40,46 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
             afters.append(own.latents())
             ctx.progress(0.3 + 0.25 * len(afters))
     except CannotMeasure as why:
-        for metric in ("injected_rise", "random_sign_rise", "injected_auc"):
+        for metric in (metric for both in JUDGED_BY for metric in both):
             ctx.leave_blank(metric, str(why))
         return
-    before, chosen, others = found.latents(), added.latents, added.others
-    for metric, after in zip(("injected_rise", "random_sign_rise"), afters, strict=True):
+    before, chosen = found.latents(), added.latents
+    rest = torch.ones(len(found.norms), dtype=torch.bool)
+    rest[chosen] = False
+    for (rise, auc_of), after in zip(JUDGED_BY, afters, strict=True):
         for name in RANKED:
             params = {"of": name, "share": cfg.inject}
-            rise = after[name][chosen] - before[name][chosen]
-            rise = rise[rise.isfinite()]  # a row of zeros has no virtual growth
-            if not len(rise):
-                ctx.leave_blank(f"{metric} of {name}", "none of the latents has a number")
+            was, now = before[name][chosen], after[name][chosen]
+            rises = (now - was)[(now - was).isfinite()]  # a row of zeros has no virtual growth
+            if not len(rises):
+                ctx.leave_blank(f"{rise} of {name}", "none of the latents has a number")
                 continue
-            error = float(rise.std() / len(rise) ** 0.5) if len(rise) > 1 else None
-            yield Score(metric, float(rise.mean()), params, stderr=error, n=len(rise))
-            if metric == "injected_rise":
-                yield Score("injected_auc", auc(after[name][chosen], after[name][others]), params, n=len(chosen))
-                pairs = after[name][chosen], before[name][chosen]
-                yield Score("injected_auc", auc(*pairs), params | {"than": "before"}, n=len(chosen))
-                rose = float((pairs[0] > pairs[1]).double().mean())
-                yield Score("injected_auc", rose, params | {"than": "itself"}, n=len(chosen))
+            error = float(rises.std() / len(rises) ** 0.5) if len(rises) > 1 else None
+            yield Score(rise, float(rises.mean()), params, stderr=error, n=len(rises))
+            than = {"": after[name][added.others], "live": after[name][rest], "before": was}
+            for word, others in than.items():
+                yield Score(auc_of, auc(now, others), params | ({"than": word} if word else {}), n=len(chosen))
+            rose = float((now > was).double().mean())
+            yield Score(auc_of, rose, params | {"than": "itself"}, n=len(chosen))
+
+
+def nothing_owed(found: Measured, alive: Tensor, width: int, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+    """What every estimate reads where what is missing has a sign at random: it follows the latents as much, and no row owes anything."""
+    from hedgebench.hedging import owing_nothing
+
+    try:
+        nothing = owing_nothing(found.fit, found.hedging, ctx.generator)
+        latents = measure(found.sample._replace(x=nothing.x), ctx.generator, cfg, nothing).latents()
+    except CannotMeasure as why:
+        ctx.leave_blank("the estimate where nothing is owed", str(why))
+        return
+    for name in RANKED:
+        values = latents[name]
+        yield Score(name, float(values.nanmean()), NOTHING_OWED, n=int(values.isfinite().sum()))
+        if width <= cfg.slice_limit:
+            for latent, value in zip(alive.tolist(), values.tolist(), strict=True):
+                if value == value:
+                    yield Score(name, value, NOTHING_OWED, "latent", str(latent))
 
 
 def repeatability(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:

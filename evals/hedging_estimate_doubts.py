@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hedgebench.eval import Score
 
-from .hedging_estimate_rows import Errors, Measured
+from .hedging_estimate_rows import NOTHING_OWED, Errors, Measured
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,8 @@ FOUND = 0.75
 """`injected_auc` below which known hedging is not found."""
 OPINION = 0.6
 """The same of virtual growth, below which it is no second opinion on this SAE."""
+NOTHING = 0.5
+"""Share of the estimate's mean that is read where nothing is owed, above which it may be variance."""
 FOOLED = 0.2
 """Rise of random signs, over that of hedging, above which variance is taken for hedging."""
 LEAST = 10
@@ -36,7 +38,8 @@ def doubts(found: Measured, alive: Tensor, width: int, errors: Errors, checked: 
         errors: Of what was found.
         checked: Scores of the controls and of the halves; None where none were wanted.
     """
-    return [*_of_sample(found, alive, width, errors), *(() if checked is None else _of_controls(checked)), *_of_opinions(found, checked or ())]  # fmt: skip
+    controls = ["no controls were wanted (inject: 0): nothing says whether hedging is found here, or random signs taken for it"] if checked is None else _of_controls(found, checked)  # fmt: skip
+    return [*_of_sample(found, alive, width, errors), *controls, *_of_opinions(found, checked or ())]
 
 
 def _of_sample(found: Measured, alive: Tensor, width: int, errors: Errors) -> Iterator[str]:
@@ -57,7 +60,13 @@ def _of_sample(found: Measured, alive: Tensor, width: int, errors: Errors) -> It
         yield "shuffled residuals follow the latents half as much as the real ones do: noise"
 
 
-def _of_controls(checked: Sequence[Score]) -> Iterator[str]:
+def _of_controls(found: Measured, checked: Sequence[Score]) -> Iterator[str]:
+    mean = float(found.hedging.owed.mean())
+    nothing = next((s.value for s in checked if s.metric == "owed" and s.params == NOTHING_OWED), None)
+    if nothing is None:
+        yield "nothing says what is read where nothing is owed"
+    elif nothing > NOTHING * mean:
+        yield f"where what is missing has a sign at random, and nothing is owed, the mean is {nothing:.3f} against {mean:.3f}: it may be variance"
     told = {s.metric: s for s in checked if s.params.get("of") == "hedging" and "than" not in s.params}
     if "injected_rise" not in told:
         yield "the controls could not be run: nothing says whether hedging is found here, or random signs taken for it"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LEAST = 8
 """Latents that must fire often enough."""
+NOTHING_OWED = {"null": "nothing owed"}
+"""Of what is read where no row owes anything."""
 
 
 class Measured(NamedTuple):
@@ -138,17 +140,20 @@ def standard_errors(found: Measured, generator: torch.Generator, cfg: Any) -> Er
     return Errors(torch.stack(owed), float(mean), (float(modulated) ** 2 + sketch**2) ** 0.5)
 
 
-def one_by_one(found: Measured, alive: Tensor, width: int, cfg: Any, errors: Errors) -> Iterator[Score]:
-    """Each live latent's estimates and firing density, and the mean density."""
+def one_by_one(found: Measured, alive: Tensor, sae: SAE, cfg: Any, errors: Errors) -> Iterator[Score]:
+    """Each live latent's estimates, firing density and the cosine of its own decoder row with the best, and the means of the last two."""
     import torch
 
     n = len(found.fit.x)
     density = torch.bincount(found.fit.whole.f.col_indices(), minlength=len(alive)).double() / n
-    yield Score("density", float(density.mean()), n=len(alive))
-    if width > cfg.slice_limit:
+    cosine = torch.cosine_similarity(sae.W_dec[alive].double(), found.fit.rows, dim=1)
+    beside = {"density": density, "row_cosine": cosine.where(found.norms.isfinite(), float("nan"))}
+    for metric, values in beside.items():
+        yield Score(metric, float(values.nanmean()), n=len(alive))
+    if len(sae.W_dec) > cfg.slice_limit:
         return
     fired = [round(count) for count in (density * n).tolist()]
-    for metric, values in (found.latents() | {"density": density}).items():
+    for metric, values in (found.latents() | beside).items():
         known = errors.owed.tolist() if metric == "owed" else [None] * len(alive)
         for latent, value, error, count in zip(alive.tolist(), values.tolist(), known, fired, strict=True):
             if value == value:

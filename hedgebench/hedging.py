@@ -83,6 +83,27 @@ def hedging(fitted: Fit, generator: torch.Generator, n_atoms: int) -> Hedging:
     return Hedging(owed_share(fitted, missing, counted), missing, counted)
 
 
+def owing_nothing(fitted: Fit, found: Hedging, generator: torch.Generator) -> Fit:
+    """The same latents on activations whose missing features have a sign at random, all those of a token the same: their residual follows the latents as much, and no row owes anything. A null.
+
+    What is missing is the residual with what rows owe given back. Signs on the residual itself would not do: of a feature that a latent hedges, what is too little where the feature is
+    there, and too much where it is not, becomes two strengths of one feature, which the latent hedges as much.
+
+    Args:
+        fitted: The latents and the activations.
+        found: What they owe.
+        generator: On the CPU; draws the signs.
+    """
+    import torch
+
+    codes = found.missing.codes[:, found.counted]
+    own = owed(codes, fitted.r, fitted.whole)
+    mean = (codes.mean(dim=0, dtype=torch.float64) @ own.directions).to(fitted.r)
+    missing = fitted.r + mean + fitted.whole.explained(own.coefficients @ own.directions, fitted.r.dtype)
+    signs = (torch.randint(2, (len(missing), 1), generator=generator) * 2 - 1).to(missing)
+    return refit(fitted, fitted.x + (signs - 1) * missing)
+
+
 def owed_share(fitted: Fit, missing: Missing, counted: Tensor) -> Tensor:
     """[m]: `Hedging.owed` for missing features that are given, whose `codes` are of the same tokens."""
     parts, rows = [], []

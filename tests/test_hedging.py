@@ -10,7 +10,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from known_saes import orthonormal_features
 
-from hedgebench.hedging import BATCHES, Fit, fit, hedging, hedging_of, jackknife, owed_share, signed_root, sketched
+from hedgebench.hedging import (
+    BATCHES,
+    Fit,
+    fit,
+    hedging,
+    hedging_of,
+    jackknife,
+    owed_share,
+    owing_nothing,
+    refit,
+    signed_root,
+    sketched,
+)
 from hedgebench.latent_regression import LatentRegression
 from hedgebench.latent_sample import LatentSample, csr
 from hedgebench.modulation import modulation, moment_norms
@@ -140,6 +152,40 @@ def test_a_latents_own_feature_does_not_count_where_it_fires_without_the_latent(
     assert own.any()
     assert not found.counted[own].any()
     assert found.owed.abs().max() < 0.12
+
+
+# --- where nothing is owed ---
+
+
+@pytest.fixture(scope="module")
+def nothing(fitted) -> Fit:
+    return owing_nothing(fitted, hedging(fitted, seeded(), 40), seeded())
+
+
+def test_where_nothing_is_owed_the_residual_is_what_is_missing_with_a_sign_at_random(fitted, nothing):
+    strengths, there = nothing.r @ FEATURES[M : 2 * M].T, FOLLOWERS > 0
+    assert float((strengths[there].abs() - 1).abs().mean()) < 0.1
+    assert float(strengths[~there].abs().mean()) < 0.1
+    assert float((strengths[there] > 0).float().mean()) == pytest.approx(0.5, abs=0.05)
+    own = FEATURES[:M].T.double()
+    torch.testing.assert_close(nothing.rows @ own, fitted.rows @ own, atol=0.02, rtol=0)
+    assert float((nothing.rows @ FEATURES[M : 2 * M].T.double()).abs().max()) < 0.05
+
+
+def test_nothing_is_read_where_nothing_is_owed(nothing):
+    assert hedging(nothing, seeded(), 40).owed.abs().max() < 0.06
+
+
+def test_the_variance_follows_latents_where_nothing_is_owed_as_it_did(fitted, nothing):
+    weights = [half.weights(torch.arange(M)) for half in fitted.halves]
+    before, after = (moment_norms(*one.residuals, *weights, 2) for one in (fitted, nothing))
+    assert (after > before).all()  # of spikes of their full size
+
+
+def test_a_sign_on_the_residual_itself_leaves_hedging_there(fitted):
+    signs = torch.randint(2, (N, 1), generator=seeded(5)) * 2 - 1
+    flipped = refit(fitted, fitted.x - fitted.r + signs * fitted.r)
+    assert float(hedging(flipped, seeded(), 40).owed.mean()) > 0.25
 
 
 def test_an_sae_that_leaves_only_zeros_is_refused(fitted):

@@ -322,15 +322,42 @@ def test_latents_that_hedge_already_rise_by_less_since_squares_add(found):
     assert found.value("injected_auc", of="hedging", share=0.3, than="itself") == 1
 
 
+def test_random_signs_do_not_stand_out_from_other_latents(unhedged):
+    for than in ({}, {"than": "live"}):
+        assert unhedged.value("random_sign_auc", of="modulation", share=0.3, **than) > 0.9
+        assert unhedged.value("injected_auc", of="hedging", share=0.3, **than) > 0.9
+
+
+def test_nothing_is_read_where_nothing_is_owed(found):
+    null = {"null": "nothing owed"}
+    for metric in ("hedging", "owed"):
+        assert abs(found.value(metric, **null)) < 0.03 < 0.06 < found.value(metric)
+        each = [s.value for s in found.scores if (s.metric, s.slice_by, s.params) == (metric, "latent", null)]
+        assert len(each) == found.score(metric, **null).n == LIVE
+        assert max(map(abs, each)) < 0.1
+        assert found.value(metric, **null) == pytest.approx(sum(each) / LIVE)
+    assert found.value("modulation", **null) > 0.8 * found.value("modulation")
+    assert not any("where nothing is owed" in why for why in found.reasons)
+
+
+def test_the_saes_own_rows_are_held_against_the_best_ones(found):
+    """Its rows hold none of the missing features, and the best ones h of each."""
+    h = expected(found.known)
+    cosines = found.values("row_cosine")
+    torch.testing.assert_close(cosines[:HEDGING], (1 - h.square()).sqrt(), atol=0.02, rtol=0)
+    assert cosines[HEDGING:].min() > 0.98
+    assert found.value("row_cosine") == pytest.approx(float(cosines.mean()))
+
+
 def test_the_controls_say_of_how_many_latents_they_are(found, unhedged):
     assert {"hedging", "owed", "modulation", "consistent", "virtual_growth"} == set(RANKED)
     count = LIVE // 8
     for one in (found, unhedged):
         for of in RANKED:
-            for metric in ("injected_rise", "random_sign_rise", "injected_auc"):
+            for metric in ("injected_rise", "random_sign_rise", "injected_auc", "random_sign_auc"):
                 assert one.score(metric, of=of, share=0.3).n == count
             assert one.score("injected_rise", of=of, share=0.3).stderr > 0
-            for than in ("before", "itself"):
+            for than in ("live", "before", "itself"):
                 assert one.score("injected_auc", of=of, share=0.3, than=than).n == count
             rose = one.value("injected_auc", of=of, share=0.3, than="itself") * count
             assert rose == pytest.approx(round(rose))  # of each latent it is told whether it rose
@@ -387,14 +414,16 @@ def test_a_latent_whose_best_row_is_zero_is_left_out_of_ranks(always_on):
 
 
 def test_nothing_is_injected_where_none_is_wanted(random_signs):
-    controls = {"injected_rise", "random_sign_rise", "injected_auc", "repeatability"}
+    controls = {"injected_rise", "random_sign_rise", "injected_auc", "random_sign_auc", "repeatability"}
     assert not controls & {s.metric for s in random_signs.scores}
+    assert "nothing owed" not in {s.params.get("null") for s in random_signs.scores}
+    assert any("no controls were wanted" in why for why in random_signs.reasons)
     assert random_signs.ctx.missing == {}
 
 
 def test_controls_are_left_blank_where_latents_fire_too_seldom_for_them():
     found = measure(strengths(4000, rate=0.04), directions=0, inject=0.3)
-    assert set(found.ctx.missing) == {"injected_rise", "random_sign_rise", "injected_auc"}
+    assert set(found.ctx.missing) == {"injected_rise", "random_sign_rise", "injected_auc", "random_sign_auc"}
     assert all("fire often enough" in why for why in found.ctx.missing.values())
     assert any(why.startswith("the controls could not be run") for why in found.reasons)
     assert not set(found.ctx.missing) & {s.metric for s in found.scores}
@@ -430,8 +459,9 @@ def test_leading_strengths_are_those_of_the_record(found):
 
 
 def test_what_is_seen_first_is_the_estimate_beside_its_controls(found):
-    first = [(s.metric, s.params.get("of", "hedging")) for s in found.scores[:6]]
-    assert first == [(metric, "hedging") for metric in HEADLINE]
+    first = [(s.metric, s.params.get("of", "hedging")) for s in found.scores[:7]]
+    assert first == [(metric, "hedging") for metric in (HEADLINE[0], *HEADLINE)]
+    assert found.scores[0].params == {} and found.scores[1].params == {"null": "nothing owed"}
 
 
 def test_what_is_owed_has_an_error_for_each_latent(found):
