@@ -1,6 +1,6 @@
 """Hedging of a known size, added to real activations: what an estimate makes of it on this SAE and this text.
 
-Some latents get a feature each, in a direction of its own. It is there on a share of the tokens where its latent fires and nowhere else, so that the best row for
+Some latents get a feature each, in a direction of its own. It is there on a share of the tokens where its latent fires and on fewer of the others, or none, so that the best row for
 that latent takes a part of it on: it hedges. The control is the same with a random sign on each token: the variance follows the latent as before, and the row takes nothing on.
 Encoders are left as they are: latents fire as they did.
 """
@@ -44,7 +44,9 @@ class Injection(NamedTuple):
     """[l], of the features."""
 
 
-def inject(fitted: Fit, share: float, of: int, generator: torch.Generator) -> Injection:
+def inject(
+    fitted: Fit, share: float, of: int, generator: torch.Generator, alone: float = 0.0, spread: float = 0.0
+) -> Injection:
     """Give features to a share 1 / `of` of the latents.
 
     Args:
@@ -52,6 +54,8 @@ def inject(fitted: Fit, share: float, of: int, generator: torch.Generator) -> In
         share: |part of the new best row that is owed to the feature| / |the row|, between 0 and 1.
         of: One of so many latents.
         generator: On the CPU.
+        alone: Share of the other tokens on which a feature is there, too.
+        spread: Standard deviation of a feature's strength, over its mean (nearly: strengths below 0 are 0).
 
     Raises:
         CannotMeasure: Too few latents fire often enough.
@@ -63,7 +67,10 @@ def inject(fitted: Fit, share: float, of: int, generator: torch.Generator) -> In
     often = (torch.bincount(entries, minlength=f.shape[1]) >= _FIRINGS).nonzero()[:, 0].cpu()
     mixed = often[torch.randperm(len(often), generator=generator)][:_AT_MOST]
     fires = _columns(f, mixed.to(f.device)) > 0
-    there = (fires & (torch.rand(fires.shape, generator=generator) < RATE).to(fires.device)).to(fitted.x.dtype)
+    chance = torch.where(fires, RATE, alone).cpu()
+    there = (torch.rand(fires.shape, generator=generator) < chance).to(fitted.x)
+    if spread:
+        there *= (1 + spread * torch.randn(fires.shape, generator=generator)).clamp(min=0).to(there)
     own = torch.arange(len(mixed), device=f.device)
     slope = fitted.whole.coefficients(there)[mixed.to(f.device), own]
     wanted = share / (1 - share**2) ** 0.5 * fitted.rows[mixed.to(f.device)].norm(dim=1)

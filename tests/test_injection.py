@@ -88,6 +88,26 @@ def test_the_feature_is_there_on_a_share_of_its_latents_tokens_with_its_size_and
     torch.testing.assert_close(strength, there * added.sizes.to(strength), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("alone", "spread"), [(0.05, 0.0), (0.0, 0.4), (0.05, 0.4)])
+def test_a_feature_may_be_there_without_its_latent_and_vary_in_strength_and_the_row_owes_the_same_share(
+    whole, alone, spread
+):
+    added = inject(whole, 0.3, 4, seeded(), alone, spread)
+    strength = (added.x - X) @ added.directions.T
+    fires = F[:, added.latents] > 0
+    there = strength > 1e-3
+    for on, rate in ((fires, RATE), (~fires, alone)):
+        rates = (there & on).sum(dim=0) / on.sum(dim=0)
+        torch.testing.assert_close(rates, torch.full_like(rates, rate), atol=0.06 if rate == RATE else 0.01, rtol=0)
+    sizes = strength[there] / (there * added.sizes.to(strength))[there]
+    assert float(sizes.mean()) == pytest.approx(1, abs=0.03)
+    assert float(sizes.std()) == pytest.approx(spread, abs=0.03)
+    before, rows = (LatentRegression(F).coefficients(x)[added.latents] for x in (X, added.x))
+    along = (added.directions * (rows - before)).sum(dim=1)
+    share = along / (along.square() + before.square().sum(dim=1)).sqrt()
+    torch.testing.assert_close(share, torch.full_like(share, 0.3), atol=0.02, rtol=0)
+
+
 def test_the_control_has_the_same_second_moment_and_signs_at_random(whole):
     added = inject(whole, 0.3, 4, seeded())
     strength, signed = ((x - X) @ added.directions.T for x in (added.x, added.control))

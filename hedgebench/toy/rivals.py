@@ -54,7 +54,7 @@ def hedging(given: Given, seed: int) -> dict[str, Tensor]:
         `owed`, to sparse features of the residual; `consistent`, modulation along what is in the row, over the spikes' size; and `hedging`, what the two say together. NaN where
         nothing sparse is left over.
     """
-    fitted, generator = fit(_sample(given)), torch.Generator().manual_seed(seed)
+    fitted, generator = fit(as_sample(given)), torch.Generator().manual_seed(seed)
     modulated = modulation(fitted.halves, fitted.residuals, fitted.rows, generator, pairs=1).consistent
     assert modulated is not None
     along = signed_root(modulated) / fitted.rows.norm(dim=1)
@@ -66,7 +66,7 @@ def hedging(given: Given, seed: int) -> dict[str, Tensor]:
     return {"hedging": hedging_of(found.owed, along), "owed": found.owed, "consistent": along / found.missing.spike}
 
 
-def _sample(given: Given) -> LatentSample:
+def as_sample(given: Given) -> LatentSample:
     """Every sample a document of its own."""
     n = len(given.x)
     return LatentSample(given.x, given.f, torch.arange(n), torch.arange(n) % 2 == 1, 0.0, n)

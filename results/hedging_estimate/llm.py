@@ -5,6 +5,7 @@ python results/hedging_estimate/llm.py seeds 12         # seeds-layer12.csv: ran
 python results/hedging_estimate/llm.py directions 12    # directions-layer12.csv: named directions against rows of a wider SAE
 python results/hedging_estimate/llm.py halves 12        # halves-layer12.csv: disjoint halves of less and of more text
 python results/hedging_estimate/llm.py injection 12     # injection-layer12.csv: hedging that is added, by size, tokens and width
+python results/hedging_estimate/llm.py elsewhere 12     # elsewhere-layer12.csv: hedging of features that are there without their latents, too, or vary in strength
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tqdm import tqdm
 
 from hedgebench.activations import ActivationSource, activation_folder
 from hedgebench.data import TokenSource, open_text
-from hedgebench.injection import auc, inject
+from hedgebench.injection import Injection, auc, inject
 from hedgebench.latent_sample import LatentSample, gather, halved, live, restricted
 from hedgebench.loaders import load_sae
 from hedgebench.matching import match
@@ -128,31 +129,53 @@ def injection(layer: int) -> pd.DataFrame:
         before = found.latents()
         for _, share, _ in own:
             added = inject(found.fit, share, 8, torch.Generator().manual_seed(1))
-            after, signs = (
-                measure(sample._replace(x=x), torch.Generator().manual_seed(0), cfg) for x in (added.x, added.control)
-            )
-            came_out = (added.directions @ after.hedging.missing.atoms.T).amax(dim=1) > 0.7
-            for name in RANKED:
-                real, sign, old = (of[name] for of in (after.latents(), signs.latents(), before))
-                rows.append(
-                    {
-                        "layer": layer,
-                        "width": width,
-                        "tokens": len(sample.x),
-                        "share": share,
-                        "estimate": name,
-                        "injected": len(added.latents),
-                        "auc": auc(real[added.latents], real[added.others]),
-                        "auc_before": auc(old[added.latents], old[added.others]),
-                        "auc_signs": auc(sign[added.latents], sign[added.others]),
-                        "than_before": auc(real[added.latents], old[added.latents]),
-                        "than_itself": float((real > old)[added.latents].double().mean()),
-                        "rise": float((real - old)[added.latents].mean()),
-                        "random_sign_rise": float((sign - old)[added.latents].mean()),
-                        "directions_found": float(came_out.double().mean()),
-                    }
-                )
+            rows += injected(sample, before, added, {"layer": layer, "width": width, "tokens": len(sample.x), "share": share})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def elsewhere(layer: int) -> pd.DataFrame:
+    """The same of features that are there without their latents, too, or vary in strength."""
+    rows = []
+    for width in tqdm((64, 256), desc="widths"):
+        sae = load_sae(str(OUT / f"grown-layer{layer}" / f"from{width}-{width}-s0"))
+        sample = alive_on(sae, text(layer, BATCHES[-1]))
+        found = measure(sample, torch.Generator().manual_seed(0), HedgingEstimate.Config(pairs=128))
+        before = found.latents()
+        for alone, spread in ((0.0, 0.0), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (0.0, 0.5)):
+            added = inject(found.fit, 0.3, 8, torch.Generator().manual_seed(1), alone, spread)
+            about = {"layer": layer, "width": width, "tokens": len(sample.x), "alone": alone, "spread": spread}
+            rows += injected(sample, before, added, about)
+    return pd.DataFrame(rows)
+
+
+def injected(
+    sample: LatentSample, before: dict[str, torch.Tensor], added: Injection, about: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What every estimate makes of features that were added."""
+    cfg = HedgingEstimate.Config(pairs=128)
+    after, signs = (
+        measure(sample._replace(x=x), torch.Generator().manual_seed(0), cfg) for x in (added.x, added.control)
+    )
+    came_out = (added.directions @ after.hedging.missing.atoms.T).amax(dim=1) > 0.7
+    rows = []
+    for name in RANKED:
+        real, sign, old = (of[name] for of in (after.latents(), signs.latents(), before))
+        rows.append(
+            about
+            | {
+                "estimate": name,
+                "injected": len(added.latents),
+                "auc": auc(real[added.latents], real[added.others]),
+                "auc_before": auc(old[added.latents], old[added.others]),
+                "auc_signs": auc(sign[added.latents], sign[added.others]),
+                "than_before": auc(real[added.latents], old[added.latents]),
+                "than_itself": float((real > old)[added.latents].double().mean()),
+                "rise": float((real - old)[added.latents].mean()),
+                "random_sign_rise": float((sign - old)[added.latents].mean()),
+                "directions_found": float(came_out.double().mean()),
+            }
+        )
+    return rows
 
 
 def of_latents(layer: int, sae: str) -> pd.DataFrame:
@@ -229,7 +252,14 @@ def text(layer: int, n_batches: int) -> Iterator[Any]:
 def main() -> None:
     """Measure, and write the table."""
     what, layer = sys.argv[1], int(sys.argv[2])
-    measured = {"growth": growth, "seeds": seeds, "halves": halves, "directions": directions, "injection": injection}
+    measured = {
+        "growth": growth,
+        "seeds": seeds,
+        "halves": halves,
+        "directions": directions,
+        "injection": injection,
+        "elsewhere": elsewhere,
+    }
     write_table(measured[what](layer), HERE / f"{what}-layer{layer}.csv")
 
 
