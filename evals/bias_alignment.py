@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import ActivationBatch, CannotMeasure, Eval, EvalContext, Figure, Metric, Score
-from hedgebench.figures import width_series, width_table
-from hedgebench.reading import reading
+from hedgebench.figures import read_width_series, width_series, width_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +77,7 @@ class BiasAlignment(Eval):
             "norm_of_mean_against_width",
             _draw_relative_norm_against_width,
             partial(width_table, eval_name="bias_alignment", metric="relative_norm_of_mean"),
-            partial(reading, eval_name="bias_alignment", metric="relative_norm_of_mean"),
+            partial(read_width_series, eval_name="bias_alignment", metric="relative_norm_of_mean"),
         ),
     )
     cost = "shared: one pass of the model up to the hook point, cached on disk; each SAE: sums over those activations"

@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, NoConfig, Score
-from hedgebench.figures import width_series, width_table
-from hedgebench.reading import reading
+from hedgebench.figures import read_width_series, width_series, width_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +43,7 @@ class DecoderBias(Eval):
             "norm_against_width",
             _draw_norm_against_width,
             partial(width_table, eval_name="decoder_bias", metric="b_dec_norm"),
-            partial(reading, eval_name="decoder_bias", metric="b_dec_norm"),
+            partial(read_width_series, eval_name="decoder_bias", metric="b_dec_norm"),
         ),
     )
     metrics = (

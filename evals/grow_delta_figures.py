@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.eval import CannotMeasure
 from hedgebench.looks import MARKERS
+from hedgebench.reading import from_to, signs
 from hedgebench.series import FAMILY, labels, means, points
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
     from matplotlib.typing import LineStyleType
     from pandas import DataFrame
@@ -62,6 +65,47 @@ def degree_table(scores: DataFrame) -> DataFrame:
     return _table(scores, _DEGREES)
 
 
+def read_share(scores: DataFrame) -> str:
+    """What the new rows hold at the narrowest and the widest, and at how many widths that is above each null: 95 % over training seeds, of differences within SAEs."""
+    said = []
+    for family, rows in _families(_known(scores, _SHARES)):
+        new, *nulls = (_of(rows, line) for line in _SHARES)
+        against = [
+            f"against {line.words}: {signs(means(_less(new, null)))}"
+            for line, null in zip(_SHARES[1:], nulls, strict=True)
+            if len(null)
+        ]
+        said.append(f"{family}new rows hold {'; '.join([from_to(means(new)), *against])} (95 % over training seeds).")
+    return " ".join(said)
+
+
+def read_degree(scores: DataFrame) -> str:
+    """The degree at the narrowest and the widest, and at how many widths it is above 0: 95 % over training seeds."""
+    said = []
+    for family, rows in _families(_known(scores, _DEGREES)):
+        lines = [(line.words, means(_of(rows, line))) for line in _DEGREES]
+        words = "; ".join(f"{name}: {from_to(of)}, against 0: {signs(of)}" for name, of in lines if len(of))
+        said.append(f"{family}{words} (95 % over training seeds).")
+    return " ".join(said)
+
+
+def _families(known: DataFrame) -> Iterator[tuple[str, DataFrame]]:
+    """The families, each with what tells it from the others, in words."""
+    words = labels(known)
+    for family, rows in known.groupby("family", sort=True):
+        yield f"{words[str(family)]}: " if words else "", rows
+
+
+def _of(rows: DataFrame, line: _Line) -> DataFrame:
+    return rows[(rows["metric"] == line.metric) & (rows["params"] == line.params)]
+
+
+def _less(new: DataFrame, null: DataFrame) -> DataFrame:
+    """The differences within SAEs, as `points` has values."""
+    lower = new["sae"].map(null.set_index("sae")["value"])
+    return new.assign(value=new["value"] - lower)[lower.notna()]
+
+
 def _known(scores: DataFrame, lines: tuple[_Line, ...]) -> DataFrame:
     known = points(scores, "grow_delta", *((line.metric, line.params) for line in lines))
     if not (known["metric"] == lines[0].metric).any():
@@ -86,7 +130,7 @@ def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -
     marks = {family: MARKERS[i % len(MARKERS)] for i, family in enumerate(families)}
     handles = []
     for line in lines:
-        chosen = known[(known["metric"] == line.metric) & (known["params"] == line.params)]
+        chosen = _of(known, line)
         for family, group in chosen.groupby("family"):
             _series(axes, group, line.colour, line.style, marks[family])
         if len(chosen):

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least, notice
 from hedgebench.types import BadInput
 
-from .seed_overlap_figures import draw_against_density, draw_against_threshold, draw_against_width, width_table
+from .seed_overlap_figures import (
+    draw_against_density,
+    draw_against_threshold,
+    draw_against_width,
+    read_against_density,
+    read_against_threshold,
+    read_against_width,
+    width_table,
+)
 from .seed_overlap_rows import Group
 
 if TYPE_CHECKING:
@@ -100,9 +108,9 @@ class SeedOverlap(Eval):
         ),
     )
     figures = (
-        Figure("shared_vs_threshold", draw_against_threshold),
-        Figure("shared_vs_width", draw_against_width, width_table),
-        Figure("shared_vs_density", draw_against_density),
+        Figure("shared_vs_threshold", draw_against_threshold, caption=read_against_threshold),
+        Figure("shared_vs_width", draw_against_width, width_table, read_against_width),
+        Figure("shared_vs_density", draw_against_density, caption=read_against_density),
     )
 
     @dataclass(frozen=True)

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import isnan
+from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import CannotMeasure
 from hedgebench.figures import width_axis
-from hedgebench.looks import MARKERS
+from hedgebench.looks import MARKERS, OKABE_ITO
+from hedgebench.reading import from_to, span
 from hedgebench.series import FAMILY, labels, with_family
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
 
 def draw_against_threshold(scores: DataFrame, axes: Axes) -> None:
     """A line per group: the share of shared latents as more is asked of them. Dotted: an unrelated SAE."""
-    rows = _shared(scores, "all")
-    for i, (name, group) in enumerate(rows.groupby("sae")):
-        line = group.groupby("threshold")[["value", "stderr", "chance"]].mean()
-        axes.errorbar(line.index, line["value"], line["stderr"], color=f"C{i}", marker="o", capsize=3, label=name)
-        axes.plot(line.index, line["chance"], color=f"C{i}", linestyle=":")
+    for line, look in _lines(_shared(scores, "all"), "threshold"):
+        axes.errorbar(line.index, line["value"], line["stderr"], capsize=2, linewidth=1.2, markersize=5, **look)
+        axes.plot(line.index, line["chance"], color=look["color"], linestyle=":")
     axes.set(xlabel="threshold of both cosines", ylabel="share of latents", title="Shared with another training seed")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small")
+    _finish(axes)
+
+
+def read_against_threshold(scores: DataFrame) -> str:
+    """Which groups share least and most, at the lowest and the highest threshold."""
+    rows = _shared(scores, "all")
+    ends = sorted({rows["threshold"].min(), rows["threshold"].max()})
+    at = {end: rows[rows["threshold"] == end].groupby("sae")[["value", "chance"]].mean() for end in ends}
+    said = "; ".join(f"at {end:g}: {span(found['value'])}" for end, found in at.items())
+    unrelated = at[ends[0]]["chance"].max()
+    chance = "" if isnan(unrelated) else f" An unrelated SAE shares at most {unrelated:.3g}."
+    return f"Share of latents that another training seed has, too, both cosines {said}.{chance}"
 
 
 def draw_against_width(scores: DataFrame, axes: Axes) -> None:
@@ -32,12 +44,13 @@ def draw_against_width(scores: DataFrame, axes: Axes) -> None:
     words = labels(points)
     for i, (family, pairs) in enumerate(points.groupby("family")):
         means, mark = shown[shown["family"] == family], MARKERS[i % len(MARKERS)]
-        axes.scatter(pairs["width"], pairs["value"], marker=mark, alpha=0.5, s=25, color=f"C{i}")
+        colour = OKABE_ITO[i % len(OKABE_ITO)]
+        axes.scatter(pairs["width"], pairs["value"], marker=mark, alpha=0.5, s=25, color=colour)
         line = "-" if means["width"].is_unique else "none"
         reach = means["high"] - means["mean"]
         name = words.get(str(family))
         axes.errorbar(
-            means["width"], means["mean"], reach, color=f"C{i}", marker="_", ls=line, ms=14, capsize=3, label=name
+            means["width"], means["mean"], reach, color=colour, marker="_", ls=line, ms=14, capsize=3, label=name
         )
     width_axis(axes, points["width"])
     threshold = " or ".join(f"{t:g}" for t in sorted(set(points["threshold"])))
@@ -68,16 +81,59 @@ def width_table(scores: DataFrame) -> DataFrame:
     return found[[*keys, "mean", "low", "high", "train_seeds", "saes"]]
 
 
+def read_against_width(scores: DataFrame) -> str:
+    """What is shared by the narrowest and the widest SAEs."""
+    shown = with_family(width_table(scores))
+    words = labels(shown)
+    said = "; ".join(
+        (f"{words[str(family)]}: " if words else "") + from_to(means) for family, means in shown.groupby("family")
+    )
+    return f"Share of latents that another training seed has, too: {said} (95 % over training seeds)."
+
+
 def draw_against_density(scores: DataFrame, axes: Axes) -> None:
     """A line per group: the share of shared latents of each tenth, from the rarest to the most frequent."""
+    lines = list(_lines(_deciles(scores), "decile"))
+    for i, (line, look) in enumerate(lines):
+        beside = line.index + 0.5 * (i + 0.5 - len(lines) / 2) / len(lines)  # so that no bar hides another
+        axes.errorbar(beside, line["value"], line["stderr"], capsize=2, linewidth=1.2, markersize=5, **look)
+    axes.set(xlabel="decile of firing density (10: most frequent)", ylabel="share of latents")
+    axes.set(title="Shared with another training seed", xticks=range(1, 11))
+    _finish(axes)
+
+
+def read_against_density(scores: DataFrame) -> str:
+    """Which groups share least and most of their rarest and of their most frequent latents."""
+    rows = _deciles(scores)
+    rarest, commonest = (rows[rows["decile"] == of].groupby("sae")["value"].mean() for of in (1, 10))
+    fall = int((rarest > commonest).sum())
+    return (
+        f"Share of latents that another training seed has, too: of the rarest tenth {span(rarest)}, of the most frequent {span(commonest)}; "
+        f"larger of the rarest in {fall} of {len(rarest)} groups."
+    )
+
+
+def _deciles(scores: DataFrame) -> DataFrame:
     rows = _shared(scores, "density_decile")
     rows = rows[rows["slice_value"] != "dead"]
-    for i, (name, group) in enumerate(rows.groupby("sae")):
-        line = group.assign(decile=group["slice_value"].astype(int)).groupby("decile")[["value", "stderr"]].mean()
-        axes.errorbar(line.index, line["value"], line["stderr"], color=f"C{i}", marker="o", capsize=3, label=name)
-    axes.set(xlabel="decile of firing density (10: most frequent)", ylabel="share of latents")
-    axes.set(title="Shared with another training seed")
+    return rows.assign(decile=rows["slice_value"].astype(int))
+
+
+def _lines(rows: DataFrame, along: str) -> Iterator[tuple[DataFrame, dict[str, Any]]]:
+    """A line for each group, from the narrowest: its numbers along a column, and how it looks."""
+    from matplotlib import colormaps
+
+    groups = sorted(rows.groupby("sae"), key=lambda group: (group[1]["width"].max(), group[0]))
+    few = len(groups) <= len(OKABE_ITO)
+    for i, (name, group) in enumerate(groups):
+        colour = OKABE_ITO[i] if few else colormaps["viridis"](i / len(groups))
+        means = group.groupby(along)[["value", "stderr", "chance"]].mean()
+        yield means, {"color": colour, "marker": MARKERS[i % len(MARKERS)], "label": name}
+
+
+def _finish(axes: Axes) -> None:
     axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(fontsize="small")
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.looks import MARKERS, OKABE_ITO
+from hedgebench.reading import from_to, reading
 from hedgebench.series import labels, means, points, shared
 from hedgebench.types import CannotMeasure
 
@@ -78,6 +79,23 @@ def width_table(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
         CannotMeasure: The eval has no such values.
     """
     return means(_known(scores, eval_name, metric))
+
+
+def read_width_series(scores: DataFrame, eval_name: str, metric: str) -> str:
+    """Which variants can be told apart, and how each line of several widths goes from the narrowest to the widest.
+
+    Raises:
+        CannotMeasure: The eval has no such values.
+    """
+    known = _known(scores, eval_name, metric)
+    words = labels(known)
+    lines = [
+        (f"{words[str(family)]}: " if words else "") + from_to(means(group))
+        for family, group in known.groupby("family", sort=True)
+        if group["width"].nunique() > 1
+    ]
+    said = f" {'; '.join(lines)} (95 % over training seeds)." if lines else ""
+    return reading(scores, eval_name, metric) + said
 
 
 def _known(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:

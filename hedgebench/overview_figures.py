@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEAST_LATENTS = 20
 """Of an SAE whose latents have a histogram."""
+_MOST_LINES = 4
+"""Of densities in one picture."""
 _MOST_METRICS = 40
 """In the report on noise: the noisiest."""
 
@@ -96,11 +98,11 @@ def latent_metrics(scores: DataFrame) -> list[tuple[str, str, str]]:
 
 
 def latent_table(scores: DataFrame, eval_name: str, metric: str, params: str) -> DataFrame:
-    """A row for each variant: how a metric of its latents is spread: latents (of all its SAEs), mean, sd, and the quantiles q05, q25, q50, q75, q95."""
+    """A row for each variant, by width: how a metric of its latents is spread: latents (of all its SAEs), mean, sd, and the quantiles q05, q25, q50, q75, q95."""
     import pandas as pd
 
     rows = _latents(scores, eval_name, metric, params)
-    values = rows.groupby("variant", sort=True)["value"]
+    values = rows.groupby("variant", sort=False)["value"]
     quantiles = {f"q{q:02d}": values.quantile(q / 100) for q in (5, 25, 50, 75, 95)}
     return pd.DataFrame(
         {"latents": values.size(), "mean": values.mean(), "sd": values.std(), **quantiles}
@@ -108,20 +110,39 @@ def latent_table(scores: DataFrame, eval_name: str, metric: str, params: str) ->
 
 
 def draw_latents(scores: DataFrame, axes: Axes, eval_name: str, metric: str, params: str) -> None:
-    """The density of a metric over latents, a line for each variant; a latent has the mean of its evaluation seeds."""
+    """How a metric of the latents is spread: the density, a line for each variant; of many variants, which would hide each other, a row for each with its quantiles."""
+    rows = _latents(scores, eval_name, metric, params)
+    name = f"{metric} {params}".strip()
+    if rows["variant"].nunique() > _MOST_LINES:
+        _draw_quantiles(latent_table(scores, eval_name, metric, params), axes)
+        said = ": median, half and nine tenths of the latents"
+    else:
+        _draw_densities(rows, axes)
+        said = ": latents"
+    axes.set(xlabel=name, title=eval_name + said)
+    axes.grid(alpha=0.25, linewidth=0.6)
+
+
+def _draw_densities(rows: DataFrame, axes: Axes) -> None:
     import seaborn as sns
 
-    rows = _latents(scores, eval_name, metric, params)
-    styles = {name: look(*of.iloc[0][["architecture", "loss"]]) for name, of in rows.groupby("variant", sort=True)}
+    styles = {name: look(*of.iloc[0][["architecture", "loss"]]) for name, of in rows.groupby("variant", sort=False)}
     colours = [style["color"] for style in styles.values()]
-    palette = colours if len(set(colours)) == len(colours) else sns.color_palette("viridis", len(colours))
+    palette = colours if len(set(colours)) == len(colours) else OKABE_ITO[: len(colours)]
     shape = {"element": "step", "fill": False, "bins": 40, "stat": "density", "common_norm": False, "linewidth": 1.2}
     several = {"hue": "variant", "hue_order": list(styles), "palette": palette} if len(styles) > 1 else {}
     sns.histplot(rows, x="value", ax=axes, **shape, **several)
+    axes.set(ylabel="density")
     if several:
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), fontsize="x-small", title=None, frameon=False)
-    axes.set(xlabel=f"{metric} {params}".strip(), title=f"{eval_name}: latents")
-    axes.grid(alpha=0.25, linewidth=0.6)
+
+
+def _draw_quantiles(found: DataFrame, axes: Axes) -> None:
+    rows = range(len(found))[::-1]
+    axes.hlines(rows, found["q05"], found["q95"], color=OKABE_ITO[0], linewidth=1)
+    axes.hlines(rows, found["q25"], found["q75"], color=OKABE_ITO[0], linewidth=4)
+    axes.plot(found["q50"], rows, "o", color="white", markeredgecolor="black", markersize=5)
+    axes.set_yticks(rows, found["variant"], fontsize="small" if len(found) <= 20 else "xx-small")
 
 
 def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> str:
@@ -138,6 +159,6 @@ def _latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> Dat
     rows = scores[(scores["slice_by"] == "latent") & (scores["eval"] == eval_name)]
     rows = rows[(rows["metric"] == metric) & (rows["params"] == params)]
     named = rows.assign(variant=rows["sae"].map(variants(scores)).astype(str))
-    named = named.fillna({"architecture": "", "loss": ""})
-    keys = ["variant", "sae", "slice_value", "architecture", "loss"]
+    named = named.fillna({"architecture": "", "loss": "", "width": 0})
+    keys = ["width", "variant", "sae", "slice_value", "architecture", "loss"]
     return named.groupby(keys, sort=True)["value"].mean().reset_index()

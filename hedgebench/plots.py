@@ -45,14 +45,22 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
     Raises:
         BadInput: The folder cannot be written.
     """
-    out, drawn = Path(out), list[Drawn]()
+    out, drawn, blank = Path(out), list[Drawn](), dict[str, str]()
     panels: dict[str, dict[str, Figure]] = {}
     for name, figure in _figures(scores):
-        one = _draw(scores, {name: figure}, out / name)
+        try:
+            one = _draw(scores, {name: figure}, out / name)
+        except CannotMeasure as error:
+            blank[name] = str(error)
+            continue
         if one is not None:
             drawn.append(one)
             if figure.panel:
                 panels.setdefault(figure.panel, {})[name] = figure
+    if blank:
+        logger.warning(
+            "not drawn, for want of numbers: %s", "; ".join(f"{name} ({why})" for name, why in blank.items())
+        )
     for panel, figures in panels.items():
         together = _draw(scores, figures, out / panel) if len(figures) > 1 else None
         drawn += [] if together is None else [together]
@@ -81,7 +89,11 @@ def _figures(scores: DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path) -> Drawn | None:
-    """Draw one figure, or several side by side, with their numbers where it is one; None where there is nothing to draw, or one fails."""
+    """Draw one figure, or several side by side, with their numbers where it is one; None where one fails.
+
+    Raises:
+        CannotMeasure: There is nothing to draw.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
@@ -96,9 +108,8 @@ def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path) -> Drawn | 
             if len(figures) == 1 and figure.table is not None:
                 numbers = figure.table(scores)
             captions.append(figure.caption(scores) if figure.caption is not None else "")
-        except CannotMeasure as error:
-            logger.warning("figure %s cannot be drawn: %s", name, error)
-            return None
+        except CannotMeasure:
+            raise
         except Exception as error:
             # One eval's faulty figure must not cost the others theirs.
             logger.warning("figure %s cannot be drawn: %s: %s", name, type(error).__name__, error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") -> str:
@@ -27,3 +28,38 @@ def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") ->
     least, most = first["mean"].min(), first["mean"].max()
     where = f"{least:.3g}" if len(first) == 1 else f"{least:.3g} to {most:.3g}"
     return f"{said} Beaten by none: {best} ({where})."
+
+
+def from_to(means: DataFrame) -> str:
+    """How a line goes from the narrowest SAEs to the widest: `0.428 [0.363, 0.493] at width 128, 0.354 [0.34, 0.369] at width 512`.
+
+    Args:
+        means: Columns width, mean, low and high (NaN: no interval is known). Of several SAEs of one width, which are no line, the range is said.
+    """
+    ends = sorted({means["width"].min(), means["width"].max()})
+    return ", ".join(f"{_value(means[means['width'] == width])} at width {width}" for width in ends)
+
+
+def _value(rows: DataFrame) -> str:
+    if len(rows) > 1:
+        return f"{rows['mean'].min():.3g} to {rows['mean'].max():.3g} ({len(rows)} SAEs)"
+    mean, low, high = rows.iloc[0][["mean", "low", "high"]].astype(float)
+    return f"{mean:.3g}" + ("" if isnan(low) else f" [{low:.3g}, {high:.3g}]")
+
+
+def signs(differences: DataFrame) -> str:
+    """At how many widths a difference is certain: `above at 4, below at 1 of 7 widths`.
+
+    Args:
+        differences: A row for each width: columns low and high (NaN: not known).
+    """
+    counts = {"above": (differences["low"] > 0).sum(), "below": (differences["high"] < 0).sum()}
+    said = ", ".join(f"{word} at {count}" for word, count in counts.items() if count)
+    return f"{said or 'not to be told apart at any'} of {len(differences)} widths"
+
+
+def span(values: Series) -> str:
+    """The least and the largest of some values, each with its name (the index): `0.247 (wide) to 0.48 (narrow)`."""
+    low, high = values.idxmin(), values.idxmax()
+    ends = [f"{values[name]:.3g} ({name})" for name in dict.fromkeys([low, high])]
+    return " to ".join(ends)

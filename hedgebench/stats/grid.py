@@ -96,8 +96,8 @@ def variants(scores: DataFrame) -> Series:
     names = pd.Series(saes.index.to_numpy(dtype=object, copy=True), index=saes.index, dtype=object)
     groups = [
         rows.index
-        for _, rows in saes.groupby(VARIANT, sort=False, dropna=False)
-        if len(rows) > 1 and rows["train_seed"].notna().all() and rows["train_seed"].is_unique
+        for _, rows in saes[saes["train_seed"].notna()].groupby(VARIANT, sort=False, dropna=False)
+        if len(rows) > 1 and rows["train_seed"].is_unique
     ]
     firsts = keys.loc[[members[0] for members in groups]]
     telling = [key for key in VARIANT if len(set(firsts[key].map(str))) > 1] or ["architecture"]
