@@ -7,7 +7,7 @@ import logging
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
             continue
         data = read_json(path)
         if is_saebench(data):
-            yield from _saebench_rows(data)
+            yield from _saebench_rows(data, names.values())
         else:
             logger.warning(
                 "%s is neither a whole record of HedgeBench nor an output of SAEBench that can be read; left out", path
@@ -172,29 +172,40 @@ def _our_rows(
         yield {**common, **score}
 
 
-def _saebench_rows(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _saebench_rows(data: Mapping[str, Any], taken: Collection[str]) -> Iterator[dict[str, Any]]:
     """Rows of one SAEBench output file: what it says of its SAE, and its numbers under our names."""
-    common = saebench_facts(data)
+    common = saebench_facts(data, taken)
     directions = _directions(common["eval"])
     for score in read_scores(data):
         row = score._asdict() | {"params": params_text(score.params)}
         yield {**common, **row, "higher_is_better": directions.get(score.metric)}
 
 
-def saebench_facts(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What one SAEBench output file says of its run and its SAE, by columns of the scores table."""
+def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict[str, Any]:
+    """What one SAEBench output file says of its run and its SAE, by columns of the scores table.
+
+    Args:
+        data: The file's content.
+        taken: Names of other SAEs. An SAE that SAEBench was handed as an object is called as its user called it, unless that is one of them.
+    """
     config = data.get("sae_cfg_dict") or {}
     eval_config = data.get("eval_config") or {}
     release, sae_id = data.get("sae_lens_release_id"), data.get("sae_lens_id")
     metadata = config.get("metadata")
     meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else config
+    details = meta.get("training_architecture_details")
+    by_user = sae_id == "custom_sae" and release not in taken
     return {
-        "sae": f"{release}:{sae_id}",
+        "sae": release if by_user else f"{release}:{sae_id}",
         "eval": EVAL_NAMES[data["eval_type_id"]],
         "seed": eval_config.get("random_seed"),
         "architecture": meta.get("training_architecture") or config.get("architecture"),
+        "loss": meta.get("reconstruction_loss"),
         "width": config.get("d_sae"),
-        "train_tokens": config.get("training_tokens"),
+        "k": details.get("k") if isinstance(details, Mapping) else config.get("k"),
+        "l0": meta.get("l0"),
+        "train_seed": meta.get("train_seed"),
+        "train_tokens": meta.get("train_tokens", config.get("training_tokens")),
         "model": eval_config.get("model_name") or meta.get("model_name"),
         "hook": meta.get("hook_name"),
         "layer": meta.get("hook_layer"),

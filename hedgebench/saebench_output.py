@@ -85,6 +85,7 @@ def our_name(eval_type: str, name: str) -> tuple[str, dict[str, int]] | None:
 def read_scores(data: Mapping[str, Any]) -> Iterator[UpstreamScore]:
     """Every number of an output of SAEBench, aggregates first, then its subsets (data set, class, letter, latent).
 
+    Left out are what core counts (tokens) and its list for every latent, which our own records keep out of the table, too.
     Its −1 for "not a number" gives nothing, but for TPP and SCR: they have no such mark, and are differences that can be −1.
     """
     kind = str(data["eval_type_id"])

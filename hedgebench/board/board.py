@@ -100,9 +100,10 @@ def make_board(given: DataFrame | str | Path) -> Board:
 
 
 def _whole(scores: DataFrame, named: Series) -> DataFrame:
-    """The numbers of variants all of whose SAEs have one, without those of which there are two for one SAE and seed."""
+    """The numbers of variants all of whose SAEs have one, without those of which there are two that differ for one SAE and seed."""
     keys = [*COLUMN, *PLACE]
-    single = scores[~scores.duplicated([*keys, "sae", "seed"], keep=False)]
+    different = scores.drop_duplicates([*keys, "sae", "seed", "value"])
+    single = different[~different.duplicated([*keys, "sae", "seed"], keep=False)]
     variant = single["sae"].map(named)
     count = single.groupby([*keys, variant.rename("variant")], dropna=False, sort=False)["sae"].transform("nunique")
     return single[count == variant.map(named.value_counts())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,7 +119,7 @@ def _runs(folder: Path, names: Mapping[str, str]) -> Iterator[Made]:
         if record is not None:
             yield _ours(record["hedgebench"], names, file)
         elif is_saebench(data := read_json(path)):
-            yield _theirs(data, file)
+            yield _theirs(data, names.values(), file)
 
 
 def _ours(record: Mapping[str, Any], names: Mapping[str, str], file: str) -> Made:
@@ -145,8 +145,8 @@ def _ours(record: Mapping[str, Any], names: Mapping[str, str], file: str) -> Mad
     )
 
 
-def _theirs(data: Mapping[str, Any], file: str) -> Made:
-    facts = saebench_facts(data)
+def _theirs(data: Mapping[str, Any], taken: Collection[str], file: str) -> Made:
+    facts = saebench_facts(data, taken)
     names = {"sae-bench": "sae_bench_commit_hash", "sae-lens": "sae_lens_version"}
     versions = {package: str(data[key]) for package, key in names.items() if data.get(key)}
     identity: Any = {key: facts.get(key) for key in IDENTITY}
