@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.eval import CannotMeasure
 from hedgebench.looks import MARKERS
-from hedgebench.reading import from_to, signs
+from hedgebench.reading import from_to, level, signs
 from hedgebench.series import FAMILY, labels, means, points
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def degree_table(scores: DataFrame) -> DataFrame:
 
 
 def read_share(scores: DataFrame) -> str:
-    """What the new rows hold at the narrowest and the widest, and at how many widths that is above each null: 95 % over training seeds, of differences within SAEs."""
+    """What the new rows hold at the narrowest and the widest, and at how many widths that is above each null: of differences within SAEs, by their intervals over training seeds."""
     said = []
     for family, rows in _families(_known(scores, _SHARES)):
         new, *nulls = (_of(rows, line) for line in _SHARES)
@@ -75,17 +75,18 @@ def read_share(scores: DataFrame) -> str:
             for line, null in zip(_SHARES[1:], nulls, strict=True)
             if len(null)
         ]
-        said.append(f"{family}new rows hold {'; '.join([from_to(means(new)), *against])} (95 % over training seeds).")
+        shown = means(new)
+        said.append(f"{family}new rows hold {'; '.join([from_to(shown) + level(shown), *against])}.")
     return " ".join(said)
 
 
 def read_degree(scores: DataFrame) -> str:
-    """The degree at the narrowest and the widest, and at how many widths it is above 0: 95 % over training seeds."""
+    """The degree at the narrowest and the widest, and at how many widths it is above 0, by its interval over training seeds."""
     said = []
     for family, rows in _families(_known(scores, _DEGREES)):
         lines = [(line.words, means(_of(rows, line))) for line in _DEGREES]
-        words = "; ".join(f"{name}: {from_to(of)}, against 0: {signs(of)}" for name, of in lines if len(of))
-        said.append(f"{family}{words} (95 % over training seeds).")
+        words = "; ".join(f"{name}: {from_to(of)}{level(of)}, against 0: {signs(of)}" for name, of in lines if len(of))
+        said.append(f"{family}{words}.")
     return " ".join(said)
 
 

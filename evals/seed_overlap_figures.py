@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.eval import CannotMeasure
 from hedgebench.figures import width_axis
 from hedgebench.looks import MARKERS, OKABE_ITO
-from hedgebench.reading import from_to, span
+from hedgebench.reading import from_to, level, span
 from hedgebench.series import FAMILY, labels, with_family
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ def read_against_width(scores: DataFrame) -> str:
     shown = with_family(width_table(scores))
     words = labels(shown)
     said = "; ".join(
-        (f"{words[str(family)]}: " if words else "") + from_to(means) for family, means in shown.groupby("family")
+        (f"{words[str(family)]}: " if words else "") + from_to(means) + level(means)
+        for family, means in shown.groupby("family")
     )
-    return f"Share of latents that another training seed has, too: {said} (95 % over training seeds)."
+    return f"Share of latents that another training seed has, too: {said}."
 
 
 def draw_against_density(scores: DataFrame, axes: Axes) -> None:

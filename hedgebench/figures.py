@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.looks import MARKERS, OKABE_ITO
-from hedgebench.reading import from_to, reading
+from hedgebench.reading import from_to, level, reading
 from hedgebench.series import labels, means, points, shared
 from hedgebench.types import CannotMeasure
 
@@ -89,13 +89,13 @@ def read_width_series(scores: DataFrame, eval_name: str, metric: str) -> str:
     """
     known = _known(scores, eval_name, metric)
     words = labels(known)
-    lines = [
-        (f"{words[str(family)]}: " if words else "") + from_to(means(group))
+    several = {
+        (f"{words[str(family)]}: " if words else ""): means(group)
         for family, group in known.groupby("family", sort=True)
-        if group["width"].nunique() > 1
-    ]
-    said = f" {'; '.join(lines)} (95 % over training seeds)." if lines else ""
-    return reading(scores, eval_name, metric) + said
+        if group["width"].min() < group["width"].max()
+    }
+    lines = [f"{name}{from_to(line)}{level(line)}" for name, line in several.items()]
+    return " ".join([reading(scores, eval_name, metric), f"{'; '.join(lines)}." if lines else ""]).strip()
 
 
 def _known(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:

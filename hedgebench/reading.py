@@ -47,6 +47,11 @@ def _value(rows: DataFrame) -> str:
     return f"{mean:.3g}" + ("" if isnan(low) else f" [{low:.3g}, {high:.3g}]")
 
 
+def level(means: DataFrame) -> str:
+    """What the brackets of `from_to` are, where there are any."""
+    return " (95 % over training seeds)" if means["low"].notna().any() else ""
+
+
 def signs(differences: DataFrame) -> str:
     """At how many widths a difference is certain: `above at 4, below at 1 of 7 widths`.
 

@@ -180,3 +180,14 @@ def gallery() -> list[dict[str, Any]]:
         value = lift * (4 + (i - 9.2) ** 2) * (1 + 0.05 * seed)
         rows.append(row(2**i, value, loss=loss, train_seed=seed, sae=f"{loss}-{i}-{seed}"))
     return rows + [{**r, "metric": "d_in", "value": 576.0} for r in rows]
+
+
+def test_the_caption_says_where_each_line_of_several_widths_goes():
+    rows = [row(w, v + 0.5 * s, train_seed=s) for w, v in ((64, 4.0), (128, 3.0), (256, 2.0)) for s in (0, 1)]
+    numbers = DecoderBias.figures[0].table(table(rows))
+    first, last = (f"{at.mean:.3g} [{at.low:.3g}, {at.high:.3g}] at width {at.width}" for at in numbers.iloc[[0, 2]].itertuples())  # fmt: skip
+    assert DecoderBias.figures[0].caption(table(rows)).endswith(f" {first}, {last} (95 % over training seeds).")
+    alone = DecoderBias.figures[0].caption(table([row(64, 4.0, l0=20), row(64, 5.0, l0=40), row(128, 3.0)]))
+    assert alone.endswith(" 4 to 5 (2 SAEs) at width 64, 3 at width 128.")
+    one = DecoderBias.figures[0].caption(table([row(64, 4.0), row(64, 5.0, loss="snap")]))
+    assert one == "b_dec_norm: too few seeds to tell a difference from noise."

@@ -111,3 +111,23 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path):
 
 def test_an_empty_table_has_no_figure_and_no_page(tmp_path: Path):
     assert draw_figures(table([]), tmp_path / "new") == [] and not (tmp_path / "new").exists()
+
+
+def test_many_variants_of_latents_are_rows_of_quantiles_from_the_narrowest():
+    scores = table([row | {"width": 2**i} for i, name in enumerate("fedcba") for row in latents(name, 0.1 * i)])
+    axes = Figure().add_subplot()
+    overview.draw_latents(scores, axes, "an_eval", "spread", "")
+    found = overview.latent_table(scores, "an_eval", "spread", "")
+    assert [label.get_text() for label in axes.get_yticklabels()] == list("fedcba") == found["variant"].tolist()
+    assert axes.lines[0].get_xdata().tolist() == found["q50"].tolist()
+    nine_tenths, half = (c.get_segments() for c in axes.collections)
+    assert [s[:, 0].tolist() for s in half] == found[["q25", "q75"]].to_numpy().tolist()
+    assert [s[:, 0].tolist() for s in nine_tenths] == found[["q05", "q95"]].to_numpy().tolist()
+
+
+def test_what_cannot_be_drawn_for_want_of_numbers_is_said_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    draw_figures(table(core(recipe("mse", [[0.5]]))), tmp_path)
+    assert caplog.messages == [
+        "not drawn, for want of numbers: saebench_core-l0_vs_upstream_explained_variance (no SAE here has both a upstream_explained_variance and an l0); "
+        "noise (no metric here has several seeds and changes with them)"
+    ]

@@ -109,6 +109,38 @@ def test_without_a_value_there_is_neither_figure_nor_table():
                 make(table(study(what=[LIVE])))
 
 
+def caption(rows: list[dict[str, Any]], which: int = 0) -> str:
+    return GrowDelta.figures[which].caption(table(rows))
+
+
+@pytest.mark.parametrize(("which", "shown"), [(0, SHARES[:1]), (1, DEGREES)])
+def test_the_caption_says_where_each_line_goes_as_the_numbers_beside_it_do(which: int, shown: Any):
+    said, numbers = caption(study(), which), GrowDelta.figures[which].table(table(study()))
+    for metric, params, _ in shown:
+        for at in numbers[(numbers["metric"] == metric) & (numbers["params"] == params)].itertuples():
+            assert f"{at.mean:.3g} [{at.low:.3g}, {at.high:.3g}] at width {at.width}" in said
+    assert said.count("(95 % over training seeds)") == len(shown)
+
+
+def test_the_caption_says_at_how_many_widths_a_null_is_beaten():
+    null = ("null_share", "null=isotropic")
+    said = caption(study())
+    assert said.endswith(
+        "; against random span: above at 2 of 2 widths; against no new latents, other data order: above at 2 of 2 widths."
+    )
+    assert "random span: below at 2 of 2 widths" in caption(study(what=[SHARES[0], (*null, 0.5)]))
+    near = [row | {"value": row["value"] + 0.1 * row["train_seed"]} if row["params"] else row for row in study()]
+    assert "random span: not to be told apart at any of 2 widths" in caption(near)
+    alone = caption([row for row in study() if row["train_seed"] == 0])
+    assert "random span: not to be told apart at any of 2 widths" in alone and "95 %" not in alone
+    assert caption(study(), 1).count("against 0: above at 2 of 2 widths") == 2
+
+
+def test_the_caption_of_two_recipes_names_each():
+    said = caption(study() + study("other", 0.5))
+    assert said.startswith("mse: new rows hold 0.402 ") and ". other: new rows hold 0.201 " in said
+
+
 def test_the_numbers_lie_beside_the_picture(tmp_path: Path):
     names = [file.name for file in draw_figures(table(study()), tmp_path) if file.suffix in (".png", ".csv")]
     assert [name for name in names if name.startswith("grow_delta")] == [

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from hedgebench_evals.seed_overlap import SeedOverlap
+from hedgebench_evals.seed_overlap_figures import width_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_saes import build, orthonormal_features, permuted_decoder, random_rows, unit_rows
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
@@ -327,3 +329,56 @@ def test_recipes_of_one_architecture_are_lines_of_their_own_against_the_width():
     drawn = [c.lines[0] for c in axes.containers]
     assert [line.get_ydata().tolist() for line in drawn] == [[0.2, 0.2], [0.6, 0.6]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def groups(slice_by: str, params: str, slices: list[str], **value: list[float]) -> list[dict]:
+    """A row for each group and slice."""
+    said = {"eval": "seed_overlap", "metric": "shared", "params": params, "architecture": "standard", "n": 3}
+    return [
+        said
+        | {
+            "sae": name,
+            "width": 64 * (1 + i),
+            "slice_by": slice_by,
+            "slice_value": of,
+            "value": one,
+            "stderr": 0.01,
+            "chance": 0.001,
+        }
+        for i, (name, values) in enumerate(value.items())
+        for of, one in zip(slices, values, strict=True)
+    ]
+
+
+def test_what_is_read_off_the_figures_is_what_the_table_says():
+    whole = [row for t, a, b in ((0.3, 0.9, 0.8), (0.7, 0.5, 0.25)) for row in groups("all", f"threshold={t}", ["all"], narrow=[a], wide=[b])]  # fmt: skip
+    pairs = groups("pair", "threshold=0.7", ["0-1", "0-2"], narrow=[0.4, 0.6], wide=[0.2, 0.3])
+    tenths = [str(i) for i in (*range(1, 11), "dead")]
+    density = groups("density_decile", "threshold=0.7", tenths, narrow=[0.9] + [0.5] * 10, wide=[0.4] * 9 + [0.7, 0])
+    scores = _frame([*whole, *pairs, *density], SCORES)
+    said = [figure.caption(scores) for figure in SeedOverlap.figures]
+    assert said[0] == (
+        "Share of latents that another training seed has, too, both cosines at 0.3: 0.8 (wide) to 0.9 (narrow); "
+        "at 0.7: 0.25 (wide) to 0.5 (narrow). An unrelated SAE shares at most 0.001."
+    )
+    ends = [
+        f"{at.mean:.3g} [{at.low:.3g}, {at.high:.3g}] at width {at.width}" for at in width_table(scores).itertuples()
+    ]
+    assert ends[0] == "0.5 [0.457, 0.543] at width 64"  # 4.303 standard errors
+    assert (
+        said[1]
+        == f"Share of latents that another training seed has, too: {', '.join(ends)} (95 % over training seeds)."
+    )
+    assert said[2] == (
+        "Share of latents that another training seed has, too: of the rarest tenth 0.4 (wide) to 0.9 (narrow), "
+        "of the most frequent 0.5 (narrow) to 0.7 (wide); larger of the rarest in 1 of 2 groups."
+    )
+
+
+def test_groups_are_drawn_from_the_narrowest_and_told_apart_by_colour_and_marker():
+    rows = groups("all", "threshold=0.7", ["all"], **{f"g{width}": [0.5] for width in range(9, -1, -1)})
+    axes = Figure().add_subplot()
+    SeedOverlap.figures[0].draw(_frame(rows, SCORES), axes)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"g{width}" for width in range(9, -1, -1)]
+    looks = {(to_hex(c.lines[0].get_color()), c.lines[0].get_marker()) for c in axes.containers}
+    assert len(looks) == 10

@@ -27,6 +27,12 @@ def test_a_variants_words_are_what_tells_it_from_others():
     assert "blocks.9" in " ".join(variants(table(recipe("mse", [[1], [2]]) + deeper)))
 
 
+def test_an_sae_of_unknown_training_seed_leaves_seeds_beside_it_together():
+    """As the row of a whole group, which has its members' recipe and no seed."""
+    names = variants(table([*recipe("mse", [[1], [2]]), *alone("mse-s*", [1.5])]))
+    assert names.to_dict() == {"mse-s0": "batchtopk", "mse-s1": "batchtopk", "mse-s*": "mse-s*"}
+
+
 def test_an_sae_of_unknown_training_seed_is_alone():
     assert set(variants(table([*alone("a", [1.0]), *alone("b", [2.0])]))) == {"a", "b"}
 
