@@ -65,6 +65,6 @@ def signs(differences: DataFrame) -> str:
 
 def span(values: Series) -> str:
     """The least and the largest of some values, each with its name (the index): `0.247 (wide) to 0.48 (narrow)`."""
-    low, high = values.idxmin(), values.idxmax()
-    ends = [f"{values[name]:.3g} ({name})" for name in dict.fromkeys([low, high])]
-    return " to ".join(ends)
+    ordered = sorted(zip(values, values.index, strict=True))
+    ends = dict.fromkeys([ordered[0], ordered[-1]])
+    return " to ".join(f"{value:.3g} ({name})" for value, name in ends)

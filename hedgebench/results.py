@@ -194,9 +194,9 @@ def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict
     metadata = config.get("metadata")
     meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else config
     details = meta.get("training_architecture_details")
-    by_user = sae_id == "custom_sae" and release not in taken
+    custom = sae_id == "custom_sae"
     return {
-        "sae": release if by_user else f"{release}:{sae_id}",
+        "sae": release if custom and release not in taken else f"{release}:{sae_id}",
         "eval": EVAL_NAMES[data["eval_type_id"]],
         "seed": eval_config.get("random_seed"),
         "architecture": meta.get("training_architecture") or config.get("architecture"),
@@ -210,8 +210,8 @@ def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict
         "hook": meta.get("hook_name"),
         "layer": meta.get("hook_layer"),
         "data": _data_name(eval_config),
-        "release": release,
-        "sae_id": sae_id,
+        "release": meta.get("release") if custom else release,
+        "sae_id": meta.get("sae_id") if custom else sae_id,
         "config": _text({name: value for name, value in eval_config.items() if name != "random_seed"}),
         "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
         "source": "saebench",

@@ -150,9 +150,11 @@ def test_the_figures_of_the_committed_files_are_drawn_and_what_has_no_numbers_is
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     names = {file.stem for file in draw_figures(read_results(COMMITTED), tmp_path)}
-    assert {"saebench_core-l0_vs_upstream_explained_variance", "figures"} <= names
+    assert {"saebench_core-l0_vs_upstream_explained_variance", "saebench_tpp-upstream_total_against_l0"} <= names
+    assert {"saebench_sparse_probing-accuracy_against_l0", "noise", "figures"} <= names
+    assert "Beaten by none: batchtopk" in (tmp_path / "figures.md").read_text()
     (line,) = caplog.messages
-    assert line.startswith("not drawn, for want of numbers: ") and "noise (no metric here has several seeds" in line
+    assert line.startswith("not drawn, for want of numbers: saebench_core-l0_vs_explained_variance (no SAE here has ")
 
 
 def test_two_files_that_say_the_same_of_one_sae_are_one_number_and_two_that_differ_are_none(tmp_path: Path):

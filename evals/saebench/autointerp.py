@@ -130,6 +130,10 @@ class SAEBenchAutoInterp(Eval):
             Shown("saebench_autointerp", "autointerp_score", "", "autointerp score"),
             panel="saebench_against_l0",
         ),
+        l0_figure(
+            "upstream_score_against_l0",
+            Shown("saebench_autointerp", "upstream_autointerp_score", "", "autointerp score, SAEBench's"),
+        ),
     )
     packages = ("sae-bench",)
     cost = "shared: one pass of the model over total_tokens; each SAE: two passes of its encoder, and two questions to the judge per latent"

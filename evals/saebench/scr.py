@@ -117,6 +117,10 @@ class SAEBenchSCR(Eval):
             Shown("saebench_scr", "scr_metric", "n=10", "SCR, 10 latents"),
             panel="saebench_against_l0",
         ),
+        l0_figure(
+            "upstream_score_against_l0",
+            Shown("saebench_scr", "upstream_scr_metric", "n=10", "SCR, 10 latents, SAEBench's"),
+        ),
     )
     packages = ("sae-bench",)
     labelled_sets = {  # noqa: RUF012 - a class attribute of Eval

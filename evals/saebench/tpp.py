@@ -127,6 +127,10 @@ class SAEBenchTPP(Eval):
             Shown("saebench_tpp", "tpp_total_metric", "n=10", "TPP, 10 latents"),
             panel="saebench_against_l0",
         ),
+        l0_figure(
+            "upstream_total_against_l0",
+            Shown("saebench_tpp", "upstream_tpp_total_metric", "n=10", "TPP, 10 latents, SAEBench's"),
+        ),
     )
     packages = ("sae-bench",)
     labelled_sets = {  # noqa: RUF012 - a class attribute of Eval
