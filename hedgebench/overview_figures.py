@@ -45,6 +45,7 @@ def noise_table(scores: DataFrame) -> DataFrame:
 def draw_noise(scores: DataFrame, axes: Axes) -> None:
     """A row for each metric: its coefficient of variation over evaluation seeds, with its 95 % interval, and over training seeds."""
     import numpy as np
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     found = noise_table(scores)[:_MOST_METRICS][::-1].reset_index(drop=True)
     low, high = (found[end].astype(float) / found["mean_size"] for end in ("floor_low", "floor_high"))
@@ -64,6 +65,9 @@ def draw_noise(scores: DataFrame, axes: Axes) -> None:
     trained = found["cv_training"] > 1e-9
     axes.plot(found["cv_training"][trained], rows[trained], "D", color=OKABE_ITO[1], ms=4, label="training seed")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(rows, [f"{r.eval}: {r.metric} {r.params}".strip() for r in found.itertuples()], fontsize="x-small")
     axes.set(title="How noisy each metric is")
     axes.set_xlabel("coefficient of variation (SD over seeds / mean size)", fontsize="small")
@@ -76,14 +80,20 @@ def read_noise(scores: DataFrame) -> str:
     found = noise_table(scores)
     known = found[found["cv"] > 1e-9].sort_values("cv", ascending=False)
     if not len(known):
-        return "No metric changes with the evaluation seed, or none was run with several."
-    first, last = known.iloc[0], known.iloc[-1]
+        trained = found.sort_values("cv_training", ascending=False)
+        return f"Over training seeds metrics vary, {_ends(trained, 'cv_training')}. Over evaluation seeds no metric is known to change."
     seeds = sorted(set(known["n_seeds"]))
     above = int((known["cv"] > 0.1).sum())
     return (
         f"Over {' or '.join(map(str, seeds))} evaluation seeds {above} of {len(known)} metrics vary by more than a tenth of their size; "
-        f"most {first['metric']} ({first['cv']:.0%}), least {last['metric']} ({last['cv']:.1%})."
+        f"{_ends(known, 'cv')}."
     )
+
+
+def _ends(ordered: DataFrame, column: str) -> str:
+    """The first and the last of some metrics, each with its noise."""
+    first, last = ordered.iloc[0], ordered.iloc[-1]
+    return f"most {first['metric']} ({first[column]:.0%}), least {last['metric']} ({last[column]:.1%})"
 
 
 def latent_metrics(scores: DataFrame) -> list[tuple[str, str, str]]:

@@ -131,3 +131,11 @@ def test_what_cannot_be_drawn_for_want_of_numbers_is_said_in_one_line(tmp_path: 
         "not drawn, for want of numbers: saebench_core-l0_vs_upstream_explained_variance (no SAE here has both a upstream_explained_variance and an l0); "
         "noise (no metric here has several seeds and changes with them)"
     ]
+
+
+def test_without_evaluation_seeds_the_noise_is_said_over_training_seeds():
+    rows = [row | {"seed": None} for row in [*SEEDS, *QUIET] if row["seed"] == 0]
+    found = overview.noise_table(table(rows)).set_index("metric")["cv_training"]
+    assert overview.read_noise(table(rows)) == (
+        f"Over training seeds metrics vary, most quality ({found['quality']:.0%}), least quiet ({found['quiet']:.1%}). Over evaluation seeds no metric is known to change."
+    )
