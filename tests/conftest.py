@@ -21,6 +21,18 @@ def _compatible_imports() -> None:
     prepare()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _warm_workers() -> Iterator[None]:
+    """Workers that tests start from this process need not import all again."""
+    import warm_worker
+
+    from hedgebench import worker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "subprocess", warm_worker.popen(worker.subprocess))
+        yield
+
+
 @pytest.fixture
 def make_sae() -> Callable[..., Any]:
     """A JumpReLU SAE with random weights: three different sizes, so that no transpose hides."""
