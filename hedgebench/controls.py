@@ -31,11 +31,20 @@ def make_control(kind: str, sae: SAE, seed: int) -> SAE:
 
     A random control's threshold is 0 until `match_l0` sets it: evals that read weights alone never need it.
 
+    Args:
+        kind: `random`, `permuted`, or a dial with its amount (`hedgebench.dials`).
+        sae: Folded; it is left as it is.
+        seed: Of all that is drawn.
+
     Raises:
         LookupError: No kind that is drawn.
     """
     import torch
 
+    from hedgebench.dials import turn
+
+    if "=" in kind:
+        return turn(kind, sae, seed)
     generator = torch.Generator().manual_seed(seed)
     if kind == "random":
         return _random(sae, generator)

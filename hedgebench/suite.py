@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hedgebench.control_cards import KINDS
+from hedgebench.control_cards import KINDS, split_kind
 from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
@@ -192,8 +192,10 @@ class _Reader:
         if not isinstance(kinds, list) or not kinds:
             raise self.wrong(entry.lines["controls"], f"'controls' must be a list out of {', '.join(KINDS)}")
         for kind in kinds:
-            if kind not in KINDS:
-                raise self.wrong(entry.lines["controls"], f"unknown control {kind!r}{nearest(str(kind), KINDS)}")
+            try:
+                split_kind(str(kind))
+            except BadInput as error:
+                raise self.wrong(entry.lines["controls"], str(error)) from None
         return tuple(kinds)
 
     def ref(self, ref: str) -> str:

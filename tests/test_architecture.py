@@ -28,6 +28,7 @@ READING = (
     "series",
     "stats.intervals",
     "stats.grid",
+    "stats.answers",
     "stats.components",
     "stats.pairwise",
     "stats.power",

@@ -7,5 +7,6 @@
 `pairwise`    which variants can be told apart, ranks with ties, and how well a metric tells variants apart
 `power`       which difference a number of seeds would find, and how many seeds a difference needs
 `tables`      all of it for a whole scores table
+`answers`     what a metric says of two SAEs of which one is known to be better, and of an SAE made worse step by step
 `validity`    whether a metric answers rightly where the answer is known
 """

@@ -1,26 +1,30 @@
 """Whether a metric answers rightly where the answer is known: an SAE beside its own controls, and the oracle beside the SAE. No torch.
 
-A trained SAE must be better than the same shape with random rows and than itself with its rows shuffled (`hedgebench.controls`), and no better than the oracle, which has the true features of a toy
-world. A metric that cannot see that tells nothing finer either ("Sanity checks for sparse autoencoders", arXiv 2602.14111; "Are SAE Benchmarks Reliable?", arXiv 2605.18229). Principal components are
-no such case: they are a baseline that an SAE may lose to. A shuffled decoder leaves a metric that reads activations alone as it was: then the two are the same, and nothing is tested.
+A trained SAE must be better than the same shape with random rows, than itself with its rows shuffled (`hedgebench.controls`) and than itself made worse by a known amount (`hedgebench.dials`), and
+no better than the oracle, which has the true features of a toy world. A metric that cannot see that tells nothing finer either ("Sanity checks for sparse autoencoders", arXiv 2602.14111; "Are SAE
+Benchmarks Reliable?", arXiv 2605.18229). Principal components are no such case: they are a baseline that an SAE may lose to. A shuffled decoder leaves a metric that reads activations alone as it was:
+then the two are the same, and nothing is tested.
+
+All comparisons behind one verdict together have a chance of 5 % of an answer that is noise (Bonferroni, two-sided): more SAEs or more steps make nothing wrong by their number.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from statistics import median_high
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hedgebench.stats.grid import COLUMN, PLACE, grids
+from hedgebench.stats.answers import WORDS, Answer, dials, steps_of, with_noise
+from hedgebench.stats.grid import COLUMN, PLACE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pandas import DataFrame
 
 BETTER = {"random": "sae", "permuted": "sae", "oracle": "control"}
 """Which of the two is known to be better, by the kind of control."""
-_SURE = 1.96
+LEVEL = 0.05
 
 
 def report_card(scores: DataFrame) -> DataFrame:
@@ -29,76 +33,72 @@ def report_card(scores: DataFrame) -> DataFrame:
     The difference between an SAE and its control is held against its noise: over evaluation seeds that both have, where there are two or more (paired), or else the two numbers' own standard errors.
 
     Returns:
-        `COLUMN`, `PLACE`, kind, n_saes (that have such a control), right, wrong (more than twice its noise the wrong way), same (equal by construction), unknown (within the noise, or no noise is known),
-        gap (mean difference, positive where it is the right way) and verdict: `right` (right on most, wrong on none), `wrong` (wrong on any), `same`, `cannot tell`.
+        `COLUMN`, `PLACE`, kind, n_saes (that have such a control), right, wrong (the wrong way, by more than noise), same (equal by construction), unknown (within the noise, or no noise is known),
+        gap (mean difference, positive where it is the right way), p_wrong (chance of so wrong an answer, times the number of SAEs; none where none is the wrong way) and verdict: `right` (right on
+        most, wrong on none), `wrong` (wrong on any), `same`, `cannot tell`.
     """
     import pandas as pd
 
-    stderrs = _stderrs(scores)
     rows = []
-    for grid in grids(scores):
-        if grid.higher_is_better is None:
-            continue
-        sign = 1 if grid.higher_is_better else -1
+    for grid, compare in with_noise(scores):
         for kind, better in BETTER.items():
             found = []
             for sae in grid.table.index:
                 control = f"{sae}/{kind}"
                 if control in grid.table.index:
-                    pair = grid.table.loc[[sae, control]].to_numpy()
-                    noise = [stderrs.get((*_key(grid.column), name)) for name in (sae, control)]
-                    found.append(_answer(sign * (1 if better == "sae" else -1) * (pair[0] - pair[1]), noise))
+                    found.append(compare(sae, control) if better == "sae" else compare(control, sae))
             if found:
-                rows.append({**grid.column, "kind": kind, **_counted(found)})
-    columns = ["kind", "n_saes", "right", "wrong", "same", "unknown", "gap", "verdict"]
+                words = [answer.word(LEVEL / len(found)) for answer in found]
+                gaps = [answer.gap for answer in found if np.isfinite(answer.gap)]
+                gap = float(np.mean(gaps)) if gaps else None
+                last = {"gap": gap, "p_wrong": _p_wrong(found), "verdict": _verdict(words)}
+                rows.append({**grid.column, "kind": kind, **_counted(words), **last})
+    columns = ["kind", "n_saes", *WORDS, "gap", "p_wrong", "verdict"]
     return pd.DataFrame(rows, columns=[*COLUMN, *PLACE, *columns])
 
 
-def _answer(gaps: NDArray[np.float64], stderrs: list[float | None]) -> tuple[str, float]:
-    """What a metric says of one SAE and its control, and by how much.
+def dial_card(scores: DataFrame) -> DataFrame:
+    """A row for each metric that has a better end and each dial: whether it falls as SAEs are made worse, and from where on it sees that.
 
-    Args:
-        gaps: [seeds], the difference at each evaluation seed, NaN where either has no number; positive is right.
-        stderrs: Of the two, where one seed is all there is.
+    Returns:
+        `COLUMN`, `PLACE`, dial, amounts, n_saes, right (the SAE itself is above the greatest amount, and nothing is wrong), wrong (an amount is above the SAE itself or above the amount before, by more
+        than noise), same, unknown, steps (share of all steps that go down at all), first (the least amount that is told apart from the SAE itself, as are all greater ones: the median over SAEs;
+        infinity where the greatest is not), gap (SAE less greatest amount), p_wrong and verdict as in `report_card`.
     """
-    from scipy.stats import t
+    import pandas as pd
 
-    gaps = gaps[np.isfinite(gaps)]
-    if not len(gaps):
-        return "unknown", float("nan")
-    gap = float(gaps.mean())
-    if not gaps.any():
-        return "same", gap
-    if len(gaps) > 1:
-        noise = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) * float(t.ppf(0.975, len(gaps) - 1))
-    elif all(error is not None and np.isfinite(error) for error in stderrs):
-        noise = _SURE * math.hypot(*(float(error or 0.0) for error in stderrs))
-    else:
-        return "unknown", gap
-    if abs(gap) <= noise:
-        return "unknown", gap
-    return ("right" if gap > 0 else "wrong"), gap
-
-
-def _counted(found: list[tuple[str, float]]) -> dict[str, Any]:
-    count = {word: sum(answer == word for answer, _ in found) for word in ("right", "wrong", "same", "unknown")}
-    gaps = [gap for _, gap in found if np.isfinite(gap)]
-    if count["wrong"]:
-        verdict = "wrong"
-    elif 2 * count["right"] > len(found):
-        verdict = "right"
-    else:
-        verdict = "same" if count["same"] == len(found) else "cannot tell"
-    return {"n_saes": len(found), **count, "gap": float(np.mean(gaps)) if gaps else None, "verdict": verdict}
+    rows = []
+    for grid, compare in with_noise(scores):
+        for dial, saes in dials(grid.table.index).items():
+            found = [steps for sae, own in saes.items() if (steps := steps_of(compare, sae, own)) is not None]
+            if found:
+                answers = [answer for steps in found for answer in (*steps.below, *steps.falls[1:])]
+                level, any_level = LEVEL / len(found), LEVEL / len(answers)
+                words = [steps.word(level, any_level) for steps in found]
+                rows.append({
+                    **grid.column, "dial": dial, "amounts": " ".join(f"{a:g}" for a in sorted({a for s in found for a in s.amounts})), **_counted(words),
+                    "steps": float(np.mean([fall.gap > 0 for steps in found for fall in steps.falls])),
+                    "first": median_high([steps.first(level) for steps in found]),
+                    "gap": float(np.mean([steps.below[-1].gap for steps in found])),
+                    "p_wrong": _p_wrong(answers), "verdict": _verdict(words),
+                })  # fmt: skip
+    columns = ["dial", "amounts", "n_saes", *WORDS, "steps", "first", "gap", "p_wrong", "verdict"]
+    return pd.DataFrame(rows, columns=[*COLUMN, *PLACE, *columns])
 
 
-def _stderrs(scores: DataFrame) -> dict[tuple[Any, ...], float]:
-    """The standard error of each number that is the only one of its SAE in its column."""
-    keys = [*COLUMN, *PLACE, "sae"]
-    single = scores[~scores.duplicated(keys, keep=False)]
-    texts = single[keys].astype("object").where(single[keys].notna(), None)
-    return dict(zip(map(tuple, texts.to_numpy()), single["stderr"], strict=True))
+def _counted(words: Sequence[str]) -> dict[str, int]:
+    return {"n_saes": len(words), **{word: words.count(word) for word in WORDS}}
 
 
-def _key(column: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(column[name] for name in [*COLUMN, *PLACE])
+def _verdict(words: Sequence[str]) -> str:
+    if "wrong" in words:
+        return "wrong"
+    if 2 * words.count("right") > len(words):
+        return "right"
+    return "same" if words.count("same") == len(words) else "cannot tell"
+
+
+def _p_wrong(answers: Sequence[Answer]) -> float | None:
+    """Chance of the most clearly wrong of these answers, times their number."""
+    wrong = [answer.p for answer in answers if answer.p is not None and answer.gap < 0]
+    return min(1.0, len(answers) * min(wrong)) if wrong else None

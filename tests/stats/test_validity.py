@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from known_scores import alone, table
 
-from hedgebench.stats.validity import report_card
+from hedgebench.stats.answers import dials
+from hedgebench.stats.validity import dial_card, report_card
 
 
 def beside(
@@ -74,3 +75,69 @@ def test_a_metric_without_a_better_end_has_no_card():
 def test_a_blank_is_not_an_answer():
     card = verdict(beside([0.8, 0.82, 0.81], [0.2, np.nan, np.nan]))
     assert card["verdict"] == "cannot tell"
+
+
+# --- dials -------------------------------------------------------------------------------------------------------------------------
+
+
+def dial(**amounts: list[float]) -> list[dict[str, Any]]:
+    """An SAE `a` and its steps: `zero=[values], half=[...], whole=[...]`."""
+    names = {"zero": "a", "quarter": "a/dead=0.25", "half": "a/dead=0.5", "whole": "a/dead=1"}
+    return [row for step, values in amounts.items() for row in alone(names[step], values)]
+
+
+def of_dial(*rows: list[dict[str, Any]]) -> pd.Series:
+    (card,) = (row for _, row in dial_card(table([r for part in rows for r in part])).iterrows())
+    return card
+
+
+def test_a_metric_that_falls_with_the_dial_is_right_and_sees_the_first_step_that_is_beyond_its_noise():
+    card = of_dial(dial(zero=[0.80, 0.82, 0.81], half=[0.79, 0.83, 0.80], whole=[0.2, 0.21, 0.22]))
+    assert (card["verdict"], card["first"], card["amounts"], card["steps"]) == ("right", 1.0, "0.5 1", 1.0)
+    assert card["gap"] == pytest.approx(0.6)
+    early = of_dial(dial(zero=[0.80, 0.82, 0.81], half=[0.50, 0.53, 0.50], whole=[0.2, 0.21, 0.22]))
+    assert early["first"] == 0.5
+
+
+def test_a_metric_that_rises_anywhere_on_the_way_down_is_wrong():
+    card = of_dial(dial(zero=[0.8, 0.801, 0.799], half=[0.300, 0.3001, 0.2999], whole=[0.5, 0.5001, 0.4999]))
+    assert (card["verdict"], card["wrong"], card["steps"]) == ("wrong", 1, 0.5)
+    assert card["p_wrong"] < 0.05
+
+
+def test_a_rise_within_the_noise_is_no_wrong_answer():
+    assert of_dial(dial(zero=[0.8, 0.9, 0.7], half=[0.81, 0.9, 0.72], whole=[0.1, 0.2, 0.0]))["verdict"] == "right"
+    assert of_dial(dial(zero=[0.8, 0.9, 0.7], half=[0.81, 0.8, 0.72]))["verdict"] == "cannot tell"
+
+
+def test_what_a_dial_does_not_touch_is_the_same():
+    card = of_dial(dial(zero=[0.8, 0.9], half=[0.8, 0.9], whole=[0.8, 0.9]))
+    assert (card["verdict"], card["first"]) == ("same", np.inf)
+
+
+def test_an_amount_without_a_number_is_no_step():
+    card = of_dial(dial(zero=[0.80, 0.82, 0.81], half=[0.4, 0.41, 0.39], whole=[np.nan] * 3))
+    assert (card["amounts"], card["verdict"]) == ("0.5", "right")
+
+
+def test_the_whole_control_is_the_end_of_its_dial():
+    rows = [*alone("a", [0.8, 0.81]), *alone("a/permuted=0.5", [0.5, 0.51]), *alone("a/permuted", [0.1, 0.11])]
+    assert of_dial(rows)["amounts"] == "0.5 1"
+    assert dial_card(table([*alone("a", [0.8, 0.81]), *alone("a/permuted", [0.1, 0.11])])).empty
+
+
+def test_names_that_only_look_like_a_dial_are_none():
+    assert dials(["a", "a/b=c", "a/width=5", "dead=0.5", "b/dead=0.5"]) == {}
+
+
+def test_among_many_equal_saes_few_rows_are_wrong_by_chance():
+    """Under no difference at all, one verdict in twenty at most is not `cannot tell`, however many SAEs and steps there are."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for metric in range(200):
+        for sae in "abcd":
+            steps = [f"{sae}{end}" for end in ("", "/random", "/dead=0.25", "/dead=0.5", "/dead=1")]
+            rows += [row for name in steps for row in alone(name, generator.normal(size=3), metric=f"m{metric}")]
+    scores = table(rows)
+    assert (report_card(scores)["verdict"] != "cannot tell").mean() <= 0.06
+    assert (dial_card(scores)["verdict"] == "wrong").mean() <= 0.06
