@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,12 +11,15 @@ import numpy as np
 
 from hedgebench.control_cards import split_kind
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
+from hedgebench.stats.pairwise import equally_noisy
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
+_ROUNDING = 1e-6
+"""Of a number, or of 1 where that is larger: evals compute in float32."""
 WORDS = ("right", "wrong", "same", "unknown")
 
 
@@ -63,56 +66,94 @@ class Steps(NamedTuple):
         return last if last == "right" or all(answer.same for answer in answers) else "unknown"
 
 
-def answer(gaps: NDArray[np.float64], stderrs: Sequence[float | None] = ()) -> Answer:
-    """What a metric says, from its differences.
+def answers(gaps: Sequence[NDArray[np.float64]], stderrs: Sequence[float | None]) -> list[Answer]:
+    """What a metric says of the same case on several SAEs.
+
+    With two seeds or more of an SAE its noise is the spread over seeds, pooled over the SAEs where they may be equally noisy (Bartlett's test at .25); where not, its own or the pooled one, whichever is
+    larger, as few seeds look quiet by chance.
 
     Args:
-        gaps: [seeds], the difference at each evaluation seed, NaN where either has no number; positive is right.
-        stderrs: Of the two numbers, where one seed is all there is.
+        gaps: Of each SAE its differences [seeds], NaN where either of the two has no number; positive is right.
+        stderrs: Of each SAE the standard error of its difference, where one seed is all there is; None where it is not known.
     """
     from scipy.stats import norm, t
 
-    gaps = gaps[np.isfinite(gaps)]
-    if not len(gaps):
-        return Answer(math.nan, None)
-    gap = float(gaps.mean())
-    if not gaps.any():
-        return Answer(gap, None, same=True)
-    if len(gaps) > 1:
-        noise, law = float(gaps.std(ddof=1)) / math.sqrt(len(gaps)), t(len(gaps) - 1)
-    elif stderrs and all(error is not None and np.isfinite(error) for error in stderrs):
-        noise, law = math.hypot(*(float(error or 0.0) for error in stderrs)), norm
-    else:
-        return Answer(gap, None)
-    return Answer(gap, 2 * float(law.sf(abs(gap) / noise)) if noise else float(gap == 0))
+    known = [own[np.isfinite(own)] for own in gaps]
+    spread = [own for own in known if len(own) > 1 and own.any()]
+    variance, df = np.array([own.var(ddof=1) for own in spread]), np.array([len(own) - 1 for own in spread])
+    pooled, alike = float((df * variance).sum() / df.sum()) if len(spread) else 0.0, equally_noisy(variance, df)
+    found = []
+    for own, error in zip(known, stderrs, strict=True):
+        if not len(own):
+            found.append(Answer(math.nan, None))
+        elif not own.any():
+            found.append(Answer(0.0, None, same=True))
+        elif len(own) > 1:
+            squared = pooled if alike else max(pooled, float(own.var(ddof=1)))
+            free = int(df.sum()) if alike else len(own) - 1
+            found.append(_against(float(own.mean()), math.sqrt(squared / len(own)), t(free)))
+        else:
+            found.append(Answer(float(own[0]), None) if error is None else _against(float(own[0]), error, norm))
+    return found
 
 
-Compare = Callable[[str, str], Answer]
-"""From two SAEs, the better one first."""
+def _against(gap: float, noise: float, law: Any) -> Answer:
+    return Answer(gap, 2 * float(law.sf(abs(gap) / noise)) if noise else 0.0)
+
+
+Compare = Callable[[Sequence[tuple[str, str]]], list[Answer]]
+"""From pairs of SAEs, the better one first, one pair of each SAE that is judged."""
 
 
 def with_noise(scores: DataFrame) -> Iterator[tuple[Grid, Compare]]:
-    """Every metric that has a better end, with the answer it gives on two SAEs of which the first is the better one."""
+    """Every metric that has a better end, with the answers it gives on pairs of SAEs."""
     stderrs = _stderrs(scores)
     for grid in grids(scores):
         if grid.higher_is_better is not None:
             yield grid, partial(_compare, grid, stderrs)
 
 
-def _compare(grid: Grid, stderrs: dict[tuple[Any, ...], float], better: str, worse: str) -> Answer:
-    sign = 1 if grid.higher_is_better else -1
-    pair = grid.table.loc[[better, worse]].to_numpy()
-    return answer(sign * (pair[0] - pair[1]), [stderrs.get((*_key(grid.column), name)) for name in (better, worse)])
+def _compare(grid: Grid, stderrs: dict[tuple[Any, ...], float], pairs: Sequence[tuple[str, str]]) -> list[Answer]:
+    sign, key = 1 if grid.higher_is_better else -1, tuple(grid.column[name] for name in [*COLUMN, *PLACE])
+    values = [grid.table.loc[list(pair)].to_numpy() for pair in pairs]
+    errors = [[stderrs.get((*key, name), math.nan) for name in pair] for pair in pairs]
+    single = [math.hypot(*pair) if np.isfinite(pair).all() else None for pair in errors]
+    return answers([sign * _difference(better, worse) for better, worse in values], single)
 
 
-def steps_of(compare: Compare, sae: str, amounts: Sequence[tuple[float, str]]) -> Steps | None:
-    """What is said of the amounts at which there is a number, if there are any."""
-    known = [(amount, name) for amount, name in amounts if np.isfinite(compare(sae, name).gap)]
-    if not known:
-        return None
-    names = [name for _, name in known]
-    falls = [compare(before, name) for before, name in zip([sae, *names], names, strict=False)]
-    return Steps([amount for amount, _ in known], [compare(sae, name) for name in names], falls)
+def _difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first less the second, without what rounding makes of equal numbers."""
+    largest = np.nanmax(np.abs([a, b, np.ones_like(a)]), axis=0)
+    difference: NDArray[np.float64] = np.where(np.abs(a - b) <= _ROUNDING * largest, 0.0, a - b)
+    return difference
+
+
+def steps_of(grid: Grid, compare: Compare, saes: Mapping[str, Sequence[tuple[float, str]]]) -> list[Steps]:
+    """What is said of each SAE and the amounts at which there is a number, where there are any.
+
+    Args:
+        grid: Of the metric.
+        compare: Its answers.
+        saes: By SAE, the amounts, rising, and their names.
+    """
+    seeds = {sae: grid.table.loc[sae].notna() for sae in saes}
+    known = {
+        sae: [step for step in own if (grid.table.loc[step[1]].notna() & seeds[sae]).any()] for sae, own in saes.items()
+    }
+    known = {sae: own for sae, own in known.items() if own}
+    below: dict[tuple[str, int], Answer] = {}
+    falls: dict[tuple[str, int], Answer] = {}
+    for i in range(max(map(len, known.values()), default=0)):
+        there = [sae for sae, own in known.items() if i < len(own)]
+        names = [known[sae][i][1] for sae in there]
+        before = [known[sae][i - 1][1] if i else sae for sae in there]
+        places = [(sae, i) for sae in there]
+        below |= zip(places, compare(list(zip(there, names, strict=True))), strict=True)
+        falls |= zip(places, compare(list(zip(before, names, strict=True))), strict=True)
+    return [
+        Steps([amount for amount, _ in own], *([found[sae, i] for i in range(len(own))] for found in (below, falls)))
+        for sae, own in known.items()
+    ]
 
 
 def dials(names: Iterable[str]) -> dict[str, dict[str, list[tuple[float, str]]]]:
@@ -138,7 +179,3 @@ def _stderrs(scores: DataFrame) -> dict[tuple[Any, ...], float]:
     single = scores[~scores.duplicated(keys, keep=False)]
     texts = single[keys].astype("object").where(single[keys].notna(), None)
     return dict(zip(map(tuple, texts.to_numpy()), single["stderr"], strict=True))
-
-
-def _key(column: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(column[name] for name in [*COLUMN, *PLACE])

@@ -70,7 +70,7 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
     if len(values) and n.min() < 2:
         raise ValueError("a variant of one SAE has no spread to be compared by")
     variance = np.array([group.var(ddof=1) for group in values])
-    pooled = _equally_noisy(variance, n - 1) if pooled is None else pooled
+    pooled = equally_noisy(variance, n - 1) if pooled is None else pooled
     first, second = np.triu_indices(len(values), 1)
     if pooled:
         shared = float(((n - 1) * variance).sum() / (n - 1).sum()) if len(values) else 0.0
@@ -98,7 +98,7 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
         raise ValueError("one evaluation seed has no spread to be compared by")
     left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     variance = (left**2).sum(axis=1) / (b - 1)
-    pooled = _equally_noisy(variance, np.full(v, b - 1)) if pooled is None else pooled
+    pooled = equally_noisy(variance, np.full(v, b - 1)) if pooled is None else pooled
     first, second = np.triu_indices(v, 1)
     if pooled:
         own_df = np.full(v, float(max(1, (v - 1) * (b - 1))))
@@ -195,7 +195,7 @@ def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[
     return [np.round(group / step) * step for group in values]
 
 
-def _equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
+def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
     """Bartlett's test, from variances [v] and their degrees of freedom; where some variance is 0, only if all are."""
     from scipy.stats import chi2
 

@@ -30,7 +30,7 @@ LEVEL = 0.05
 def report_card(scores: DataFrame) -> DataFrame:
     """A row for each metric that has a better end and each kind of control: on how many SAEs it answers rightly.
 
-    The difference between an SAE and its control is held against its noise: over evaluation seeds that both have, where there are two or more (paired), or else the two numbers' own standard errors.
+    The difference between an SAE and its control is held against its noise: over evaluation seeds that both have, where there are two or more (paired, and pooled over SAEs that may be equally noisy), or else the two numbers' own standard errors.
 
     Returns:
         `COLUMN`, `PLACE`, kind, n_saes (that have such a control), right, wrong (the wrong way, by more than noise), same (equal by construction), unknown (within the noise, or no noise is known),
@@ -42,11 +42,8 @@ def report_card(scores: DataFrame) -> DataFrame:
     rows = []
     for grid, compare in with_noise(scores):
         for kind, better in BETTER.items():
-            found = []
-            for sae in grid.table.index:
-                control = f"{sae}/{kind}"
-                if control in grid.table.index:
-                    found.append(compare(sae, control) if better == "sae" else compare(control, sae))
+            pairs = [(sae, f"{sae}/{kind}") for sae in grid.table.index if f"{sae}/{kind}" in grid.table.index]
+            found = compare(pairs if better == "sae" else [(control, sae) for sae, control in pairs])
             if found:
                 words = [answer.word(LEVEL / len(found)) for answer in found]
                 gaps = [answer.gap for answer in found if np.isfinite(answer.gap)]
@@ -70,7 +67,7 @@ def dial_card(scores: DataFrame) -> DataFrame:
     rows = []
     for grid, compare in with_noise(scores):
         for dial, saes in dials(grid.table.index).items():
-            found = [steps for sae, own in saes.items() if (steps := steps_of(compare, sae, own)) is not None]
+            found = steps_of(grid, compare, saes)
             if found:
                 answers = [answer for steps in found for answer in (*steps.below, *steps.falls[1:])]
                 level, any_level = LEVEL / len(found), LEVEL / len(answers)

@@ -56,6 +56,25 @@ def test_what_the_control_cannot_change_tests_nothing():
     assert verdict(beside([0.8, 0.9], [0.8, 0.9], kind="permuted"))["verdict"] == "same"
 
 
+def test_what_rounding_makes_of_equal_numbers_is_no_difference():
+    assert verdict(beside([0.8, 0.9, 0.7], [0.8 + 1e-8, 0.9 + 2e-8, 0.7 + 1e-8], kind="permuted"))["verdict"] == "same"
+    assert verdict(beside([2e-9, 3e-9, 2e-9], [5e-8, 5e-8, 6e-8]))["verdict"] == "same"
+
+
+def test_noise_is_pooled_over_saes_that_may_be_equally_noisy():
+    one, two = beside([0.5, 0.7, 0.6], [0.2, 0.2, 0.2]), beside([0.6, 0.5, 0.7], [0.2, 0.2, 0.2], name="b")
+    assert verdict(one)["verdict"] == "right"  # t is 6.9, of which 4.3 is enough for one SAE
+    assert (
+        verdict(one, two)["verdict"] == "right"
+    )  # and 6.2 would have to be passed by each of two alone, but 3.5 with the noise of both
+
+
+def test_a_noisy_sae_is_not_made_sure_by_a_quiet_one():
+    noisy, quiet = beside([0.9, 0.1, 0.5], [0.2] * 3), beside([0.500, 0.501, 0.499], [0.2] * 3, name="b")
+    card = verdict(noisy, quiet)
+    assert (card["right"], card["unknown"]) == (0, 2)  # nor the quiet one believed to be as quiet as it looks
+
+
 def test_one_wrong_answer_is_enough_and_one_right_of_three_is_not():
     good, bad = beside([0.8, 0.82], [0.1, 0.11]), beside([0.1, 0.11], [0.8, 0.82], name="b")
     unclear = [beside([0.5, 0.7], [0.6, 0.5], name=name) for name in "cd"]
