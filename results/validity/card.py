@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CASES = {
     "random": "the same shape with random rows",
     "permuted": "its decoder rows shuffled",
-    "oracle": "given the answers",
+    "oracle": "beside the true features of a toy world, or beside itself with a latent for each of TPP's concepts added: these must be at least as good",
     "permuted, dial": "some, then all of its rows shuffled",
     "dead, dial": "some, then most or all of its latents dead",
     "mixed, dial": "each row mixed with another",

@@ -17,6 +17,7 @@ from hedgebench.results import read_table, write_table
 HERE = Path(__file__).parent
 _NO_EFFECT = "latents that do nothing have no side effects either: not to be read without the intended effect"
 _LIVE = "a mean over live latents, which dead ones drop out of"
+_MORE = "one latent alone was added for a concept: with n above 1 those of other concepts may be taken with it"
 _UNIT = "parts of a unit row: more of one fault leaves less of another"
 WHY = {
     "mean_absorption_fraction_score": "what fires on nothing in particular absorbs nothing",
@@ -25,6 +26,7 @@ WHY = {
     "upstream_tpp_unintended_diff_only": _NO_EFFECT,
     **{f"{metric}, dead, dial": _LIVE for metric in ("hedged", "absorbed", "decoder_cosine", "encoder_cosine")},
     "hedged, mixed, dial": _UNIT,
+    **{f"{metric}, oracle": _MORE for metric in ("tpp_total_metric", "upstream_tpp_total_metric")},
 }
 """What is known to be behind wrong answers, by metric, or by metric and case."""
 
@@ -151,11 +153,12 @@ def counted(found: pd.DataFrame) -> str:
 HEAD = """# Which metrics answer rightly
 
 A metric's own report card: what it says of SAEs whose right answer is known, in the spirit of "Are SAE Benchmarks Reliable?" (arXiv 2605.18229). Two SAEs of SmolLM2-135M at layer 8 (BatchTopK and Matryoshka, MSE, 512
-latents) and three of toy worlds are put beside SAEs that must be worse, beside themselves made worse step by step (`hedgebench.dials`), and the toy ones beside the true features; hand-made SAEs have numbers known beforehand.
+latents) and three of toy worlds are put beside SAEs that must be worse, beside themselves made worse step by step (`hedgebench.dials`), and beside SAEs that were given the answers; hand-made SAEs have numbers known beforehand.
 
     hedgebench toy --scenario crowd-0.1 --loss mse --seeds 3 --out out/validity-toy
+    python results/validity/concepts.py                                            # trained SAEs that are given TPP's concepts
     python results/validity/judge.py --port 8090 &                                 # autointerp's judge
-    for suite in suite suite-once suite-toy; do OMP_NUM_THREADS=1 hedgebench run results/validity/$suite.yaml --out out/validity; done
+    for suite in suite suite-concepts suite-once suite-toy; do OMP_NUM_THREADS=1 hedgebench run results/validity/$suite.yaml --out out/validity; done
     hedgebench table out/validity --out results/validity/scores.parquet
     python results/validity/known.py                                               # known.csv
     python results/validity/page.py                                                # this page, from those tables
