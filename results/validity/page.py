@@ -169,6 +169,8 @@ Evals that these suites do not run are judged by the tables of [quickstart](../q
 
 ![the card](card.png)
 
+Colour is the worst of a metric's verdicts over its params (`k`, `n`; in toy worlds over SAEs, each of which has its own world), or what most of them are where none is wrong; the numbers say on how many it is right.
+
 """
 TAIL = """## How to read it
 
