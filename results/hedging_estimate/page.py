@@ -244,7 +244,7 @@ their width), three training seeds at each of five widths; each SAE is looked at
     hedgebench run results/hedging_estimate/suite-widths-layer12.yaml --out out/estimate/results-layer12
     hedgebench table out/estimate/results-layer12 --out results/hedging_estimate/scores-layer12.parquet
     for what in growth seeds directions halves injection; do python results/hedging_estimate/llm.py $what 12; done
-    python results/hedging_estimate/flipped.py
+    python results/hedging_estimate/nothing_owed.py
     hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
     hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
     python results/hedging_estimate/page.py                                        # this page, from those tables
@@ -256,18 +256,20 @@ their width), three training seeds at each of five widths; each SAE is looked at
 
 
 def nothing_owed() -> str:
-    """Each estimate's mean over SAEs on the residual and on those from which nothing is owed."""
-    table = pd.read_csv(HERE / "flipped.csv").groupby(["estimate", "residual"])[["mean", "ranks_with_own"]].mean()
-    rows = {
-        name: {
-            residual: f"{mean:.3f}" if residual == "own" else f"{mean:.3f} ({ranks:.2f})"
-            for residual, (mean, ranks) in zip(part.index.get_level_values(1), part.to_numpy(), strict=True)
-        }
-        for name, part in table.groupby(level=0)
-    }
-    kinds = ["own", "flipped", "gaussian", "permuted"]
-    lines = [f"| {name} | {' | '.join(of[kind] for kind in kinds)} |" for name, of in rows.items()]
-    return "\n".join([f"| estimate | {' | '.join(kinds)} |", "| --- " * (len(kinds) + 1) + "|", *lines])
+    """Each estimate's mean over SAEs on their own activations and on those to which nothing is owed, of the language model and of toy worlds."""
+    known = pd.read_csv(HERE / "nothing-owed.csv")
+    of_toys = known.groupby("sae")["estimate"].transform(lambda names: "truth" in set(names))
+    kinds = ["own", "missing", "residual", "gaussian", "permuted"]
+    lines = [f"| SAEs | estimate | {' | '.join(kinds)} |", "| --- " * (len(kinds) + 2) + "|"]
+    for where, table in (("language model", known[~of_toys]), ("toy worlds", known[of_toys])):
+        means = table.groupby(["estimate", "activations"])[["mean", "ranks_with_own"]].mean()
+        for name in table["estimate"].unique():
+            cells = []
+            for kind in kinds:
+                mean, ranks = means.loc[(name, kind)] if (name, kind) in means.index else (None, None)
+                cells.append("" if mean is None else f"{mean:.3f}" + ("" if kind == "own" else f" ({ranks:.2f})"))
+            lines.append(f"| {where} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def page(layers: list[Layer], may: str) -> str:
@@ -297,9 +299,10 @@ def page(layers: list[Layer], may: str) -> str:
             layer.curve(),
         ]
     parts += [
-        "\n## The SAE's own residual, with random signs\n",
-        "Three SAEs of [evals/checkpoints](../../evals/checkpoints/README.md), layer 8, one text of 32,000 tokens: means of each estimate on the residual as it is, and on residuals from which nothing is owed: *flipped*, a sign at random for each token, so that its variance follows the latents as before; "
-        "*gaussian*, drawn with its covariance; *permuted* over tokens. In brackets how the ranks of latents agree with those of the residual as it is. An estimate of hedging should read 0 on all three.\n",
+        "\n## Where nothing is owed\n",
+        "Three SAEs of [evals/checkpoints](../../evals/checkpoints/README.md), layer 8, one text of 32,000 tokens, and three of toy worlds, whose true hedging is known (`truth`): means of each estimate on the activations as they are, and on others: *missing*, what is missing (the residual with what rows owe given back) has a sign at random for each token, so that it follows the latents as before and nothing is owed; "
+        "*residual*, the same sign on the residual itself, which leaves hedging where it is, as toy worlds show: what a latent takes too little of where a feature is there, and too much where it is not, becomes two strengths of one feature; *gaussian*, a residual drawn with the same covariance; *permuted*, that of other tokens. "
+        "In brackets how the ranks of latents agree with those on the activations as they are. An estimate of hedging should read 0 on *missing*, *gaussian* and *permuted*.\n",
         nothing_owed(),
         "\n## Losses and prefixes\n",
         "The SAEs of [evals/checkpoints](../../evals/checkpoints/README.md), layer 8. Levels of different SAEs are shown, not to be ranked.\n",
