@@ -188,9 +188,8 @@ TAIL = """## How to read it
 """
 
 
-def page(scores: pd.DataFrame, known: pd.DataFrame) -> str:
-    """The page in Markdown."""
-    found = cards(scores)
+def page(scores: pd.DataFrame, known: pd.DataFrame, found: pd.DataFrame) -> str:
+    """The page in Markdown, from the tables and the card."""
     cases = "; ".join(f"`{case}`: {what}" for case, what in CASES.items())
     parts = [
         HEAD + "## In short\n", counted(found),
@@ -218,9 +217,10 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 def main() -> None:
     """Write the page, the card as a table, and its figure."""
     scores, known = tables()
-    write_table(cards(scores), HERE / "cards.csv")
-    write_text(HERE / "README.md", page(scores, known))
-    draw(cards(scores)).savefig(HERE / "card.png", dpi=110)
+    found = cards(scores)
+    write_table(found, HERE / "cards.csv")
+    write_text(HERE / "README.md", page(scores, known, found))
+    draw(found).savefig(HERE / "card.png", dpi=110)
 
 
 if __name__ == "__main__":
