@@ -163,8 +163,8 @@ latents) and three of toy worlds are put beside SAEs that must be worse, beside 
     python results/validity/known.py                                               # known.csv
     python results/validity/page.py                                                # this page, from those tables
 
-Evals that these suites do not run are judged by the tables of [quickstart](../quickstart/scores.csv) (`saebench_core`: two SAEs, two evaluation seeds) and [saebench](../saebench/scores.parquet) (`saebench_sparse_probing`,
-`saebench_sae_probes`: one SAE, one seed), which have the controls and no dials. Any eval of yours is put to the same test by its name under `evals:` in such a suite, with
+What these suites do not run is judged by the tables of [quickstart](../quickstart/scores.csv) (`bias_alignment`, `decoder_bias`) and [saebench](../saebench/scores.parquet) (`saebench_sae_probes`: one SAE, one seed), which have
+the controls and no dials. Any eval of yours is put to the same test by its name under `evals:` in such a suite, with
 `controls: [random, permuted, dead=0.5, dead=1, noise=0.5]`, and `report_card` and `dial_card` of `hedgebench.stats.validity` on its table.
 
 ![the card](card.png)
