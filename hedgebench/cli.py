@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="FILE.html|.md|.csv", required=True)
     sub.add_argument("--title", metavar="T", help="heading (default the folder's name)")
 
-    sub = command("plot", _plot, "draw the figures that the evals of a results folder declare")
+    sub = command("plot", _plot, "draw the figures that the evals of a results folder, or of a scores table, declare")
     sub.add_argument("dir", metavar="DIR")
     sub.add_argument("--out", metavar="DIR", required=True)
 
@@ -209,9 +209,10 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
 def _plot(args: argparse.Namespace) -> int:
     from hedgebench.plots import draw_figures
-    from hedgebench.results import read_results
+    from hedgebench.results import read_results, read_table
 
-    files = draw_figures(read_results(args.dir), args.out)
+    read = read_table if args.dir.endswith((".csv", ".parquet")) else read_results
+    files = draw_figures(read(args.dir), args.out)
     for file in files:
         print(file)
     if not files:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.looks import MARKERS, OKABE_ITO
+from hedgebench.looks import MARKERS, OKABE_ITO, look
 from hedgebench.reading import from_to, level, reading
 from hedgebench.series import labels, means, points, shared
 from hedgebench.types import CannotMeasure
@@ -37,10 +37,11 @@ def width_series(scores: DataFrame, axes: Axes, eval_name: str, metric: str, yla
 
     known = _known(scores, eval_name, metric)
     families = list(known.groupby("family", sort=True))
-    colour = _Colours(known, len(families))
+    looks = _looks([group for _, group in families])
+    colour = _Colours(known, [colour for colour, _ in looks])
     words = labels(known)
     for i, (family, group) in enumerate(families):
-        marker = MARKERS[i % len(MARKERS)]
+        marker = looks[i][1]
         shown = means(group)
         if group["series"].all():
             axes.plot(shown["width"], shown["mean"], "-", color=colour.line(i), linewidth=1.2, zorder=1)
@@ -105,10 +106,19 @@ def _known(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
     return known
 
 
+def _looks(families: list[DataFrame]) -> list[tuple[str, str]]:
+    """Colour and marker of each family: those that its variant has everywhere, where that tells all of them apart."""
+    same = [look(str(group["architecture"].iloc[0]), str(group["loss"].iloc[0])) for group in families]
+    found = [(one["color"], one["marker"]) for one in same]
+    if len(set(found)) == len(found):
+        return found
+    return [(OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)]) for i in range(len(families))]
+
+
 class _Colours:
     """Which colour a point has: its L0's where one is known, else its family's."""
 
-    def __init__(self, points: DataFrame, families: int) -> None:
+    def __init__(self, points: DataFrame, families: list[str]) -> None:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import LogNorm
@@ -122,11 +132,11 @@ class _Colours:
     def of(self, l0: Any, family: int) -> list[Any]:
         """A colour for each L0; grey where L0 is the colour and is not known."""
         if not self.by_l0:
-            return [OKABE_ITO[family % len(OKABE_ITO)]] * len(l0)
+            return [self.families[family]] * len(l0)
         return [self.scale.to_rgba(value) if value > 0 else "lightgrey" for value in l0]
 
     def line(self, family: int) -> str:
-        return "0.6" if self.by_l0 else OKABE_ITO[family % len(OKABE_ITO)]
+        return "0.6" if self.by_l0 else self.families[family]
 
     def explain(self, axes: Axes) -> None:
         """The scale of the colours, beside the axes."""

@@ -44,7 +44,7 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     """
     of_any_width = scores.assign(width=scores["width"].fillna(0))
     known = points(of_any_width, shown.eval, (shown.metric, shown.params))
-    measured = scores[scores["metric"] == "l0"].groupby("sae")["value"].mean()
+    measured = scores[(scores["metric"] == "l0") & (scores["slice_by"] == "all")].groupby("sae")["value"].mean()
     known["l0"] = known["sae"].map(measured).fillna(known["l0"])
     known = known[known["l0"].notna()]
     if not len(known):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEAST_LATENTS = 20
 """Of an SAE whose latents have a histogram."""
+_FEW_DECADES = 100
+"""An axis that spans no more has a label at 1, 2 and 5 of each decade."""
 _MOST_LINES = 4
 """Of densities in one picture."""
 _MOST_METRICS = 40
@@ -60,12 +62,13 @@ def draw_noise(scores: DataFrame, axes: Axes) -> None:
         color=OKABE_ITO[0],
         ms=4,
         lw=1,
-        label="evaluation seed, 95 %",
+        label="evaluation seed, 95 %" if known.any() else None,
     )
     trained = found["cv_training"] > 1e-9
     axes.plot(found["cv_training"][trained], rows[trained], "D", color=OKABE_ITO[1], ms=4, label="training seed")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left, right = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < _FEW_DECADES * left else (1,), numticks=12))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(rows, [f"{r.eval}: {r.metric} {r.params}".strip() for r in found.itertuples()], fontsize="x-small")

@@ -19,10 +19,13 @@ def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") ->
     if pairs.empty:
         return f"{metric}: too few seeds to tell a difference from noise."
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
-    said = f"{metric}: {int(pairs['apart'].sum())} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
+    count = int(pairs["apart"].sum())
+    said = f"{metric}: {count or 'none'} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
     ranked = summary(rows).dropna(subset="rank")
     if not len(ranked):
         return said
+    if not count:
+        return f"{said} Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}."
     first = ranked[ranked["rank"] == 1]
     best = ", ".join(sorted(first["variant"].unique()))
     least, most = first["mean"].min(), first["mean"].max()

@@ -290,6 +290,13 @@ def read_table(file: str | Path) -> DataFrame:
             raise BadInput(f"{file}: a scores table is a .csv or .parquet file")
     except (OSError, ValueError) as error:
         raise BadInput(f"{file}: no scores table can be read: {str(error).splitlines()[0]}") from error
+    for column in ("sae", "eval", "metric", "run_id", "value"):
+        if column not in frame:
+            raise BadInput(f"{file}: no scores table: it has no column {column!r}")
+        if (blank := frame[column].isna().to_numpy().nonzero()[0]).size:
+            raise BadInput(f"{file}: row {blank[0] + 1} has no {column}; every row of a scores table has one")
+    if "params" in frame:
+        frame["params"] = frame["params"].fillna("")  # a CSV does not tell an empty text from none
     return frame
 
 

@@ -141,6 +141,12 @@ def test_a_difference_over_evaluation_seeds_is_said_to_be_one():
     )
 
 
+def test_where_nothing_can_be_told_apart_that_is_said_and_none_is_best():
+    rows = table([*recipe("mse", [[0.4], [0.5], [0.6]], l0=20.0), *recipe("l2", [[0.45], [0.5], [0.61]], l0=20.0)])
+    said = "quality: none of 1 pairs can be told apart (95 %, all pairs together, over training seeds). Means are 0.5 to 0.52."
+    assert reading(rows, "an_eval", "quality") == said
+
+
 def test_one_seed_claims_nothing():
     assert (
         reading(table([*recipe("mse", [[0.5]]), *recipe("snap", [[0.9]])]), "an_eval", "quality")

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from hedgebench import overview_figures as overview
 from hedgebench.plots import draw_figures
-from hedgebench.types import CannotMeasure
+from hedgebench.results import read_table, write_table
+from hedgebench.types import BadInput, CannotMeasure
 
 SEEDS = [*recipe("mse", [[0.50, 0.52], [0.51, 0.53]]), *recipe("snap", [[0.80, 0.82], [0.81, 0.83]])]
 QUIET = [{**row, "metric": "quiet", "value": 100 + row["value"]} for row in SEEDS]
@@ -139,3 +140,26 @@ def test_without_evaluation_seeds_the_noise_is_said_over_training_seeds():
     assert overview.read_noise(table(rows)) == (
         f"Over training seeds metrics vary, most quality ({found['quality']:.0%}), least quiet ({found['quiet']:.1%}). Over evaluation seeds no metric is known to change."
     )
+
+
+def test_a_scores_table_is_drawn_by_the_command_as_its_folder_would_be(tmp_path: Path, capsys: pytest.CaptureFixture):
+    from hedgebench.cli import main
+
+    write_table(table([*SEEDS, *QUIET]), tmp_path / "scores.csv")
+    assert main(["plot", str(tmp_path / "scores.csv"), "--out", str(tmp_path / "drawn")]) == 0
+    files = {Path(line).name for line in capsys.readouterr().out.splitlines()}
+    assert {"noise.png", "noise.svg", "noise.csv", "figures.md"} <= files
+    assert "None" not in (tmp_path / "drawn" / "noise.svg").read_text()
+
+
+@pytest.mark.parametrize("column", ["sae", "eval", "metric", "run_id", "value"])
+def test_a_table_without_what_every_row_has_is_told_by_row(tmp_path: Path, column: str):
+    whole = table(SEEDS)
+    write_table(whole.drop(columns=column), tmp_path / "less.csv")
+    with pytest.raises(BadInput, match=f"no scores table: it has no column '{column}'"):
+        read_table(tmp_path / "less.csv")
+    rows = whole.astype("object")
+    rows.loc[2, column] = None
+    rows.to_csv(tmp_path / "blank.csv", index=False)
+    with pytest.raises(BadInput, match=f"row 3 has no {column}; every row"):
+        read_table(tmp_path / "blank.csv")

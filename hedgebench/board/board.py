@@ -112,12 +112,13 @@ def _whole(scores: DataFrame, named: Series) -> DataFrame:
 def _matched(found: Sequence[Grid], rows: Sequence[Row]) -> dict[tuple[Any, ...], Rank]:
     """The ranks within each band of L0, by column, place and variant."""
     band = {sae["sae"]: row.band for row in rows for sae in row.saes}
+    controls = [sae["sae"] for row in rows if row.control is not None for sae in row.saes]
     ranks: dict[tuple[Any, ...], Rank] = {}
     for grid in found:
         bands = grid.table.index.map(lambda sae: -1 if band[sae] is None else band[sae])
         for one in sorted(set(bands) - {-1}):
             here = grid._replace(table=grid.table[bands == one], variant=grid.variant[bands == one])
-            for name, row in ranking(here).items():
+            for name, row in ranking(here, controls).items():
                 ranks[key_of(grid.column), _place(grid.column), name] = _rank(row)
     return ranks
 

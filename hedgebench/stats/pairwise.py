@@ -166,7 +166,7 @@ class Discriminability(NamedTuple):
 
 def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
     """How well a metric tells variants apart by the values of their SAEs; at least two variants of at least two values each."""
-    from statsmodels.stats.oneway import anova_oneway
+    from scipy.stats import f_oneway
 
     values = _rounded(groups)
     pairs = compare(values)
@@ -180,8 +180,7 @@ def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
     share = real / (real + within) if real + within else 0.0
     if not within:
         return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups_apart(pairs))
-    welch = not pairs.pooled and all(group.var() for group in values)
-    found = anova_oneway(values, use_var="unequal" if welch else "equal", welch_correction=True)
+    found = f_oneway(*values)
     return Discriminability(float(found.statistic), float(found.pvalue), share, groups_apart(pairs))
 
 

@@ -6,7 +6,7 @@ Time grows with the number of metrics times the square of the number of variants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ class Contest(NamedTuple):
     pairs: Pairs
 
 
-def contest(grid: Grid, scope: Scope | None = None) -> Contest | None:
+def contest(grid: Grid, scope: Scope | None = None, without: Collection[str] = ()) -> Contest | None:
     """Compare what a grid holds: recipes where two or more have several training seeds, else SAEs where there are several evaluation seeds. None where there is nothing to compare by.
 
     SAEs are compared at the evaluation seeds that all of them have, so that what a seed does to all alike is no difference.
@@ -45,8 +45,10 @@ def contest(grid: Grid, scope: Scope | None = None) -> Contest | None:
     Args:
         grid: One metric at one place.
         scope: Only this.
+        without: SAEs that do not take part. Controls should not: they are like no SAE in noise, and every row more asks more of all comparisons.
     """
     values = grid.complete()
+    values = values[~values.index.isin(without)]
     variant = dict(zip(grid.table.index, grid.variant, strict=True))
     if scope != "evaluation":
         groups: dict[str, list[float]] = {}
@@ -70,7 +72,7 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     Returns:
         `COLUMN`, `PLACE`, variant, saes (their names), n_saes, n_seeds (evaluation seeds; 0: nothing drawn), mean, training_low and _high, evaluation_low and _high, both_low and _high (95 %,
-        missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high (missing where the metric has no better end or nothing to rank by), of_best (how far
+        missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high (missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
         from the random controls, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
     """
     import pandas as pd
@@ -78,7 +80,7 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     rows: list[dict[str, Any]] = []
     controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
     for grid in grids(scores, variant):
-        placed = ranking(grid)
+        placed = ranking(grid, controls[""])
         way = _way(grid, controls)
         saes: dict[str, list[str]] = {}
         for sae, name, known in zip(grid.table.index, grid.variant, grid.table.notna().any(axis=1), strict=True):
@@ -128,7 +130,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         row |= {"n_saes": found.n_saes, "n_variants": found.n_variants, "n_seeds": found.n_seeds if grid.draws else 0}
         row |= {"sd_training": found.training, "sd_evaluation": found.evaluation, "sd_rest": found.rest}
         row |= {"floor": floor.sd, "floor_low": floor.low, "floor_high": floor.high, "cv": floor.cv}
-        compared = contest(grid, "training")
+        compared = contest(grid, "training", controls)
         if compared is not None:
             told = discriminability(compared.values)
             row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
@@ -144,7 +146,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
 
 def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
-    """A row for each pair of variants of each metric (see `contest`).
+    """A row for each pair of variants of each metric (see `contest`); control rows are compared with none.
 
     Returns:
         `COLUMN`, `PLACE`, scope, first, second, difference (of their means), stderr, df, low, high (simultaneous 95 % interval), p (adjusted for all pairs of the metric), apart (p below .05), better
@@ -153,9 +155,9 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
     """
     import pandas as pd
 
-    frames = []
+    frames, controls = [], control_rows(scores)
     for grid in grids(scores):
-        found = contest(grid, scope)
+        found = contest(grid, scope, controls)
         if found is None:
             continue
         pairs, names = found.pairs, np.array(found.names, dtype=object)
@@ -197,9 +199,9 @@ def _needed(found: Contest) -> list[int | None]:
     return [None if known else seeds_needed(float(size), sd, len(found.names), pairs.pooled) for size, known in sizes]
 
 
-def ranking(grid: Grid) -> dict[str, dict[str, Any]]:
-    """The scope, rank, rank_low and rank_high of each variant that can be ranked; where SAEs are compared, of those that are alone in their variant."""
-    found = contest(grid) if grid.higher_is_better is not None else None
+def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """The scope, rank, rank_low and rank_high of each variant that can be ranked, `without` some SAEs (see `contest`); where SAEs are compared, of those that are alone in their variant."""
+    found = contest(grid, without=without) if grid.higher_is_better is not None else None
     if found is None:
         return {}
     places = ranks(found.pairs, bool(grid.higher_is_better))

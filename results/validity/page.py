@@ -29,6 +29,7 @@ WHY = {
     **{f"{metric}, oracle": _MORE for metric in ("tpp_total_metric", "upstream_tpp_total_metric")},
 }
 """What is known to be behind wrong answers, by metric, or by metric and case."""
+WORST = ("wrong", "doubtful", "cannot tell", "right", "same")
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -81,11 +82,12 @@ def wrong(found: pd.DataFrame, words: tuple[str, ...]) -> str:
 
 
 def detail(found: pd.DataFrame) -> str:
-    """Every metric with its params: what it says of each case; of a dial the least amount that it sees."""
+    """Every metric with its params: what it says of each case, the worst over toy worlds; of a dial the least amount that it sees."""
     cells: dict[str, dict[str, str]] = {}
-    for row in found.itertuples():
-        first = f" {row.first:g}" if row.verdict == "right" and np.isfinite(row.first) else ""
-        cells.setdefault(f"`{row.eval.removeprefix('saebench_')}` {row.metric} {row.params}".strip(), {})[row.case] = SIGNS[row.verdict] + first  # fmt: skip
+    for (name, metric, params, case), own in found.groupby(["eval", "metric", "params", "case"], sort=False):
+        verdict = min(own["verdict"], key=WORST.index)
+        first = f" {own['first'].max():g}" if verdict == "right" and np.isfinite(own["first"]).all() else ""
+        cells.setdefault(f"`{plain(name)}` {metric} {params}".strip(), {})[case] = SIGNS[verdict] + first  # fmt: skip
     frame = pd.DataFrame(cells).T.reindex(columns=[case for case in CASES if case in set(found["case"])]).fillna("")
     return table(frame.rename_axis("metric"))
 
@@ -130,14 +132,23 @@ def estimate() -> str:
     )
 
 
+def plain(name: str) -> str:
+    """An eval's name without what several share."""
+    return name.removeprefix("saebench_")
+
+
 def counted(found: pd.DataFrame) -> str:
     """The whole card in a few lines."""
     whole, metric = overall(found), found.groupby(["eval", "metric"], sort=False)
     tested = found[found["verdict"] != "same"]
     n = whole.value_counts()
-    never = [f"`{name}`" for (_, name), own in metric if not set(own["verdict"]) & {"right", "wrong", "doubtful"}]
-    clean = [f"`{name}`" for (_, name), own in metric if set(own["verdict"]) <= {"right", "same"} and "right" in set(own["verdict"])]  # fmt: skip
-    bad = [f"`{name}`" for (_, name), own in metric if "wrong" in set(own["verdict"])]
+    never = [
+        f"`{plain(of)} {name}`"
+        for (of, name), own in metric
+        if not set(own["verdict"]) & {"right", "wrong", "doubtful"}
+    ]
+    clean = [f"`{plain(of)} {name}`" for (of, name), own in metric if set(own["verdict"]) <= {"right", "same"} and "right" in set(own["verdict"])]  # fmt: skip
+    bad = [f"`{plain(of)} {name}`" for (of, name), own in metric if "wrong" in set(own["verdict"])]
     lines = [
         f"- {len(whole)} metrics have a better end (each with its params, such as `k=1`; {metric.ngroups} by name). {n.get('right', 0)} are right on every case that tests them, {n.get('wrong', 0)} are wrong on "
         f"some, {n.get('doubtful', 0)} are doubtful, {n.get('cannot tell', 0)} cannot tell on some, {n.get('same', 0)} are tested by none.",
@@ -210,7 +221,6 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
         scores = read_table(HERE.parent / other)
         found = pd.concat([found, scores[~scores["eval"].isin(found["eval"])]], ignore_index=True)
     known = pd.read_csv(HERE / "known.csv", keep_default_na=False, na_values={"stderr": "", "seed": ""})
-    found["params"] = found["params"].fillna("")  # a CSV does not tell an empty text from none
     return found[found["slice_by"] == "all"].reset_index(drop=True), known
 
 

@@ -161,6 +161,12 @@ def test_discriminability_is_the_analysis_of_variance():
     assert found.groups == groups_apart(compare(groups))
 
 
+def test_among_equal_variants_of_few_seeds_discriminability_is_as_rare_as_it_says():
+    rng = np.random.default_rng(0)
+    p = [discriminability(rng.standard_normal((12, 2))).p for _ in range(300)]
+    assert np.mean(np.array(p) < 0.05) < 0.09
+
+
 def test_a_metric_of_noise_tells_nothing_apart():
     found = discriminability([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
     assert found == (0.0, 1.0, 0.0, 1)

@@ -100,6 +100,17 @@ def test_controls_are_no_part_of_a_metrics_noise():
     pd.testing.assert_frame_equal(noise(table([*THREE, *control])), noise(table(THREE)))
 
 
+def test_controls_are_compared_with_nothing_and_change_no_comparison():
+    rows = [*alone("a", [0.50, 0.51, 0.52]), *alone("b", [0.60, 0.61, 0.62])]
+    noisy = [0.1, 0.4, -0.3]
+    controls = [row for i in range(8) for row in alone(f"a{i}/random", noisy, architecture="random_control", loss=None)]
+    plain, with_controls = table(rows), table([*rows, *controls])
+    pd.testing.assert_frame_equal(comparisons(plain), comparisons(with_controls))
+    ranked = summary(with_controls).set_index("variant")["rank"]
+    assert (ranked["a"], ranked["b"]) == (2, 1)
+    assert ranked.drop(["a", "b"]).isna().all()
+
+
 def test_how_far_from_the_control_to_the_best():
     random = alone("mse-s0/random", [0.20, 0.22], architecture="random_control", loss=None)
     permuted = alone("mse-s0/permuted", [0.0, 0.0], architecture="permuted_control", loss=None)
