@@ -48,7 +48,9 @@ def test_a_verdict_follows_the_numbers(told, tables, found):
     core = scores[scores["eval"] == "saebench_core"]
     turned = core.assign(higher_is_better=~core["higher_is_better"].astype("boolean"))
     mirrored = told.cards(turned)
-    before, after = (card.set_index(["eval", "metric", "params", "case"])["right"] for card in (found, mirrored))
+    before, after = (
+        card.set_index(["eval", "metric", "params", "case"]).sort_index()["right"] for card in (found, mirrored)
+    )
     key = ("saebench_core", "explained_variance", "", "random")
     assert before.loc[key].sum() >= 2 and after.loc[key].sum() == 0
     assert (mirrored.loc[mirrored["metric"] == "explained_variance", "verdict"] != "right").all()
