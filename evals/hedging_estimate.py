@@ -186,7 +186,7 @@ class HedgingEstimate(Eval):
         checked = [*controls(whole, ctx, cfg), *repeatability(whole, ctx, cfg)] if cfg.inject else None
         named = list(directions(whole, alive, ctx, cfg))
         if checked is not None:
-            checked += nothing_owed(whole, alive, width, ctx, cfg)
+            checked += nothing_owed(whole, alive, ctx, cfg)
         reasons = doubts(whole, alive, width, errors, checked)
         ctx.details["eval_result_unstructured"]["doubts"] = reasons
         scores = [
@@ -222,7 +222,7 @@ class HedgingEstimate(Eval):
 
 
 def _place(score: Score) -> int:
-    """What is to be seen first: the estimate, and beside it what it makes of known hedging and of random signs on this text."""
+    """What is to be seen first: the estimate, and beside it what it reads where nothing is owed, and what it makes of known hedging and of random signs on this text."""
     one = score.metric, score.params.get("of", "hedging"), score.slice_by
     first = [(metric, "hedging", "all") for metric in HEADLINE]
     return first.index(one) if one in first and "than" not in score.params else len(first)

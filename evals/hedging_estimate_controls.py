@@ -63,7 +63,7 @@ def controls(found: Measured, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
             yield Score(auc_of, rose, params | {"than": "itself"}, n=len(chosen))
 
 
-def nothing_owed(found: Measured, alive: Tensor, width: int, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
+def nothing_owed(found: Measured, alive: Tensor, ctx: EvalContext, cfg: Any) -> Iterator[Score]:
     """What every estimate reads where what is missing has a sign at random: it follows the latents as much, and no row owes anything."""
     from hedgebench.hedging import owing_nothing
 
@@ -76,7 +76,7 @@ def nothing_owed(found: Measured, alive: Tensor, width: int, ctx: EvalContext, c
     for name in RANKED:
         values = latents[name]
         yield Score(name, float(values.nanmean()), NOTHING_OWED, n=int(values.isfinite().sum()))
-        if width <= cfg.slice_limit:
+        if len(ctx.sae.W_dec) <= cfg.slice_limit:
             for latent, value in zip(alive.tolist(), values.tolist(), strict=True):
                 if value == value:
                     yield Score(name, value, NOTHING_OWED, "latent", str(latent))

@@ -96,10 +96,11 @@ def owing_nothing(fitted: Fit, found: Hedging, generator: torch.Generator) -> Fi
     """
     import torch
 
-    codes = found.missing.codes[:, found.counted]
+    codes, counted = found.missing.codes, found.counted
     own = owed(codes, fitted.r, fitted.whole)
-    mean = (codes.mean(dim=0, dtype=torch.float64) @ own.directions).to(fitted.r)
-    missing = fitted.r + mean + fitted.whole.explained(own.coefficients @ own.directions, fitted.r.dtype)
+    directions = own.directions[counted]
+    mean = (codes[:, counted].mean(dim=0, dtype=torch.float64) @ directions).to(fitted.r)
+    missing = fitted.r + mean + fitted.whole.explained(own.coefficients[:, counted] @ directions, fitted.r.dtype)
     signs = (torch.randint(2, (len(missing), 1), generator=generator) * 2 - 1).to(missing)
     return refit(fitted, fitted.x + (signs - 1) * missing)
 

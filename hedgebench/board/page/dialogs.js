@@ -32,7 +32,7 @@ function provenance(row, i) {
   const about = some(cell.mean) ? list([
     ['mean', `${number(cell.mean)} of ${plural(cell.saes, 'SAE')}${cell.seeds ? ` at ${plural(cell.seeds, 'evaluation seed')}` : ', nothing drawn'}`],
     ...Object.entries(KINDS).map(([kind, words]) => [`over ${words}`, bothWords(cell[kind])]),
-    ['rank', rankSentence(cell.rank) ?? `none: ${column.unranked || 'this row has a single seed, or lacks seeds that the others have'}`],
+    ['rank', rankSentence(cell.rank) ?? `none: ${row.control !== null ? 'controls are compared with nothing' : column.unranked || 'this row has a single seed, or lacks seeds that the others have'}`],
     [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched)],
     ['chance', number(cell.chance)],
     ['random controls', number(column.controls[row.place])],

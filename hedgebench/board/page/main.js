@@ -37,7 +37,7 @@ function cut(all, from, to) {
 function note(unranked) {
   if (unranked.length && unranked.every(why => why)) return `Nothing is ranked: ${[...new Set(unranked)].join('; ')}.`;
   const where = data.places.length > 1 ? ' of the same model and hook point' : '';
-  if (state.matched === '') return `Ranks are among all rows${where}, also those that a filter hides.`;
+  if (state.matched === '') return `Ranks are among all rows but controls${where}, also those that a filter hides.`;
   return `Only rows of like L0 are compared: bands are split at the largest gaps, and within a band the largest L0 is at most 1.56 times the smallest (a factor of 1.25 to either side of its middle). Ranks are within the band${where}.`;
 }
 
