@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.formats.layouts import display_name, find_layout
 from hedgebench.paths import cache_dir
-from hedgebench.pedigree import read_growth, read_recipe
+from hedgebench.pedigree import read_growth, read_objective, read_recipe
 from hedgebench.records import package_version, read_json, write_json
 from hedgebench.types import BadInput, Checkpoint
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _NOT_BEHAVIOUR = {"metadata", "device", "dtype"}
 _METADATA_BEHAVIOUR = ("model_name", "hook_name", "hook_head_index")
-_FROM_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "model", "hook")
-_CARD_VERSION = 4
+_FROM_TAGS = ("architecture", "loss", "k", "l0", "train_seed", "train_tokens", "objective", "model", "hook")
+_CARD_VERSION = 5
 """Rises whenever a card read from the same files could change."""
 
 
@@ -113,6 +113,7 @@ def describe(sae: SAE, *, name: str, tags: Mapping[str, Any] | None = None) -> C
         hook_head_index=_whole(meta.get("hook_head_index")),
         release=_text(meta.get("release")),
         sae_id=_text(meta.get("sae_id")),
+        objective=read_objective(meta),
         growth=read_growth(meta),
         recipe=read_recipe(meta),
     )

@@ -67,6 +67,7 @@ def control_card(kind: str, base: Checkpoint, seed: int = 0, n_features: int | N
         train_seed=None,
         train_tokens=None,
         prefixes=(),
+        objective=None,
         growth=None,
         recipe=None,
         group=None,

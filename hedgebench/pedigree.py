@@ -1,4 +1,4 @@
-"""Where an SAE comes from, as its own metadata say: what it has grown out of, and the recipe it shares with SAEs of other training seeds.
+"""Where an SAE comes from, as its own metadata say: what it has grown out of, what it was trained to do, and the recipe it shares with SAEs of other training seeds.
 
 Metadata are untrusted: where any part is of the wrong kind, it is as if nothing were there.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,6 +49,33 @@ def read_recipe(metadata: Mapping[str, Any]) -> str | None:
     else:
         return None
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def read_objective(metadata: Mapping[str, Any]) -> str | None:
+    """What weighs the terms of the training loss, as sorted `name=value` pairs (`l1=8`, `balance=0.25`), or None where nothing is said. What is left at its plain value is not named.
+
+    It tells SAEs apart that have one architecture, loss and k; of an SAE with a penalty it is what its L0 comes from.
+    """
+    details = metadata.get("training_architecture_details")
+    told = {**(details if isinstance(details, Mapping) else {}), **metadata}
+    found = {}
+    for name, (key, plain) in _WEIGHTS.items():
+        value = told.get(key)
+        if isinstance(value, (bool, int, float)) and abs(value) < math.inf and value != plain:
+            found[name] = f"{value:g}" if not isinstance(value, bool) else str(value).lower()
+    return " ".join(f"{name}={value}" for name, value in sorted(found.items())) or None
+
+
+_WEIGHTS: Mapping[str, tuple[str, float | None]] = {
+    "balance": ("balance", 1.0),
+    "detach": ("detach_levels", False),
+    "l0": ("l0_coefficient", None),
+    "l1": ("l1_coefficient", None),
+    "snap_at": ("snap_at", 0.5),
+    "sparsity": ("sparsity_penalty", None),
+    "target_l0": ("target_l0", None),
+}
+"""Each by its name: the key of SAELens, of dictionary_learning or ours, and the value that goes without saying."""
 
 
 def _is_folder(value: Any) -> bool:

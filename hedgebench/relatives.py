@@ -157,7 +157,7 @@ def _kind(card: Checkpoint) -> tuple[object, ...] | None:
         return None
     if card.recipe is not None:
         return "recipe", card.recipe, card.d_in, card.width, card.model, card.hook, card.world
-    told = (card.architecture, card.loss, card.k, card.prefixes, card.train_tokens)
+    told = (card.architecture, card.loss, card.k, card.objective, card.prefixes, card.train_tokens)
     return "told", *told, card.d_in, card.width, card.model, card.hook, card.hook_head_index, card.world
 
 

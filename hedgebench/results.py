@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.columns import typed_column
 from hedgebench.formats.layouts import find_layout
+from hedgebench.pedigree import read_objective, read_recipe
 from hedgebench.records import params_text, read_cards, read_json, read_record, read_records, write_text
 from hedgebench.saebench_output import EVAL_NAMES, is_saebench, read_scores
 from hedgebench.types import BadInput, Checkpoint
@@ -53,8 +54,11 @@ SCORES = [
     "config",
     "run_id",
     "source",
+    "objective",
+    "recipe",
 ]
 """Columns of the scores table. Key: run_id, metric, params, slice_by, slice_value."""
+_YOUNGER = ("objective", "recipe")
 RUNS = ["run_id", "sae", "eval", "seed", "status", "error", "seconds", "peak_mb", "started_at", "versions"]
 """Columns of the runs table."""
 
@@ -72,6 +76,8 @@ _CARD = (
     "release",
     "sae_id",
     "digest",
+    "objective",
+    "recipe",
 )
 
 
@@ -215,6 +221,8 @@ def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict
         "config": _text({name: value for name, value in eval_config.items() if name != "random_seed"}),
         "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
         "source": "saebench",
+        "objective": read_objective(meta),
+        "recipe": read_recipe(meta),
     }
 
 
@@ -297,7 +305,14 @@ def read_table(file: str | Path) -> DataFrame:
             raise BadInput(f"{file}: row {blank[0] + 1} has no {column}; every row of a scores table has one")
     if "params" in frame:
         frame["params"] = frame["params"].fillna("")  # a CSV does not tell an empty text from none
-    return frame
+    return completed(frame)
+
+
+def completed(scores: DataFrame) -> DataFrame:
+    """A scores table with the columns that tables of older versions do not have, missing throughout."""
+    return scores.assign(
+        **{name: typed_column(name, [None] * len(scores)) for name in _YOUNGER if name not in scores.columns}
+    )
 
 
 def headline(scores: DataFrame, n_metrics: int = 6) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FAMILY = ["model", "hook", "architecture", "loss", "k", "data", "config"]
+FAMILY = ["model", "hook", "architecture", "loss", "k", "objective", "data", "config"]
 """What is equal within a width series. Columns of the scores table, here as text: "" where not known."""
 
 

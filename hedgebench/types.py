@@ -119,6 +119,8 @@ class Checkpoint:
     control_kind: str | None = None
     control_seed: int | None = None
     """None for a kind that draws nothing."""
+    objective: str | None = None
+    """What weighs the terms of its training loss, as sorted `name=value` pairs: `l1=8`, `balance=0.25`."""
     growth: Growth | None = None
     """For a grown SAE: from what, and which SAEs it is compared with."""
     recipe: str | None = None

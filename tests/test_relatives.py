@@ -73,6 +73,19 @@ def card(name: str, seed: int | None = 0, **more: Any) -> Checkpoint:
     return Checkpoint(**{"digest": f"{name:0>32}", "name": name, "architecture": "topk", "d_in": 8, "width": 12, "train_seed": seed, **more})  # fmt: skip
 
 
+def test_the_objective_names_the_weights_of_the_loss_that_do_not_go_without_saying(make_sae: Callable[..., Any]):
+    def objective(details: Any, **more: Any) -> str | None:
+        return describe(make_sae(training_architecture_details=details, **more), name="a").objective
+
+    assert objective({"l1_coefficient": 8.0, "balance": 1.0, "detach_levels": False}) == "l1=8"
+    assert objective({"k": 20, "balance": 0.25, "detach_levels": True}) == "balance=0.25 detach=true"
+    assert objective({"snap_at": 0.7}, snap_at=0.7) == "snap_at=0.7"
+    assert objective({"snap_at": 0.7}, snap_at=None) is None  # the loss was not snap
+    assert objective({"l0_coefficient": 1, "target_l0": None}) == "l0=1"
+    for odd in (None, "l1", {"l1_coefficient": "8"}, {"l1_coefficient": float("nan")}, {"l1_coefficient": [8]}):
+        assert objective(odd) is None
+
+
 def test_siblings_tell_the_same_recipe_or_the_same_of_themselves_and_each_another_seed():
     same = [card("b", 1, recipe="r"), card("a", 0, recipe="r"), card("c", 2, recipe="r")]
     assert find_groups(same) == [(same[1], same[0], same[2])]

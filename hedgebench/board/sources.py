@@ -9,14 +9,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.records import read_cards, read_json, read_record
 from hedgebench.registry import Plugin, find_evals
-from hedgebench.results import SCORES, read_results, read_table, result_files, sae_names, saebench_facts
+from hedgebench.results import SCORES, completed, read_results, read_table, result_files, sae_names, saebench_facts
 from hedgebench.saebench_output import is_saebench
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-CARD = ["architecture", "loss", "width", "k", "l0", "train_seed", "train_tokens", "model", "hook", "layer"]
+CARD = [
+    "architecture",
+    "loss",
+    "width",
+    "k",
+    "objective",
+    "l0",
+    "train_seed",
+    "train_tokens",
+    "recipe",
+    "model",
+    "hook",
+    "layer",
+]
 """What the scores table says of an SAE; with `NAMES`, by which it is found again."""
 NAMES = ["release", "sae_id", "digest"]
 
@@ -83,6 +96,7 @@ def read_source(given: DataFrame | str | Path) -> Source:
 
 
 def _table(scores: DataFrame, where: str) -> Source:
+    scores = completed(scores)
     lacking = [column for column in SCORES if column not in scores.columns]
     if lacking:
         raise BadInput(

@@ -37,6 +37,7 @@ CLASSES = {
 }
 """What each class of dictionary_learning stores, by shape: n is dict_size, d activation_dim."""
 _TRAINED_AS = {"BatchTopKSAE": "batchtopk", "MatryoshkaBatchTopKSAE": "matryoshka_batchtopk"}
+_PENALTIES = {"l1_penalty": "l1_coefficient", "sparsity_penalty": "sparsity_penalty", "target_l0": "target_l0"}
 _HOOKS = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
 
 
@@ -118,6 +119,7 @@ def _metadata(kind: str, trainer: dict[str, Any], tensors: dict[str, Any]) -> di
         said["train_seed"] = trainer["seed"]
     if isinstance(layer, int):
         said["layer"] = layer
+    said |= {name: trainer[key] for key, name in _PENALTIES.items() if isinstance(trainer.get(key), (int, float))}
     if kind in _TRAINED_AS:
         details: dict[str, Any] = {"k": trainer["k"]}
         groups = tensors.get("group_sizes")

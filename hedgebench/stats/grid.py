@@ -15,8 +15,8 @@ COLUMN = ["eval", "eval_version", "metric", "params", "slice_by", "slice_value",
 """Of the scores table: numbers that differ in any of these are never averaged nor compared."""
 PLACE = ["model", "hook"]
 """SAEs are compared with others that read the same activations."""
-VARIANT = ["architecture", "loss", "width", "k", "train_tokens", "release", *PLACE]
-"""SAEs that are equal in these, and known to differ in their training seed, are one variant: trained alike but for the seed."""
+VARIANT = ["architecture", "loss", "width", "k", "objective", "train_tokens", "release", "recipe", *PLACE]
+"""SAEs that are equal in these, and known to differ in their training seed, are one variant: trained alike but for the seed. Without a recipe, the others are all that is known of it."""
 
 
 class Grid(NamedTuple):
@@ -91,7 +91,7 @@ def variants(scores: DataFrame) -> Series:
     """
     import pandas as pd
 
-    saes = scores.drop_duplicates("sae").set_index("sae")
+    saes = scores.drop_duplicates("sae").set_index("sae").reindex(columns=[*VARIANT, "train_seed"])
     keys = saes[VARIANT].astype("object").where(saes[VARIANT].notna(), None)
     names = pd.Series(saes.index.to_numpy(dtype=object, copy=True), index=saes.index, dtype=object)
     groups = [
@@ -100,10 +100,11 @@ def variants(scores: DataFrame) -> Series:
         if len(rows) > 1 and rows["train_seed"].is_unique
     ]
     firsts = keys.loc[[members[0] for members in groups]]
-    telling = [key for key in VARIANT if len(set(firsts[key].map(str))) > 1] or ["architecture"]
-    for members in groups:
-        words = " ".join(filter(None, (_word(key, keys.loc[members[0], key]) for key in telling)))
-        names[members] = f"{words} ({len(members)} seeds)" if words in saes.index else words
+    telling = [key for key in VARIANT if key != "recipe" and len(set(firsts[key].map(str))) > 1] or ["architecture"]
+    words = [" ".join(filter(None, (_word(key, keys.loc[first, key]) for key in telling))) for first in firsts.index]
+    for members, said in zip(groups, words, strict=True):
+        named = said if words.count(said) == 1 else f"{said} recipe {keys.loc[members[0], 'recipe']:.6}".strip()
+        names[members] = f"{named} ({len(members)} seeds)" if named in saes.index else named
     return names
 
 

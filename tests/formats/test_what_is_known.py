@@ -277,3 +277,12 @@ def test_a_digest_is_of_what_is_computed_and_where_not_of_the_place_on_disk(tmp_
     )
     assert one == two != three
     assert digest_of(load_raw(tmp_path / "a/gemma-scope-2b-pt-res" / PLACE)) == one
+
+
+def test_a_dictionarys_penalty_is_its_objective(tmp_path: Path):
+    penalties = {"a": {"l1_penalty": 0.06}, "b": {"sparsity_penalty": 1.0, "target_l0": 20}, "c": {"l1_penalty": "low"}}
+    found = {
+        name: read_checkpoint(known.write_dictionary(tmp_path / name, "AutoEncoder", **penalty)).objective
+        for name, penalty in penalties.items()
+    }
+    assert found == {"a": "l1=0.06", "b": "sparsity=1 target_l0=20", "c": None}

@@ -42,6 +42,27 @@ def test_two_saes_of_one_training_seed_are_not_seeds_of_one_recipe():
     assert len(set(variants(table(rows)))) == 4
 
 
+def test_seeds_of_another_penalty_are_another_variant():
+    weak, strong = recipe("mse", [[1], [2]], objective="l1=1"), recipe("mse", [[3], [4]], objective="l1=8")
+    strong = [{**row, "sae": f"strong-{row['sae']}", "train_seed": row["train_seed"] + 2} for row in strong]
+    names = variants(table([*weak, *strong]))
+    assert names.to_dict() == {"mse-s0": "l1=1", "mse-s1": "l1=1", "strong-mse-s0": "l1=8", "strong-mse-s1": "l1=8"}
+
+
+def test_a_recipe_tells_apart_what_no_other_column_does():
+    rows = [
+        {**row, "sae": f"{lr}-{row['sae']}", "recipe": lr}
+        for lr in ("slow", "fast")
+        for row in recipe("mse", [[1], [2]])
+    ]
+    assert set(variants(table(rows))) == {"batchtopk recipe slow", "batchtopk recipe fast"}
+
+
+def test_a_table_of_an_older_version_has_variants_too():
+    scores = table([*recipe("mse", [[1], [2]]), *recipe("snap", [[3], [4]])]).drop(columns=["objective", "recipe"])
+    assert set(variants(scores)) == {"mse", "snap"}
+
+
 def test_a_variant_whose_words_are_an_saes_name_is_told_from_it():
     names = variants(table([*recipe("mse", [[1], [2]]), *alone("batchtopk", [1.0], width=64)]))
     assert names["mse-s0"] == "batchtopk (2 seeds)" != names["batchtopk"]

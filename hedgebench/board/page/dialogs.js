@@ -86,7 +86,7 @@ function chances(column) {
 }
 
 function rowCard(row) {
-  const facts = ['architecture', 'loss', 'width', 'k', 'train_tokens', 'model', 'hook', 'layer', 'release'];
+  const facts = ['architecture', 'loss', 'width', 'k', 'objective', 'train_tokens', 'model', 'hook', 'layer', 'release'];
   show(named(row.name), list([['control', row.control], ...facts.map(name => [name.replace('_', ' '), some(row[name]) ? named(String(row[name])) : 'not known']),
     ['L0', some(row.l0) ? `${number(row.l0)} (from ${row.l0_from})` : 'not known'], ['runs', row.runs.length]]),
     el('h3', {}, plural(row.saes.length, 'SAE')),
