@@ -196,17 +196,21 @@ def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[
 
 def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
     """Bartlett's test, from variances [v] and their degrees of freedom; where some variance is 0, only if all are."""
-    from scipy.stats import chi2
-
     if len(variance) < 2 or not variance.any():
         return True
-    if not variance.all():
-        return False
-    total, v = df.sum(), len(variance)
-    shared = (df * variance).sum() / total
-    statistic = total * math.log(shared) - float((df * np.log(variance)).sum())
+    return bool(variance.all()) and float(bartlett(variance, df)) >= DOUBT
+
+
+def bartlett(variance: NDArray[np.float64], df: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The p value of Bartlett's test, [...], from variances [..., v] above 0 and their degrees of freedom [v]; scipy's own wants the values."""
+    from scipy.special import chdtrc
+
+    total, v = df.sum(), variance.shape[-1]
+    shared = (df * variance).sum(axis=-1) / total
+    statistic = total * np.log(shared) - (df * np.log(variance)).sum(axis=-1)
     correction = 1 + float((1 / df).sum() - 1 / total) / (3 * (v - 1))
-    return float(chi2.sf(statistic / correction, v - 1)) >= DOUBT
+    p: NDArray[np.float64] = chdtrc(v - 1, statistic.clip(min=0) / correction)
+    return p
 
 
 def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     Returns:
         `COLUMN`, `PLACE`, mean_size (mean absolute value), n_saes, n_variants (with several training seeds), n_seeds; sd_training, sd_evaluation, sd_rest (`components.Components`); floor, floor_low,
         floor_high, cv (`components.noise_floor`); and where recipes can be compared f, p, share, groups (`pairwise.Discriminability`), compared (how many variants), pooled, and detectable_2, _3, _5
-        and _10: the minimal detectable difference between two of them at so many training seeds (`power.detectable`).
+        and _10: the minimal detectable difference between two of them at so many training seeds (`power.detectable`; where they are not pooled, between two of middling noise).
     """
     import pandas as pd
 
@@ -135,9 +135,8 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             told = discriminability(compared.values)
             row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
             sd = _pooled_sd(compared.values)
-            row |= {
-                f"detectable_{n}": detectable(sd, n, len(compared.names), compared.pairs.pooled) for n in (2, 3, 5, 10)
-            }
+            spread = sd if compared.pairs.pooled else (sd, sd)
+            row |= {f"detectable_{n}": detectable(spread, n, len(compared.names)) for n in (2, 3, 5, 10)}
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
     columns += ["floor", "floor_low", "floor_high", "cv", "f", "p", "share", "groups", "compared", "pooled"]
@@ -194,9 +193,13 @@ def _needed(found: Contest) -> list[int | None]:
     pairs = found.pairs
     if found.scope != "training":
         return [None] * len(pairs.difference)
-    sd, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
-    sizes = zip(pairs.difference, apart, strict=True)
-    return [None if known else seeds_needed(float(size), sd, len(found.names), pairs.pooled) for size, known in sizes]
+    shared, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
+    own = [float(group.std(ddof=1)) for group in found.values]  # noqa: PD011 - a tuple's
+    spreads = (shared if pairs.pooled else (own[i], own[j]) for i, j in zip(pairs.first, pairs.second, strict=True))
+    return [
+        None if known else seeds_needed(float(size), spread, len(found.names))
+        for size, spread, known in zip(pairs.difference, spreads, apart, strict=True)
+    ]
 
 
 def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
