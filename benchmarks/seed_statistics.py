@@ -43,6 +43,8 @@ def main() -> None:
     show(differences(rng, n, at_shared_seeds, {"asked first": None}))
     print("\nPower: one of the variants lies apart from the others by the minimal detectable difference; SD 1\n")
     show(found_as_predicted(rng, n))
+    print("\nPower where two variants are not as noisy as each other, and are known not to be\n")
+    show(found_by_noise(rng, n))
 
 
 def show(rows: Iterator[dict[str, object]]) -> None:
@@ -112,6 +114,22 @@ def told(pairs: Pairs, means: NDArray[np.float64]) -> tuple[int, int, float]:
     apart = pairs.adjusted < ALPHA
     real = means[pairs.first] != means[pairs.second]
     return int((apart & ~real).sum()), int(apart.sum()), float(apart[real].mean()) if real.any() else 0.0
+
+
+def found_by_noise(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often the minimal detectable difference between two variants of unequal noise is found."""
+    for ratio, n in itertools.product((1.0, 4.0), (2, 3, 5, 10)):
+        sds = np.array([ratio, 1.0])
+        difference = detectable((ratio, 1.0), n)
+        pairs = [recipes(rng, np.array([difference, 0.0]), sds, n, False) for _ in range(tables)]
+        yield {
+            "SDs": f"{ratio:g} and 1",
+            "seeds": n,
+            "minimal detectable difference": difference,
+            "power, predicted": power(difference, (ratio, 1.0), n),
+            "found": float(np.mean([p.adjusted[0] < ALPHA for p in pairs])),
+            "seeds needed for it": seeds_needed(difference, (ratio, 1.0)),
+        }
 
 
 def found_as_predicted(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:

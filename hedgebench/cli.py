@@ -7,11 +7,14 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hedgebench.cli_run import run
 from hedgebench.cli_toy import toy
 from hedgebench.types import BadInput
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,10 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--retry-failed", action="store_true", help="run again what failed or is incomplete")
     sub.add_argument("--force", action="store_true", help="run again everything")
 
-    sub = command("table", _table, "the scores table of a results folder")
-    sub.add_argument("dir", metavar="DIR")
+    sub = command("table", _table, "the scores table of a results folder, or what its seeds say")
+    sub.add_argument("dir", metavar="DIR", help="a results folder; with --stats also a scores table (.csv, .parquet)")
     sub.add_argument("--out", metavar="FILE.csv|.parquet", help="write it there")
-    sub.add_argument("--runs", action="store_true", help="the runs table: status, errors, times")
+    kind = sub.add_mutually_exclusive_group()
+    kind.add_argument("--runs", action="store_true", help="the runs table: status, errors, times")
+    kind.add_argument(
+        "--stats",
+        choices=["summary", "noise", "comparisons"],
+        help="instead of scores: means with intervals and ranks; what moves each metric, and the differences that seeds would find; "
+        "which differences are real, and how many seeds the others need",
+    )
 
     sub = command(
         "leaderboard", _leaderboard, "a page of SAEs and metrics, with intervals and ranks; or a text, or a table"
@@ -194,13 +204,24 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from hedgebench.results import read_results, read_runs, write_table
+    from hedgebench.stats import tables
 
-    frame = read_runs(args.dir) if args.runs else read_results(args.dir)
+    if args.stats:
+        frame = getattr(tables, args.stats)(_scores(args.dir))
+    else:
+        frame = read_runs(args.dir) if args.runs else read_results(args.dir)
     if args.out:
         print(f"{len(frame)} rows in {write_table(frame, args.out)}")
     else:
         sys.stdout.write(frame.to_csv(index=False))
     return 0
+
+
+def _scores(place: str) -> DataFrame:
+    """The scores table of a results folder, or of a file."""
+    from hedgebench.results import read_results, read_table
+
+    return read_table(place) if place.endswith((".csv", ".parquet")) else read_results(place)
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
@@ -212,10 +233,8 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
 def _plot(args: argparse.Namespace) -> int:
     from hedgebench.plots import draw_figures
-    from hedgebench.results import read_results, read_table
 
-    read = read_table if args.dir.endswith((".csv", ".parquet")) else read_results
-    files = draw_figures(read(args.dir), args.out, args.format.split(","))
+    files = draw_figures(_scores(args.dir), args.out, args.format.split(","))
     for file in files:
         print(file)
     if not files:

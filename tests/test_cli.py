@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from known_scores import recipe, table
 
 from hedgebench.cli import main
 from hedgebench.cli_run import parse_eval
+from hedgebench.results import write_table
+from hedgebench.stats.tables import comparisons, noise, summary
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +36,14 @@ def test_inspect_tells_the_card(tmp_path: Path, save_sae: Callable[..., Path], c
     assert card["b_dec_norm"] > 0
     assert main(["inspect", str(folder)]) == 0
     assert "blocks.1.hook_resid_post" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", [summary, noise, comparisons])
+def test_what_seeds_say_of_a_table_is_printed(what, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    scores = table([*recipe("mse", [[1.0], [1.2], [1.1]]), *recipe("snap", [[1.3], [1.1], [1.5]])])
+    file = write_table(scores, tmp_path / "scores.csv")
+    assert main(["table", str(file), "--stats", what.__name__]) == 0
+    assert capsys.readouterr().out == what(scores).to_csv(index=False)
 
 
 def test_a_broken_checkpoint_is_one_line_and_exit_code_2(tmp_path: Path, save_sae: Callable[..., Path]):

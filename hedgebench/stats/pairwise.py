@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 DOUBT = 0.25
 """Level of the test that variants are equally noisy: how often it doubts those that are."""
+_MOST_GROUPS = 26 * 27
 _ROUNDING = 1e-9
 """Of the largest value: what differs by less is the same number, added up in another order."""
 
@@ -118,6 +121,31 @@ def ranks(pairs: Pairs, higher_is_better: bool) -> NDArray[np.int64]:
     return found
 
 
+def letters(pairs: Pairs, higher_is_better: bool) -> list[str]:
+    """[v]: the groups of each variant, in letters. Two variants share a letter if and only if they cannot be told apart, which is no order: of a, b and c, a and c may be apart, and b from neither.
+
+    The compact letter display of Piepho (2004), every largest group of variants none of which can be told apart; the best has an a. Past 702 groups there are no letters.
+    """
+    import networkx as nx
+
+    v = len(pairs.means)
+    graph = nx.from_numpy_array(~pairs.apart & ~np.eye(v, dtype=bool))
+    groups = list(islice(nx.find_cliques(graph), _MOST_GROUPS + 1))
+    if len(groups) > _MOST_GROUPS:
+        return [""] * v
+    from_best = np.argsort(np.argsort(-pairs.means if higher_is_better else pairs.means, kind="stable"))
+    found = [""] * v
+    for i, group in enumerate(sorted(groups, key=lambda group: sorted(from_best[group]))):
+        for member in group:
+            found[member] += _letter(i)
+    return found
+
+
+def _letter(i: int) -> str:
+    """One letter from a to z, then two in brackets: (aa) to (zz)."""
+    return ascii_lowercase[i] if i < 26 else f"({ascii_lowercase[i // 26 - 1]}{ascii_lowercase[i % 26]})"
+
+
 def groups_apart(pairs: Pairs) -> int:
     """How many variants can be chosen so that each can be told apart from each: along the means, greedily. 1: the metric tells nothing apart."""
     chosen: list[int] = []
@@ -196,17 +224,21 @@ def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[
 
 def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
     """Bartlett's test, from variances [v] and their degrees of freedom; where some variance is 0, only if all are."""
-    from scipy.stats import chi2
-
     if len(variance) < 2 or not variance.any():
         return True
-    if not variance.all():
-        return False
-    total, v = df.sum(), len(variance)
-    shared = (df * variance).sum() / total
-    statistic = total * math.log(shared) - float((df * np.log(variance)).sum())
+    return bool(variance.all()) and float(bartlett(variance, df)) >= DOUBT
+
+
+def bartlett(variance: NDArray[np.float64], df: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The p value of Bartlett's test, [...], from variances [..., v] above 0 and their degrees of freedom [v]; scipy's own wants the values."""
+    from scipy.special import chdtrc
+
+    total, v = df.sum(), variance.shape[-1]
+    shared = (df * variance).sum(axis=-1) / total
+    statistic = total * np.log(shared) - (df * np.log(variance)).sum(axis=-1)
     correction = 1 + float((1 / df).sum() - 1 / total) / (3 * (v - 1))
-    return float(chi2.sf(statistic / correction, v - 1)) >= DOUBT
+    p: NDArray[np.float64] = chdtrc(v - 1, statistic.clip(min=0) / correction)
+    return p
 
 
 def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

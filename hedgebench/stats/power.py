@@ -1,4 +1,8 @@
-"""Which difference a number of seeds would find, and how many seeds a difference needs. No torch."""
+"""Which difference a number of seeds would find, and how many seeds a difference needs. No torch.
+
+Of the comparisons as `pairwise` makes them: whether variances are pooled is asked first, and those of equally noisy variants are not in a quarter of tables, where a difference has to be larger to be
+found. What the variances of a table come out as is drawn many times over, with a fixed seed; given these, the chance of finding a difference is that of a normal mean beyond a threshold.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hedgebench.stats.pairwise import ALPHA
+from hedgebench.stats.pairwise import ALPHA, DOUBT, bartlett
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,76 +22,115 @@ if TYPE_CHECKING:
 POWER = 0.8
 MOST = 1000
 """Seeds: a difference that needs more is as good as none."""
+_DRAWS = 10_000
+"""Tables: a power has a standard error of .004 at most."""
+_STEP = 0.25
+"""Ratios of two standard deviations are rounded to so many doublings, so that thresholds are drawn once for many pairs."""
+Spread = float | tuple[float, float]
+"""Standard deviation over training seeds within a variant: one, where all variants are as noisy; that of either, where each counts for itself."""
 
 
-def power(difference: float, sd: float, seeds: int, variants: int = 2, pooled: bool = True) -> float:
+def power(difference: float, sd: Spread, seeds: int, variants: int = 2) -> float:
     """The chance that two variants whose means differ by `difference` are told apart, at a level of 5 % for all pairs of variants together.
 
-    Of equally noisy variants. For more than two a little too low, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has it beside what is found).
+    For more than two variants a little too low, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has it beside what is found).
 
     Args:
         difference: Of the means, in the metric's unit.
-        sd: Over training seeds within a variant.
+        sd: In the same unit. A single one: of variants that are equally noisy, so that their variances are pooled as often as they are. Two: of the two variants, in a table that is not pooled.
         seeds: Training seeds of each variant, 2 at least.
         variants: That are compared.
-        pooled: Whether their variances are (`Pairs.pooled`); if not, those of the two alone count.
     """
     if seeds < 2 or variants < 2:
         raise ValueError(f"power is of two variants or more, of two seeds or more, not {variants} and {seeds}")
-    if not difference or not sd:
+    size = _size(sd)
+    if not difference or not size:
         return float(bool(difference))
-    level = ALPHA / math.comb(variants, 2)
-    shift = abs(difference) / sd * math.sqrt(seeds / 2)
-    return _found(shift, (variants if pooled else 2) * (seeds - 1), level)
+    return _found(abs(difference) / size * math.sqrt(seeds / 2), _limits(seeds, variants, _ratio(sd)))
 
 
-def _found(shift: float, df: int, level: float) -> float:
-    """The chance that Student's t with `df` degrees of freedom, noncentral by `shift`, is significant on two sides: the normal one's, averaged over what the standard error may come out as.
+def _size(sd: Spread) -> float:
+    """Root mean square of two standard deviations, or the one."""
+    return math.hypot(*sd) / math.sqrt(2) if isinstance(sd, tuple) else sd
 
-    scipy's own noncentral t is not finite where the threshold is large, as with few degrees of freedom and many pairs.
-    """
-    from scipy.special import ndtr, stdtrit
 
-    limit = float(stdtrit(df, 1 - level / 2)) * _spreads(df)
-    return float((ndtr(shift - limit) + ndtr(-shift - limit)).mean())
+def _ratio(sd: Spread) -> float | None:
+    """The larger of two standard deviations over the smaller, rounded; None where there is but one."""
+    if not isinstance(sd, tuple):
+        return None
+    low, high = sorted(sd)
+    doublings = math.log2(high / low) if low else math.inf
+    return float(2 ** (_STEP * round(min(doublings, 10) / _STEP)))
+
+
+def _found(shift: float, limits: NDArray[np.float64]) -> float:
+    """The chance that a normal difference, `shift` standard errors from 0, is beyond a threshold, on either side; the mean over thresholds."""
+    from scipy.special import ndtr
+
+    return float((ndtr(shift - limits) + ndtr(-shift - limits)).mean())
 
 
 @cache
-def _spreads(df: int) -> NDArray[np.float64]:
-    """What an estimated standard deviation of `df` degrees of freedom may be, over the true one: the middles of so many equally likely ranges."""
-    from scipy.stats import chi2
+def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT) -> NDArray[np.float64]:
+    """The thresholds of drawn tables, [draws]: how large a difference of two means must be to be found, in true standard errors of such a difference.
 
-    found: NDArray[np.float64] = np.sqrt(chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df)
+    Args:
+        seeds: Of each variant.
+        variants: That are compared.
+        ratio: Of the standard deviations of the two, whose variances then are not pooled; None: all are equally noisy.
+        doubt: Level of the test that decides whether variances are pooled.
+    """
+    from scipy.special import stdtrit
+
+    df = seeds - 1
+    variance = np.random.default_rng(0).chisquare(df, (_DRAWS, variants)) / df if ratio is None else _pairs(df, ratio)
+    one, other = variance[:, 0], variance[:, 1]
+    shared, dfs = (one + other) / 2, (one + other) ** 2 / (one**2 + other**2) * df
+    if ratio is None:
+        pooled = bartlett(variance, np.full(variants, df)) >= doubt
+        shared, dfs = np.where(pooled, variance.mean(axis=1), shared), np.where(pooled, variants * df, dfs)
+    found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / math.comb(variants, 2)) * np.sqrt(shared)
     return found
 
 
-def detectable(sd: float, seeds: int, variants: int = 2, pooled: bool = True, wanted: float = POWER) -> float:
+def _pairs(df: int, ratio: float) -> NDArray[np.float64]:
+    """[draws, 2]: what the variances of two variants may come out as, the middles of equally likely ranges of either, in their mean. There may be a pair of its own for every comparison, so few must do."""
+    from scipy.stats import chi2
+
+    n = 48 if df < 10 else 24 if df < 30 else 8
+    one = chi2.ppf((np.arange(n) + 0.5) / n, df) / df
+    true = np.array([ratio**2, 1.0]) * 2 / (ratio**2 + 1)
+    found: NDArray[np.float64] = true * np.stack(np.meshgrid(one, one), axis=-1).reshape(-1, 2)
+    return found
+
+
+def detectable(sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER) -> float:
     """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`."""
-    return sd * _detectable(seeds, variants, pooled, wanted) if sd else 0.0
+    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted) if _size(sd) else 0.0
 
 
 @cache
-def _detectable(seeds: int, variants: int, pooled: bool, wanted: float) -> float:
+def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float) -> float:
     """In standard deviations."""
     from scipy.optimize import brentq
 
-    def missing(ratio: float) -> float:
-        return power(ratio, 1.0, seeds, variants, pooled) - wanted
+    limits = _limits(seeds, variants, ratio)
+
+    def missing(shift: float) -> float:
+        return _found(shift, limits) - wanted
 
     high = 1.0
     while missing(high) < 0:
         high *= 2
-    return float(brentq(missing, 0.0, high))
+    return float(brentq(missing, 0.0, high)) / math.sqrt(seeds / 2)
 
 
-def seeds_needed(
-    difference: float, sd: float, variants: int = 2, pooled: bool = True, wanted: float = POWER
-) -> int | None:
+def seeds_needed(difference: float, sd: Spread, variants: int = 2, wanted: float = POWER) -> int | None:
     """The least number of training seeds with which a difference is found with the wanted power; None where `MOST` do not do. The rest as in `power`."""
-    if not difference or not sd:
+    size = _size(sd)
+    if not difference or not size:
         return 2 if difference else None
-    ratio = abs(difference) / sd
-    return _first(lambda seeds: _detectable(seeds, variants, pooled, wanted) <= ratio, 2, MOST)
+    return _first(lambda seeds: _detectable(seeds, variants, _ratio(sd), wanted) <= abs(difference) / size, 2, MOST)
 
 
 def _first(true: Callable[[int], bool], low: int, high: int) -> int | None:

@@ -13,7 +13,16 @@ import numpy as np
 
 from hedgebench.stats import components as parts
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
-from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired, discriminability, rank_intervals, ranks
+from hedgebench.stats.pairwise import (
+    ALPHA,
+    Pairs,
+    compare,
+    compare_paired,
+    discriminability,
+    letters,
+    rank_intervals,
+    ranks,
+)
 from hedgebench.stats.power import detectable, seeds_needed
 
 if TYPE_CHECKING:
@@ -72,7 +81,7 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     Returns:
         `COLUMN`, `PLACE`, variant, saes (their names), n_saes, n_seeds (evaluation seeds; 0: nothing drawn), mean, training_low and _high, evaluation_low and _high, both_low and _high (95 %,
-        missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high (missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
+        missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high, letters (`pairwise.letters`; these are missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
         from the random controls, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
     """
     import pandas as pd
@@ -99,7 +108,7 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             rows.append(row)
     seeds = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
     columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds]
-    return pd.DataFrame(rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "of_best"])
+    return pd.DataFrame(rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "letters", "of_best"])
 
 
 def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
@@ -112,7 +121,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     Returns:
         `COLUMN`, `PLACE`, mean_size (mean absolute value), n_saes, n_variants (with several training seeds), n_seeds; sd_training, sd_evaluation, sd_rest (`components.Components`); floor, floor_low,
         floor_high, cv (`components.noise_floor`); and where recipes can be compared f, p, share, groups (`pairwise.Discriminability`), compared (how many variants), pooled, and detectable_2, _3, _5
-        and _10: the minimal detectable difference between two of them at so many training seeds (`power.detectable`).
+        and _10: the minimal detectable difference between two of them at so many training seeds (`power.detectable`; where they are not pooled, between two of middling noise).
     """
     import pandas as pd
 
@@ -135,9 +144,8 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             told = discriminability(compared.values)
             row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
             sd = _pooled_sd(compared.values)
-            row |= {
-                f"detectable_{n}": detectable(sd, n, len(compared.names), compared.pairs.pooled) for n in (2, 3, 5, 10)
-            }
+            spread = sd if compared.pairs.pooled else (sd, sd)
+            row |= {f"detectable_{n}": detectable(spread, n, len(compared.names)) for n in (2, 3, 5, 10)}
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
     columns += ["floor", "floor_low", "floor_high", "cv", "f", "p", "share", "groups", "compared", "pooled"]
@@ -194,21 +202,28 @@ def _needed(found: Contest) -> list[int | None]:
     pairs = found.pairs
     if found.scope != "training":
         return [None] * len(pairs.difference)
-    sd, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
-    sizes = zip(pairs.difference, apart, strict=True)
-    return [None if known else seeds_needed(float(size), sd, len(found.names), pairs.pooled) for size, known in sizes]
+    shared, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
+    own = [float(group.std(ddof=1)) for group in found.values]  # noqa: PD011 - a tuple's
+    spreads = (shared if pairs.pooled else (own[i], own[j]) for i, j in zip(pairs.first, pairs.second, strict=True))
+    return [
+        None if known else seeds_needed(float(size), spread, len(found.names))
+        for size, spread, known in zip(pairs.difference, spreads, apart, strict=True)
+    ]
 
 
 def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """The scope, rank, rank_low and rank_high of each variant that can be ranked, `without` some SAEs (see `contest`); where SAEs are compared, of those that are alone in their variant."""
+    """The scope, rank, rank_low, rank_high and letters of each variant that can be ranked, `without` some SAEs (see `contest`); where SAEs are compared, of those that are alone in their variant."""
     found = contest(grid, without=without) if grid.higher_is_better is not None else None
     if found is None:
         return {}
     places = ranks(found.pairs, bool(grid.higher_is_better))
     low, high = rank_intervals(found.pairs, bool(grid.higher_is_better))
+    groups = letters(found.pairs, bool(grid.higher_is_better))
+    ranges = zip(places.tolist(), low.tolist(), high.tolist(), groups, strict=True)
+    columns = ("rank", "rank_low", "rank_high", "letters")
     return {
-        name: {"scope": found.scope, "rank": int(places[i]), "rank_low": int(low[i]), "rank_high": int(high[i])}
-        for i, name in enumerate(found.names)
+        name: {"scope": found.scope, **dict(zip(columns, one, strict=True))}
+        for name, one in zip(found.names, ranges, strict=True)
     }
 
 

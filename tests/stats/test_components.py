@@ -119,6 +119,16 @@ def test_the_interval_over_both_is_no_narrower_than_either_seed_alone_makes_the_
         assert both.high - both.mean >= least
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (2, 10), (3, 5), (10, 2)])
+def test_the_interval_over_both_is_never_inside_that_over_either(shape):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values = rng.normal(size=shape) + rng.normal(size=(shape[0], 1)) * rng.choice([0, 1])
+        both = over_both(values)
+        for alone in (over_training(values), over_evaluation(values)):
+            assert both.high - both.low >= (alone.high - alone.low) * (1 - 1e-12)
+
+
 def test_where_only_one_seed_matters_the_interval_over_both_is_the_one_over_that():
     values = np.repeat(np.array([[1.0], [2.0], [4.0]]), 3, axis=1)
     assert over_both(values)[:3] == pytest.approx(over_training(values)[:3])

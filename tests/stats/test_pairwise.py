@@ -17,6 +17,7 @@ from hedgebench.stats.pairwise import (
     compare_paired,
     discriminability,
     groups_apart,
+    letters,
     rank_intervals,
     ranks,
 )
@@ -189,3 +190,26 @@ def test_false_differences_are_rare():
     rng = np.random.default_rng(0)
     wrong = [bool((compare([rng.normal(size=3) for _ in range(6)]).adjusted < ALPHA).any()) for _ in range(1000)]
     assert np.mean(wrong) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 9), st.booleans())
+def test_two_variants_share_a_letter_if_and_only_if_they_cannot_be_told_apart(seed, v, higher):
+    pairs = compare(simulated(v, 3, seed, step=1.5))
+    found = [set(group) for group in letters(pairs, higher)]
+    for i in range(v):
+        for j in range(i):
+            assert bool(found[i] & found[j]) is not bool(pairs.apart[i, j])
+    assert "a" in found[int(np.argmax(pairs.means if higher else -pairs.means))]
+
+
+def test_in_a_chain_the_middle_shares_a_letter_with_both_ends():
+    chain = compare([[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]])
+    apart = chain.adjusted.copy()
+    apart[:] = [1.0, 0.01, 1.0]  # of the pairs 01, 02, 12
+    assert letters(chain._replace(adjusted=apart), True) == ["b", "ab", "a"]
+
+
+def test_past_the_alphabet_letters_come_in_pairs():
+    certain = compare([[float(i), float(i)] for i in range(28)])
+    assert letters(certain, False)[24:] == ["y", "z", "(aa)", "(ab)"]
