@@ -111,7 +111,7 @@ def variants(scores: DataFrame) -> Series:
 def _word(key: str, value: Any) -> str:
     if value is None:
         return ""
-    short = {"width": "width {:g}", "k": "k {:g}", "train_tokens": "{:,} tokens"}
+    short = {"width": "width {:.12g}", "k": "k {:.12g}", "train_tokens": "{:,} tokens"}
     return short[key].format(value) if key in short else str(value)
 
 
