@@ -35,6 +35,7 @@ function cut(all, from, to) {
 
 // What ranks are among, or why there are none.
 function note(unranked) {
+  if (!data.columns.length) return 'There is no column: no run gave a number of a whole SAE. Numbers of subsets (a data set, a letter, a latent) have none.';
   if (unranked.length && unranked.every(why => why)) return `Nothing is ranked: ${[...new Set(unranked)].join('; ')}.`;
   const where = data.places.length > 1 ? ' of the same model and hook point' : '';
   if (state.matched === '') return `Ranks are among all rows but controls${where}, also those that a filter hides.`;
