@@ -24,12 +24,14 @@ class Rank(NamedTuple):
     """Of a variant among those it is compared with."""
 
     rank: int
-    """Variants that cannot be told apart may share it."""
+    """1 more than the number of variants that are better and can be told apart."""
     low: int
     """The lowest it may be; likewise `high`."""
     high: int
     scope: str
     """What was compared: `training` or `evaluation` seeds."""
+    letters: str
+    """It shares one with each variant that it cannot be told apart from, and with no other."""
 
 
 class Cell(NamedTuple):
@@ -160,7 +162,7 @@ def _cell(mean: Mapping[str, Any], matched: Rank | None, values: Mapping[str, Ma
 
 
 def _rank(row: Mapping[str, Any]) -> Rank:
-    return Rank(int(row["rank"]), int(row["rank_low"]), int(row["rank_high"]), row["scope"])
+    return Rank(int(row["rank"]), int(row["rank_low"]), int(row["rank_high"]), row["scope"], row["letters"])
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:

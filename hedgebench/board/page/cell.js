@@ -9,8 +9,11 @@ function interval(cell) {
 
 const shownRank = cell => state.matched === '' ? cell.rank : cell.matched;
 
-function rankText([rank, low, high]) {
-  return `rank ${rank}${low === high ? '' : ` (${low}–${high})`}`;
+const MOST_LETTERS = 6;
+
+function rankText([rank, low, high, , letters]) {
+  const shown = letters.length > MOST_LETTERS ? `${letters.slice(0, MOST_LETTERS)}…` : letters;
+  return `rank ${rank}${low === high ? '' : ` (${low}–${high})`}${shown && ` ${shown}`}`;
 }
 
 const WIDTH = 112, HEIGHT = 14, MIDDLE = 7;

@@ -13,8 +13,8 @@ const SCOPES = { training: 'of recipes, by the spread over their training seeds'
 
 function rankSentence(rank) {
   if (!rank) return null;
-  const [at, low, high, scope] = rank;
-  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (${SCOPES[scope]}; those that cannot be told apart share a rank)`;
+  const [at, low, high, scope, letters] = rank;
+  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (1 more than how many are better and can be told apart, ${SCOPES[scope]})${letters && `; letters ${letters}: it cannot be told apart from those with one of these, and can from all others`}`;
 }
 
 const bothWords = ends => ends && `95 % interval ${range(ends)}`;
