@@ -12,7 +12,9 @@ from hedgebench.board.rows import Row
 from hedgebench.stats.grid import VARIANT
 
 _INTERVALS = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
-_RANKS = [f"{rank}{part}" for rank in ("rank", "matched_l0_rank") for part in ("", "_low", "_high", "_scope", "_letters")]
+_RANKS = [
+    f"{rank}{part}" for rank in ("rank", "matched_l0_rank") for part in ("", "_low", "_high", "_scope", "_letters")
+]
 _COLUMNS = [
     *("row", "saes", *VARIANT, "layer", "control", "l0", "l0_from", "l0_band", *Setting._fields, "metric", "params"),
     *("higher_is_better", "mean", *_INTERVALS, "n_saes", "n_seeds", "chance", *_RANKS, "of_best", "blank", "run_ids"),

@@ -59,7 +59,11 @@ def _about(board: Board, shown: Sequence[int]) -> str:
     cells = [line[at] for line in board.cells for at in shown]
     kinds = [words for kind, words in _KINDS.items() if any(next(iter(_best(cell)), None) == kind for cell in cells)]
     interval = f" ± half of the 95 % interval {' or, where not known, '.join(kinds)}" if kinds else ""
-    ranks = "; #, the rank, with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can" if any(cell.rank for cell in cells) else ""
+    ranks = (
+        "; #, the rank, with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can"
+        if any(cell.rank for cell in cells)
+        else ""
+    )
     more = len(board.columns) - len(shown)
     rest = f" {more} more columns are in the page and the CSV file." if more else ""
     return f"Mean{interval}{ranks}. ↑ ↓: the better end. Controls, which learnt nothing, come last.{rest}"
