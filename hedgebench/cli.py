@@ -220,8 +220,11 @@ def _table(args: argparse.Namespace) -> int:
 def _scores(place: str) -> DataFrame:
     """The scores table of a results folder, or of a file."""
     from hedgebench.results import read_results, read_table
+    from hedgebench.scores_table import scores_table
 
-    return read_table(place) if place.endswith((".csv", ".parquet")) else read_results(place)
+    if place.endswith((".csv", ".parquet")):
+        return read_table(place)
+    return scores_table(read_results(place), f"the table of {place}")
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
