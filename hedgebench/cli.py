@@ -210,9 +210,13 @@ def _leaderboard(args: argparse.Namespace) -> int:
 def _plot(args: argparse.Namespace) -> int:
     from hedgebench.plots import draw_figures
     from hedgebench.results import read_results, read_table
+    from hedgebench.scores_table import scores_table
 
-    read = read_table if args.dir.endswith((".csv", ".parquet")) else read_results
-    files = draw_figures(read(args.dir), args.out)
+    if args.dir.endswith((".csv", ".parquet")):
+        scores = read_table(args.dir)
+    else:
+        scores = scores_table(read_results(args.dir), f"the table of {args.dir}")
+    files = draw_figures(scores, args.out)
     for file in files:
         print(file)
     if not files:
