@@ -113,8 +113,9 @@ def test_every_number_of_every_file_is_in_the_table_to_the_last_digit(folder: Pa
     kinds = Counter(output["eval_type_id"] for output in files.values())
     assert set(kinds) == {"core", "sparse_probing", "tpp"} and len(set(kinds.values())) == 1
     for output in files.values():
-        run_id = f"saebench:{output['eval_id']}:{output['sae_lens_release_id']}:{output['sae_lens_id']}"
-        rows = table[table["run_id"] == run_id]
+        run_id = f"saebench:{output['eval_id']}:{output['sae_lens_release_id']}:{output['sae_lens_id']}:"
+        rows = table[table["run_id"].str.startswith(run_id)]
+        assert rows["run_id"].nunique() == 1
         assert sorted(rows["value"]) == said(output) and len(rows) > 20
     assert len(table) == sum(len(said(output)) for output in files.values())
 
