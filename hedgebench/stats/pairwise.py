@@ -24,7 +24,7 @@ DOUBT = 0.25
 """Level of the test that variants are equally noisy: how often it doubts those that are."""
 _MOST_GROUPS = 26 * 27
 _ROUNDING = 1e-9
-"""Of the largest value: what differs by less is the same number, added up in another order."""
+"""Of the median size: what differs by less is the same number, added up in another order."""
 
 
 class Pairs(NamedTuple):
@@ -80,6 +80,7 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
         variance, own_df = np.full(len(n), shared), np.full(len(n), float((n - 1).sum()))
         df = np.full(len(first), float((n - 1).sum()))
     else:
+        variance = _some(variance)
         own_df, parts = n - 1.0, variance / n
         spread = (parts**2 / own_df)[first] + (parts**2 / own_df)[second]
         df = np.divide((parts[first] + parts[second]) ** 2, spread, out=np.ones(len(first)), where=spread > 0)
@@ -108,8 +109,8 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
         error = np.full(v, (left**2).sum() / own_df[0] / b) if v else np.empty(0)
         squared = error[first] + error[second]
     else:
-        own_df, error, covariance = np.full(v, float(b - 1)), variance / b, left @ left.T / (b - 1)
-        squared = (variance[first] + variance[second] - 2 * covariance[first, second]).clip(min=0) / b
+        own_df, error, covariance = np.full(v, float(b - 1)), _some(variance) / b, left @ left.T / (b - 1)
+        squared = _some((variance[first] + variance[second] - 2 * covariance[first, second]).clip(min=0)) / b
     return _pairs(values.mean(axis=1), error, own_df, first, second, squared, own_df[first], pooled)
 
 
@@ -215,18 +216,24 @@ def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
 def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """The vectors, without the differences that rounding makes of equal numbers."""
     values = [np.asarray(group, dtype=np.float64) for group in groups]
-    largest = max((float(np.abs(group).max(initial=0.0)) for group in values), default=0.0)
-    if not largest:
+    sizes = np.abs(np.concatenate(values)) if values else np.empty(0)
+    if not sizes.any():
         return values
-    step = largest * _ROUNDING
+    step = (
+        float(np.median(sizes[sizes > 0])) * _ROUNDING
+    )  # not the largest: a single huge value says nothing of the others
     return [np.round(group / step) * step for group in values]
 
 
 def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
-    """Bartlett's test, from variances [v] and their degrees of freedom; where some variance is 0, only if all are."""
-    if len(variance) < 2 or not variance.any():
-        return True
-    return bool(variance.all()) and float(bartlett(variance, df)) >= DOUBT
+    """Bartlett's test, from variances [v] and their degrees of freedom. Those that are 0 are not asked: few values of a metric that comes in steps are often the same."""
+    some = variance > 0
+    return some.sum() < 2 or float(bartlett(variance[some], df[some])) >= DOUBT
+
+
+def _some(variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variances, none of which is 0 unless all are: values that happen to be the same are taken as noisy as the least noisy others."""
+    return np.maximum(variance, variance[variance > 0].min(initial=math.inf)) if variance.any() else variance
 
 
 def bartlett(variance: NDArray[np.float64], df: NDArray[np.int64]) -> NDArray[np.float64]:

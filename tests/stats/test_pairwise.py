@@ -213,3 +213,21 @@ def test_in_a_chain_the_middle_shares_a_letter_with_both_ends():
 def test_past_the_alphabet_letters_come_in_pairs():
     certain = compare([[float(i), float(i)] for i in range(28)])
     assert letters(certain, False)[24:] == ["y", "z", "(aa)", "(ab)"]
+
+
+@pytest.mark.parametrize(("v", "n", "step"), [(12, 2, 0.2), (12, 2, 0.5), (8, 2, 1.0), (12, 3, 1.0)])
+def test_a_metric_that_comes_in_steps_has_no_more_false_differences(v, n, step):
+    """Few values of it are often the same, which is no sign that nothing is noise."""
+    rng = np.random.default_rng(0)
+    found = [
+        (compare(list(np.round(rng.normal(size=(v, n)) / step) * step)).adjusted < ALPHA).any() for _ in range(200)
+    ]
+    assert np.mean(found) <= 0.08
+
+
+def test_a_huge_value_changes_nothing_between_others():
+    rng = np.random.default_rng(0)
+    near, far = ([rng.normal(mean, 0.01, 3) for mean in (0.32, 0.72, 0.51)] for _ in range(2))
+    pairs = compare([*near, 1e12 + far[0]])
+    assert pairs.difference[0] == pytest.approx(near[0].mean() - near[1].mean(), rel=1e-6)
+    assert pairs.adjusted[0] < ALPHA and pairs.stderr[0] > 1e-3
