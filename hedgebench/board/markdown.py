@@ -21,9 +21,14 @@ def markdown(board: Board, title: str) -> str:
     shown = [i for i, column in enumerate(board.columns) if column.first]
     rows = sorted(range(len(board.rows)), key=lambda i: (board.rows[i].control is not None, i))
     reasons: dict[str, int] = {}
+    most = {at: max(cells[at].n_seeds for cells in board.cells) for at in shown} if board.cells else {}
     lines = [
         " | ".join(
-            [_name(board.rows[i]), _number(board.rows[i].l0), *(_cell(board.cells[i][at], reasons) for at in shown)]
+            [
+                _name(board.rows[i]),
+                _number(board.rows[i].l0),
+                *(_cell(board.cells[i][at], reasons, most[at]) for at in shown),
+            ]
         )
         for i in rows
     ]
@@ -75,7 +80,8 @@ def _best(cell: Cell) -> dict[str, tuple[float, float]]:
     return {} if kind is None else {kind: cell.intervals[kind]}
 
 
-def _cell(cell: Cell, reasons: dict[str, int]) -> str:
+def _cell(cell: Cell, reasons: dict[str, int], most: int) -> str:
+    """What stands in a cell; with a mark where it has fewer evaluation seeds than the `most` of its column."""
     if cell.mean is None:
         return f"blank ({reasons.setdefault(cell.why, len(reasons) + 1)})"
     text = _number(cell.mean)
@@ -85,6 +91,8 @@ def _cell(cell: Cell, reasons: dict[str, int]) -> str:
         rank, low_rank, high_rank, _, letters = cell.rank
         between = f", {low_rank}–{high_rank}" if low_rank != high_rank else ""
         text += f" (#{rank}{between}{f', {letters}' if letters else ''})"
+    if cell.n_seeds < most:
+        text += f" ({cell.n_seeds} of {most} evaluation seeds)"
     return text
 
 

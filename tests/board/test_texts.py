@@ -53,6 +53,12 @@ def test_markdown_has_the_mean_half_of_the_interval_and_the_rank():
     assert "blank (1)" in text and "1. not in the table" in text
 
 
+def test_markdown_marks_a_mean_over_fewer_evaluation_seeds_than_others():
+    text = markdown(make_board(table([*alone("a", [1.0, 2.0]), *alone("b", [1.5])])), "t")
+    (a,), (b,) = ([line for line in text.splitlines() if line.startswith(f"| {name} ")] for name in "ab")
+    assert "(1 of 2 evaluation seeds)" in b and "evaluation seeds)" not in a
+
+
 def test_markdown_explains_nothing_that_it_does_not_show():
     text = markdown(make_board(table(alone("a", [1.0]))), "t")
     assert "±" not in text and "rank" not in text and "more columns" not in text
