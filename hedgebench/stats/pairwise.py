@@ -228,7 +228,7 @@ def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[
 def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
     """Bartlett's test, from variances [v] and their degrees of freedom. Those that are 0 are not asked: few values of a metric that comes in steps are often the same."""
     some = variance > 0
-    return some.sum() < 2 or float(bartlett(variance[some], df[some])) >= DOUBT
+    return int(some.sum()) < 2 or float(bartlett(variance[some], df[some])) >= DOUBT
 
 
 def _some(variance: NDArray[np.float64]) -> NDArray[np.float64]:
