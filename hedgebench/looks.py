@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that people of every colour vision tell apart (Okabe and Ito 2008)."""
-EDITION = ["eval_version", "data", "config"]
+EDITION = ["eval_version", "data", "config", "made_with"]
 """Columns of the scores table: how an eval measured. Its numbers are compared within one edition only."""
 SIZES = ["width", "k", "objective", "train_tokens", "release", "recipe", "model", "hook"]
 """Columns of the scores table: what SAEs of one recipe may differ in, but for their training seed."""

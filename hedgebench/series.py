@@ -108,5 +108,7 @@ def _words(family: str) -> dict[str, str]:
         words["k"] = f"k = {float(words['k']):g}"
     if words["eval_version"]:
         words["eval_version"] = f"version {words['eval_version']}"
-    settings: dict[str, Any] = json.loads(words.pop("config") or "{}")
-    return words | {f"config.{name}": f"{name} = {value}" for name, value in settings.items()}
+    for column in ("config", "made_with"):
+        settings: dict[str, Any] = json.loads(words.pop(column) or "{}")
+        words |= {f"{column}.{name}": f"{name} = {value}" for name, value in settings.items()}
+    return words
