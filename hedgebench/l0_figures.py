@@ -123,7 +123,7 @@ def _controls_beside(controls: DataFrame, trained: DataFrame, variant: Series) -
     means = (sign * controls["value"]).groupby(controls["sae"]).mean()
     better = means[means >= best]
     named = ", ".join(f"{sae} ({sign * value:.3g})" for sae, value in better.items())
-    return f"No variant's mean is better than that of {named}, a control." if named else ""
+    return f"No variant's mean is better than that of a control: {named}." if named else ""
 
 
 def _measured(scores: DataFrame, known: DataFrame, eval_name: str) -> Series:

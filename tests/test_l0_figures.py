@@ -214,10 +214,10 @@ def test_saes_of_like_l0_are_read_by_themselves_and_controls_that_nothing_beats_
     assert read_against_l0(at_two_l0s(), Shown("an_eval", "quality")) == (
         "quality, SAEs of like L0 compared (95 %, all pairs at an L0 together, over training seeds): at L0 20 to 21 1 of 1 pairs can be told apart. Beaten by none: mse k 20 (0.51). "
         "At L0 80 none of 1 pairs can be told apart. Means are 0.807 to 0.81. "
-        "No variant's mean is better than that of x/random (0.9), a control."
+        "No variant's mean is better than that of a control: x/random (0.9)."
     )
     low = read_against_l0(at_two_l0s(higher_is_better=False), Shown("an_eval", "quality"))
-    assert "Beaten by none: snap k 20 (0.31)" in low and "that of x/permuted (0.1), a control" in low
+    assert "Beaten by none: snap k 20 (0.31)" in low and "that of a control: x/permuted (0.1)." in low
     assert "a control" not in read_against_l0(at_two_l0s(higher_is_better=None), Shown("an_eval", "quality"))
 
 
