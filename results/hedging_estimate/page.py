@@ -341,7 +341,7 @@ def page(layers: list[Layer], may: str) -> str:
             layer.named(),
             f"\n*Hedging that is added* to 1 in 8 latents, by its share of the row. Least share with an AUC of .75 against other latents: {layer.least_found()}.\n",
             layer.curve(),
-            f"\n*The same where features are there without their latents, too* (on that share of all tokens), or vary in strength (*spread*: standard deviation over mean), at a share of .3.\n",
+            "\n*The same where features are there without their latents, too* (on that share of all tokens), or vary in strength (*spread*: standard deviation over mean), at a share of .3.\n",
             layer.elsewhere(),
             "\n*Every SAE's own controls*, by width: the estimate on the SAE's own activations and where nothing is owed (the section below); AUC, against all live latents, of latents made to hedge .3 and of latents "
             "that features of random sign were added to instead, of `hedging` and of `modulation`, which takes the one for the other; and the cosine of the SAE's own decoder rows with the best ones, of which all estimates are.\n",
