@@ -15,7 +15,7 @@ from hedgebench.regression.frozen import open_table
 from hedgebench.regression.layout import Side
 from hedgebench.regression.noise import Group, Noise
 from hedgebench.regression.rules import metric_names
-from hedgebench.regression.spread import BELIEVED, Spread, mixed, over_seeds, within
+from hedgebench.regression.spread import BELIEVED, BORROWED, Spread, mixed, seed_parts, total, within
 from hedgebench.regression.verdicts import POWER, critical
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Again = Literal["drawn", "trained", "one trained"]
 """What is done again by the time of the check: all SAEs evaluated, on other draws; all trained (with as many training seeds as in the baseline); or single SAEs trained, of which the others are as they were."""
-_DRAWS = 10_000
+_DRAWS = 4000
 _COLUMNS = ["again", "sae", "eval", "metric", "params", "sd", "detectable"]
 
 
@@ -57,21 +57,20 @@ class Known(NamedTuple):
 
     own: Spread | None
     """From its own seeds; None where it has but one."""
-    others: Spread | None
+    others: tuple[Spread, ...]
+    """Independent parts of what is known from others."""
     n: int
     """Seeds that a mean is over, on either side."""
 
     @property
-    def now(self) -> Spread:
+    def now(self) -> Spread | None:
         """All of it."""
-        found = mixed(self.own, self.others)
-        assert found is not None
-        return found
+        return mixed(self.own, total(self.others))
 
     @property
     def sd(self) -> float:
-        """The standard deviation."""
-        return math.sqrt(self.now.variance)
+        """The standard deviation; 0 where nothing is known, too."""
+        return math.sqrt(self.now.variance) if self.now else 0.0
 
 
 def known(values: Values, alike: Mapping[str, Sequence[str]], again: Again) -> dict[str, Known]:
@@ -83,7 +82,7 @@ def known(values: Values, alike: Mapping[str, Sequence[str]], again: Again) -> d
         again: As in `foresight`.
     """
     found = _drawn(values) if again == "drawn" else _trained(values, alike, again == "trained")
-    return {name: one for name, one in found.items() if (one.own or one.others) and one.sd > 0}
+    return {name: one for name, one in found.items() if one.sd > 0}
 
 
 def _drawn(values: Values) -> dict[str, Known]:
@@ -92,7 +91,7 @@ def _drawn(values: Values) -> dict[str, Known]:
         seeds = values.seeds_of([sae])
         if len(seeds) > 1:
             others = [other for other in values.whole(seeds) if other != sae]
-            found[sae] = Known(within(values.at([sae], seeds)[0]), over_seeds(values.at(others, seeds)), len(seeds))
+            found[sae] = Known(within(values.at([sae], seeds)[0]), seed_parts(values.at(others, seeds)), len(seeds))
     return found
 
 
@@ -107,7 +106,8 @@ def _trained(values: Values, alike: Mapping[str, Sequence[str]], whole: bool) ->
         seeds = values.seeds_of(saes)
         own = [Group("before", recipe[sae])] if sae in recipe else []
         if seeds:
-            found[name] = Known(*noise.training(own, seeds, seeds), len(saes))
+            mine, others = noise.training(own, seeds, seeds)
+            found[name] = Known(mine, (others,) if others else (), len(saes))
     return found
 
 
@@ -116,36 +116,54 @@ def smallest_change(one: Known, again: Again, tests: int) -> float:
 
     What the noise truly is, and what it will come out as by the time of the check, is drawn many times, given what the baseline knows of it; then the threshold and the difference itself are.
     """
-    own_df = 0.0 if one.own is None else one.own.df
-    others_df = 0.0 if one.others is None else one.others.df
-    now = one.now.variance
-    true = now / _chi(max(own_df, min(others_df, BELIEVED)), 0)
-    own, others = np.zeros(_DRAWS), np.zeros(_DRAWS)
+    assert one.now is not None
+    true = one.now.variance / _chi(one.now.df, 0)
+    own, own_df = np.zeros(_DRAWS), 0.0
     if one.own is not None:
-        fresh = true * _chi(own_df, 1)
-        own = {"drawn": fresh, "trained": (one.own.variance + fresh) / 2}.get(again, one.own.variance + own)
-    if one.others is not None:
-        # what evaluation seeds do to all alike is in the subject's own variance and in others'
-        fresh = true / now * _chi(others_df, 1) if again == "drawn" else _chi(others_df, 2) / _chi(others_df, 3)
-        others = one.others.variance * {"drawn": fresh, "trained": (1 + fresh) / 2}.get(again, 1 + others)
-    if again == "trained":
-        own_df, others_df = 2 * own_df, 2 * others_df
-    believed = min(others_df, BELIEVED)
+        fresh = true * _chi(one.own.df, 1)
+        own, own_df = _by_then(one.own, fresh / one.own.variance if one.own.variance else fresh, again)
+    others, spread = np.zeros(_DRAWS), np.full(_DRAWS, np.finfo(float).tiny)
+    for i, part in enumerate(one.others):
+        # the first part is what seeds do to all alike, to the subject as well: it was drawn, and will be, together with the subject's own
+        ratio = _chi(part.df, 1 if i == 0 and again == "drawn" else 2) / _chi(
+            part.df, 0 if i == 0 and again == "drawn" else 3
+        )
+        variance, df = _by_then(part, ratio, again)
+        others, spread = others + variance, spread + variance**2 / df
+    believed = np.minimum(others**2 / spread, BORROWED if one.own is None else BELIEVED)
     used = np.maximum(own, (own_df * own + believed * others) / (own_df + believed))
-    threshold = np.sqrt(used) * critical(max(own_df, believed), tests)
+    threshold = np.sqrt(used) * critical(np.maximum(own_df, believed), tests)
     needed = np.quantile(threshold + np.sqrt(true) * _normal(), POWER)
     return float(needed) * math.sqrt(2 / one.n)
 
 
+def _by_then(known: Spread, fresh: NDArray[np.float64], again: Again) -> tuple[NDArray[np.float64], float]:
+    """What a variance will have come out as, and its degrees of freedom.
+
+    Args:
+        known: In the baseline.
+        fresh: [draws], in what is done again, over that in the baseline.
+        again: `drawn`: only that counts; `trained`: both do; `one trained`: only the baseline does.
+    """
+    if again == "drawn":
+        return known.variance * fresh, known.df
+    if again == "trained":
+        return known.variance * (1 + fresh) / 2, 2 * known.df
+    return known.variance * np.ones(_DRAWS), known.df
+
+
 @cache
 def _chi(df: float, which: int) -> NDArray[np.float64]:
-    """Draws of chi square over its degrees of freedom: of a variance that is 1."""
-    return np.random.default_rng([which, int(1000 * df)]).chisquare(df, _DRAWS) / df
+    """Draws of chi square over its degrees of freedom: of a variance that is 1. Those of one number rise and fall together, whatever their degrees of freedom."""
+    from scipy.special import chdtri
+
+    found: NDArray[np.float64] = chdtri(df, np.random.default_rng(which).uniform(size=_DRAWS)) / df
+    return found
 
 
 @cache
 def _normal() -> NDArray[np.float64]:
-    return np.random.default_rng(0).normal(size=_DRAWS)
+    return np.random.default_rng(9).normal(size=_DRAWS)
 
 
 def foreseen(baseline: DataFrame) -> DataFrame:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import html
+
 from hedgebench.board.markdown import escape
 from hedgebench.regression.check import Report
-from hedgebench.regression.text import CHANGED, OPEN, WHAT, change, changes, headline, listed, metric, undecided
+from hedgebench.regression.text import (
+    CHANGED,
+    OPEN,
+    WHAT,
+    change,
+    changes,
+    headline,
+    listed,
+    metric,
+    one_line,
+    undecided,
+)
 
 _MOST = 60_000
 """Characters: GitHub takes no comment of more than 65,536."""
@@ -27,15 +40,18 @@ def markdown(report: Report) -> str:
         if more:
             parts.append(f"and {more} more {verdict}")
     for verdict in OPEN:
-        for reason, saes in undecided(report, verdict):
-            rows = [[sae, listed(metrics)] for sae, metrics in saes.items()]
-            head = WHAT[verdict] + (f": {reason}" if reason else "")
-            n = sum(map(len, saes.values()))
-            parts.append(
-                f"<details><summary>{n} {escape(head)}</summary>\n\n{_table(['SAE', 'metrics'], rows)}\n\n</details>"
-            )
+        for reason, groups in undecided(report, verdict):
+            rows = [[listed(saes), listed(metrics)] for saes, metrics in groups]
+            n = sum(len(saes) * len(metrics) for saes, metrics in groups)
+            head = _in_html(f"{n} {WHAT[verdict]}" + (f": {reason}" if reason else ""))
+            parts.append(f"<details><summary>{head}</summary>\n\n{_table(['SAEs', 'metrics'], rows)}\n\n</details>")
     parts += [escape(note) for note in report.notes]
     return _cut(parts)
+
+
+def _in_html(text: str) -> str:
+    """Text inside a tag, where nothing is Markdown."""
+    return html.escape(one_line(text)).replace("@", "&#64;")
 
 
 def _cut(parts: list[str]) -> str:

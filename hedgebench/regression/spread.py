@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hedgebench.stats.components import floor_variance, mean_squares
+from hedgebench.stats.components import mean_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BELIEVED = 5.0
 """Degrees of freedom."""
+BORROWED = 4.0
+"""The same, where nothing is seen of the subject itself."""
 
 
 class Spread(NamedTuple):
@@ -50,7 +53,7 @@ def mixed(own: Spread | None, others: Spread | None) -> Spread | None:
     """The variance of a subject by what is known of it and of others; None where nothing is."""
     if others is None:
         return own
-    believed = others._replace(df=min(others.df, BELIEVED))
+    believed = others._replace(df=min(others.df, BORROWED if own is None else BELIEVED))
     if own is None:
         return believed
     mixture = pooled([own, believed])
@@ -64,8 +67,23 @@ def within(values: NDArray[np.float64]) -> Spread | None:
 
 
 def over_seeds(values: NDArray[np.float64]) -> Spread | None:
-    """The variance over evaluation seeds of one SAE's value, from SAEs at the same seeds [a, b], with what the seeds do to all alike; None where there are none, or a single seed."""
-    return Spread(*floor_variance(values)) if len(values) and values.shape[1] > 1 else None
+    """The variance over evaluation seeds of one SAE's value, from SAEs at the same seeds [a, b]; None where there are none, or a single seed."""
+    return total(seed_parts(values))
+
+
+def seed_parts(values: NDArray[np.float64]) -> tuple[Spread, ...]:
+    """What `over_seeds` is the sum of: what the seeds do to all SAEs alike, and where there are several SAEs what they do to each."""
+    a, b = values.shape
+    if not a or b < 2:
+        return ()
+    found = mean_squares(values)
+    alike, each = Spread(found.evaluation / a, float(b - 1)), Spread((a - 1) * found.rest / a, float(found.rest_df))
+    return (alike, each) if found.rest_df else (alike,)
+
+
+def total(parts: Sequence[Spread]) -> Spread | None:
+    """The variance of a sum of independent parts; None of nothing."""
+    return reduce(Spread.plus, parts) if parts else None
 
 
 def rest(values: NDArray[np.float64]) -> Spread | None:

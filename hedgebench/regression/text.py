@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _MOST = 50
 """Changes that are listed."""
-_MOST_METRICS = 12
-"""Metrics of one SAE that are listed."""
+_MOST_NAMES = 8
+"""SAEs, or metrics, that are listed in a line."""
 WHAT: dict[Verdict, str] = {
     "worse": "worse",
     "missing": "missing here",
@@ -39,9 +39,9 @@ def text(report: Report) -> str:
         lines = [f"  {one_line(row['sae'])}  {metric(row)}: {change(row)}; {row['reason']}" for row in shown]
         parts += ["\n".join([f"{verdict}:", *lines, *([f"  and {more} more"] if more else [])])] if lines else []
     for verdict in OPEN:
-        for reason, saes in undecided(report, verdict):
+        for reason, groups in undecided(report, verdict):
             head = WHAT[verdict] + (f": {one_line(reason)}" if reason else ":")
-            parts.append("\n".join([head, *(f"  {one_line(sae)}: {listed(metrics)}" for sae, metrics in saes.items())]))
+            parts.append("\n".join([head, *(f"  {listed(saes)}: {listed(metrics)}" for saes, metrics in groups)]))
     parts += [one_line(note) for note in report.notes]
     return "\n\n".join(parts) + "\n"
 
@@ -60,20 +60,24 @@ def changes(report: Report, verdict: Verdict) -> tuple[list[Mapping[str, Any]], 
     return rows[:_MOST], max(0, len(rows) - _MOST)
 
 
-def undecided(report: Report, verdict: Verdict) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    """Each reason why something has a verdict, with the metrics of each SAE."""
+def undecided(report: Report, verdict: Verdict) -> Iterator[tuple[str, list[tuple[list[str], list[str]]]]]:
+    """Each reason why something has a verdict, with the SAEs and the metrics that it is about: SAEs with the same metrics together."""
     rows = report.findings[report.findings["verdict"] == verdict]
     for reason, of_reason in rows.groupby("reason", sort=False):
-        found: dict[str, list[str]] = {}
+        metrics: dict[str, list[str]] = {}
         for row in rows_of(of_reason):
-            found.setdefault(row["sae"], []).append(metric(row))
-        yield str(reason), found
+            metrics.setdefault(row["sae"], []).append(metric(row))
+        together: dict[tuple[str, ...], list[str]] = {}
+        for sae, names in metrics.items():
+            together.setdefault(tuple(sorted(names)), []).append(sae)
+        yield str(reason), [(saes, list(names)) for names, saes in together.items()]
 
 
-def listed(metrics: list[str]) -> str:
-    """Metrics in a line: the first of them, and how many there are besides."""
-    more = len(metrics) - _MOST_METRICS
-    return ", ".join(metrics[:_MOST_METRICS]) + (f" and {more} more" if more > 0 else "")
+def listed(names: list[str]) -> str:
+    """Names in a line: the first of them, and how many there are besides."""
+    more = len(names) - _MOST_NAMES
+    said = ", ".join(one_line(name) for name in names[:_MOST_NAMES])
+    return said + (f" and {more} more" if more > 0 else "")
 
 
 def metric(row: Mapping[str, Any]) -> str:
@@ -83,10 +87,15 @@ def metric(row: Mapping[str, Any]) -> str:
 
 def change(row: Mapping[str, Any]) -> str:
     """From what to what, and how sure that is."""
-    said = f"{row['baseline']:.4g} -> {row['here']:.4g} ({row['difference']:+.2g}"
+    said = f"{row['baseline']:.4g} -> {row['here']:.4g} ({_short(row['difference'], '+')}"
     if not math.isnan(row["low"]) and row["low"] < row["high"]:
-        said += f", 95 % {row['low']:.2g} to {row['high']:.2g}"
+        said += f", 95 % {_short(row['low'])} to {_short(row['high'])}"
     return said + ")"
+
+
+def _short(value: float, sign: str = "") -> str:
+    """Two digits, and all that stand before the point."""
+    return format(value, f"{sign}.0f" if abs(value) >= 100 else f"{sign}.2g")
 
 
 def one_line(text: str) -> str:

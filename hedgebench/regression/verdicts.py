@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from hedgebench.regression.compare import Difference
 from hedgebench.regression.rules import Rule
 from hedgebench.regression.spread import Spread, reach
 from hedgebench.stats.pairwise import holm
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 Verdict = Literal["worse", "missing", "cannot tell", "better", "new", "same"]
 VERDICTS: tuple[Verdict, ...] = ("worse", "missing", "cannot tell", "better", "new", "same")
@@ -67,18 +70,18 @@ def judge(differences: Sequence[Difference], rules: Sequence[Rule], directions: 
     ]
 
 
-def critical(df: float, tests: int) -> float:
+def critical(df: ArrayLike, tests: int) -> NDArray[np.float64]:
     """How many standard errors a change must be to be found, among so many that are compared: Student's t at the level of Holm's first step."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(df, 1 - ALPHA / 2 / tests))
+    return np.asarray(stdtrit(df, 1 - ALPHA / 2 / tests))
 
 
 def _detectable(noise: Spread, tests: int) -> float:
     """The smallest change that is found with a probability of `POWER` where the noise is as it came out."""
     from scipy.special import stdtrit
 
-    return (critical(noise.df, tests) + float(stdtrit(noise.df, POWER))) * math.sqrt(noise.variance)
+    return (float(critical(noise.df, tests)) + float(stdtrit(noise.df, POWER))) * math.sqrt(noise.variance)
 
 
 def _still(found: Difference) -> bool:

@@ -111,26 +111,19 @@ def noise_floor(values: ArrayLike, level: float = 0.95) -> NoiseFloor:
     from scipy.stats import chi2
 
     values = np.asarray(values, dtype=np.float64)
-    if values.shape[1] < 2:
+    a, b = values.shape
+    if b < 2:
         return NoiseFloor(None, None, None, None)
-    variance, df = floor_variance(values)
+    found = mean_squares(values)
+    shared, rest = found.evaluation / a, (a - 1) * found.rest / a
+    variance = shared + rest
     sd, typical = math.sqrt(variance), float(np.abs(values).mean())
     cv = sd / typical if typical else None
     if not variance:
         return NoiseFloor(sd, sd, sd, cv)
+    df = variance**2 / (shared**2 / (b - 1) + (rest**2 / found.rest_df if found.rest_df else 0.0))
     low, high = (math.sqrt(df * variance / float(chi2.ppf(q, df))) for q in ((1 + level) / 2, (1 - level) / 2))
     return NoiseFloor(sd, low, high, cv)
-
-
-def floor_variance(values: ArrayLike) -> tuple[float, float]:
-    """The variance over evaluation seeds of one SAE's values, pooled over SAEs [a, b], b >= 2, and its degrees of freedom after Satterthwaite: b - 1 where the seeds move all SAEs alike, up to a (b - 1)."""
-    values = np.asarray(values, dtype=np.float64)
-    (a, b), found = values.shape, mean_squares(values)
-    shared, rest = found.evaluation / a, (a - 1) * found.rest / a
-    variance = shared + rest
-    if not variance:
-        return 0.0, float(b - 1)
-    return variance, variance**2 / (shared**2 / (b - 1) + (rest**2 / found.rest_df if found.rest_df else 0.0))
 
 
 def over_training(values: ArrayLike, level: float = 0.95) -> Interval:
