@@ -7,20 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_regressions import drawn, recipes
 from known_scores import alone, recipe, table
 from scipy import stats
 
 import hedgebench
 from hedgebench.regression.rules import Rule, Rules
 from hedgebench.types import BadInput
-
-
-def recipes(shift: float = 0.0, seed: int = 0, side: str = "", n: int = 3, sd: float = 1.0, **more) -> list[dict]:
-    """Four recipes of n training seeds; the first is shifted."""
-    drawn = 100 + sd * np.random.default_rng(seed).normal(size=(4, n))
-    drawn[0] += shift
-    rows = [row for i in range(4) for row in recipe(f"r{i}", drawn[i][:, None], **more)]
-    return [{**row, "digest": row["sae"] + side} for row in rows]
 
 
 def verdicts(here: pd.DataFrame, before: pd.DataFrame, **rules) -> dict[str, str]:
@@ -239,14 +232,6 @@ def test_one_sae_trained_again_is_judged_by_the_baselines_recipes():
 def test_many_seeds_show_that_nothing_changed():
     found = verdicts(table(recipes(seed=1, side="again", n=12)), table(recipes(n=12)))
     assert set(found.values()) == {"same"}
-
-
-def drawn(shift: float = 0.0, seed: int = 0, n: int = 5, together: float = 1.0, **more) -> list[dict]:
-    """Eight SAEs at n evaluation seeds; the first is shifted."""
-    rng = np.random.default_rng(seed)
-    values = 100 + together * rng.normal(size=n) + 0.2 * rng.normal(size=(8, n))
-    values[0] += shift
-    return [row for i in range(8) for row in alone(f"sae{i}", values[i], **more)]
 
 
 def test_the_same_weights_on_other_draws_are_judged_by_what_drawing_does():
