@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hedgebench.regression.cells import Runs, Values
 from hedgebench.regression.noise import Group, Noise
+from hedgebench.regression.rules import FLOAT_TOLERANCE
 from hedgebench.regression.spread import Spread, mixed, over_seeds, within
 from hedgebench.regression.subjects import Subject
 
@@ -39,6 +40,8 @@ class Difference(NamedTuple):
     """Of the difference; None where it is exact, or its noise is not known."""
     single: Spread | None
     """Of one value: one SAE at one seed of what is drawn, trained and drawn again as far as the difference is."""
+    still: bool
+    """Whether that is nothing but rounding: the metric does not move by chance, as far as its seeds show."""
     unknown: str
     """Why the noise is not known; empty where it is, or the difference is exact."""
 
@@ -107,7 +110,7 @@ class _Cell:
     ) -> None:
         self.comparisons, self.before, self.here = comparisons, before, here
         self.noise = Noise(before, here, groups)
-        self.judge_checkpoints, self.float_tolerance = judge_checkpoints, float_tolerance
+        self.judge_checkpoints = judge_checkpoints
         sizes = np.abs(np.concatenate([before.table.ravel(), here.table.ravel()]))
         self.typical = float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0
         self.seeds_before = [before.seeds_of(one.before) for one in comparisons]
@@ -115,7 +118,8 @@ class _Cell:
         self.shared = [
             [seed for seed in old if seed in new] for old, new in zip(self.seeds_before, self.seeds_here, strict=True)
         ]
-        self.rounding = [self._rounding(i) for i in range(len(comparisons))]
+        self.sizes = [self._size(i) for i in range(len(comparisons))]
+        self.rounding = [float_tolerance * size for size in self.sizes]
         self.apart = [self._differences(i) for i in range(len(comparisons))]
         self.equal = [len(d) > 0 and bool((np.abs(d) <= self.rounding[i]).all()) for i, d in enumerate(self.apart)]
         self.unchanged = [
@@ -137,18 +141,19 @@ class _Cell:
         found: NDArray[np.float64] = new.mean(axis=0) - old.mean(axis=0)
         return found
 
-    def _rounding(self, i: int) -> float:
+    def _size(self, i: int) -> float:
+        """How large the numbers of a subject are, and those of all where they happen to be small."""
         one = self.comparisons[i]
         sides = (self.before, one.before, self.seeds_before[i]), (self.here, one.here, self.seeds_here[i])
         sizes = [float(np.abs(values.at(saes, seeds)).max()) for values, saes, seeds in sides if seeds]
-        return self.float_tolerance * max(self.typical, *sizes, 0.0)
+        return max(self.typical, *sizes, 0.0)
 
     def difference(self, i: int) -> Difference:
         """What comes of one subject."""
         one, shared = self.comparisons[i], self.shared[i]
         draws = None not in self.before.seeds
         if not self.seeds_before[i] or not self.seeds_here[i] or draws is (None in self.here.seeds):
-            return Difference(math.nan, math.nan, len(one.before), len(one.here), 0, 0.0, None, None, _NOTHING)
+            return Difference(math.nan, math.nan, len(one.before), len(one.here), 0, 0.0, None, None, False, _NOTHING)
         if self.equal[i] and one.weights is not False:
             return self._found(i, shared, shared, None, None)
         if self.unchanged[i] or self.judge_checkpoints:
@@ -219,5 +224,6 @@ class _Cell:
             self.rounding[i],
             noise,
             single,
+            noise is not None and noise.variance <= (FLOAT_TOLERANCE * self.sizes[i]) ** 2,
             why if noise is None else "",
         )

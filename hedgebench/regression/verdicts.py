@@ -57,7 +57,7 @@ def judge(differences: Sequence[Difference], rules: Sequence[Rule], directions: 
     from scipy.special import stdtr
 
     tolerances = [rule.allowed(found.before) for found, rule in zip(differences, rules, strict=True)]
-    tested = [i for i, found in enumerate(differences) if found.noise is not None and not _still(found)]
+    tested = [i for i, found in enumerate(differences) if found.noise is not None and not found.still]
     beyond = {}
     for i in tested:
         noise, over = differences[i].noise, abs(differences[i].value) - (tolerances[i] or 0.0)
@@ -84,21 +84,15 @@ def _detectable(noise: Spread, tests: int) -> float:
     return (float(critical(noise.df, tests)) + float(stdtrit(noise.df, POWER))) * math.sqrt(noise.variance)
 
 
-def _still(found: Difference) -> bool:
-    """Whether the noise is nothing but rounding: the metric does not move by chance, as far as its seeds show."""
-    return found.noise is not None and found.noise.variance <= found.rounding**2
-
-
 def _judged(found: Difference, tolerance: float | None, higher: bool | None, p: float | None, tests: int) -> Judged:
     value = found.value
     if found.unknown:
         return Judged("cannot tell", found.unknown, None, None, tolerance, None, None)
-    still = _still(found)
-    if found.noise is None or still:
+    if found.noise is None or found.still:
         margin = max(found.rounding, tolerance or 0.0)
         if abs(value) <= margin:
             return Judged("same", f"equal within {margin:.2g}", value, value, margin, margin, None)
-        if still and tolerance is None:
+        if found.still and tolerance is None:
             return Judged("cannot tell", _STILL, None, None, margin, None, None)
         return Judged(*_changed(value, higher, "nothing of it is noise"), value, value, margin, margin, None)
     assert found.single is not None and p is not None
@@ -107,7 +101,7 @@ def _judged(found: Difference, tolerance: float | None, higher: bool | None, p: 
     smallest = (tolerance or 0.0) + _detectable(found.noise, tests)
     numbers = value - half, value + half, margin, smallest, p
     if p < ALPHA:
-        return Judged(*_changed(value, higher, f"p = {p:.1g}"), *numbers)
+        return Judged(*_changed(value, higher, f"p = {p:.1g}" if p > 1e-12 else "p < 1e-12"), *numbers)
     if abs(value) + half <= margin:
         return Judged("same", f"within ±{margin:.2g}", *numbers)
     return Judged("cannot tell", "neither a change nor that there is none can be shown", *numbers)
