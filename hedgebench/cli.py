@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
 from hedgebench.cli_run import run
 from hedgebench.cli_toy import toy
 from hedgebench.types import BadInput
@@ -104,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="DIR", required=True)
     sub.add_argument(
         "--format", metavar="png,svg,pdf", default="png,svg", help="one or more, by commas (default png,svg)"
+    )
+
+    check_parser(command("check", check, "is anything worse than in a baseline, beyond noise?"))
+    baseline_parser(
+        command("baseline", baseline, "keep what a later check needs of a scores table, in a file fit for git")
     )
 
     sub = command("train", _train, "train SAE checkpoints from a config")
