@@ -1,6 +1,6 @@
 """Whether `hedgebench check` keeps its word: false alarms where nothing changed, and how often the smallest change that it should find is found.
 
-    python benchmarks/check_false_alarms.py                  (about twenty minutes on one core)
+    python benchmarks/check_false_alarms.py                  (about a quarter of an hour on one core)
     python benchmarks/check_false_alarms.py --runs 200
 
 A run is a table of SAEs and 10 metrics, twice: the baseline, and the same again. A value is SAE + training seed + evaluation seed (the same for all SAEs) + rest. Metrics go together (half of every part is
@@ -38,6 +38,8 @@ COMMON = 0.5
 """Of the variance of every part: what is common to all metrics."""
 NOISIEST = 2.0
 """The noisiest recipe, in standard deviations of the least noisy."""
+SEED = 1
+"""Of all that is drawn, with the setting's number. `BELIEVED` and `BORROWED` of `hedgebench.regression.spread` were chosen on other draws."""
 
 
 class Setting(NamedTuple):
@@ -92,7 +94,7 @@ def show(rows: Iterator[dict[str, object]]) -> None:
 
 def simulated(setting: Setting, heavy: bool, runs: int) -> dict[str, object]:
     """What comes of a setting."""
-    rng, design = np.random.default_rng(0), Design(setting)
+    rng, design = np.random.default_rng([SEED, SETTINGS.index(setting), heavy]), Design(setting)
     alarms, same, found, sizes = [], [], [], []
     for run in range(runs):
         before, here = design.draw(rng, heavy)

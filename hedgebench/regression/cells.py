@@ -67,6 +67,15 @@ class Values(NamedTuple):
     table: NDArray[np.float64]
     """NaN where there is no number."""
 
+    @property
+    def largest(self) -> float:
+        """The largest number, without its sign; 0 where there is none."""
+        return float(np.abs(self.table[np.isfinite(self.table)]).max(initial=0.0))
+
+    def over(self, unit: float) -> Values:
+        """The same in another unit."""
+        return self._replace(table=self.table / unit)
+
     def seeds_of(self, saes: Sequence[str]) -> list[int | None]:
         """The seeds at which all of some SAEs have a number."""
         if any(sae not in self.saes for sae in saes):
@@ -96,7 +105,7 @@ def values_of(scores: DataFrame, variant: Series) -> dict[Key, tuple[Values, boo
     for grid in grids(scores, variant):
         rows = {str(sae): i for i, sae in enumerate(grid.table.index)}
         seeds = tuple(None if pd.isna(seed) else int(seed) for seed in grid.table.columns)
-        found[Key(**grid.column)] = Values(rows, seeds, grid.table.to_numpy()), grid.higher_is_better
+        found[Key(**grid.column)] = Values(rows, seeds, grid.table.to_numpy() * grid.unit), grid.higher_is_better
     return found
 
 

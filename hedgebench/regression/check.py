@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,11 +99,11 @@ def check(
     matched = subjects(before.scores, here.scores, old.variant, new.variant, rules)
     if not any(subject.by for subject in matched):
         raise BadInput(
-            f"nothing to compare: no SAE of {here.place} is in {before.place}, by digest or by name; "
+            f"nothing to compare: no SAE of {here.place} is in {before.place}, by digest, name or tags; "
             "`match:` in a config says which is which"
         )
     layout = lay_out(matched, old, new, rules)
-    return Report(_frame(layout, _compared(layout, old, new, rules)), _notes(before, here))
+    return Report(_frame(layout, _compared(layout, old, new, rules)), _notes(before, here, matched))
 
 
 def _compared(
@@ -154,8 +155,13 @@ def _named(subject: Subject, key: Key) -> dict[str, Any]:
     return {**names, "matched_by": subject.by, **made}
 
 
-def _notes(before: Table, here: Table) -> tuple[str, ...]:
+def _notes(before: Table, here: Table, matched: Sequence[Subject]) -> tuple[str, ...]:
     notes = differing(before.versions, here.versions)
+    notes += [
+        f"{', '.join(one.here)} here is compared with {', '.join(one.before)} of the baseline, matched by {one.by}"
+        for one in matched
+        if one.by in ("recipe", "tags")
+    ]
     if here.controls:
         notes.append(f"{here.controls} controls take no part")
     if here.slices:

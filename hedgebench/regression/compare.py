@@ -14,12 +14,14 @@ from hedgebench.regression.noise import Group, Noise
 from hedgebench.regression.rules import FLOAT_TOLERANCE
 from hedgebench.regression.spread import Spread, mixed, over_seeds, within
 from hedgebench.regression.subjects import Subject
+from hedgebench.stats.grid import unit_for
 
 _TRAINED = (
     "no recipe of the baseline has several training seeds here, so what training again does by chance is not known"
 )
 _NOTHING = "no seed has one number for each of its SAEs, on either side (two numbers for one seed, of two versions of a package, are none)"
 _DRAWN = "a single evaluation seed, so what drawing again does by chance is not known"
+_SIZE = "numbers so large, or all so small, have no noise that a float64 holds"
 _RUN = "the same weights, but not the same run (model revision, dtype, control or SAEBench version)"
 
 
@@ -54,6 +56,16 @@ class Difference(NamedTuple):
     def exact(self) -> bool:
         """Whether nothing of it is noise."""
         return self.noise is None and not self.unknown
+
+    def times(self, unit: float) -> Difference:
+        """Of numbers in a unit so large, or so small, that only exact differences can be told in another."""
+        before, here = self.before * unit, self.here * unit
+        if not math.isfinite(here - before):
+            before = here = math.nan
+        elif self.exact:
+            return self._replace(before=before, here=here, rounding=self.rounding * unit)
+        unknown = self.unknown or _SIZE
+        return self._replace(before=before, here=here, noise=None, single=None, still=False, unknown=unknown)
 
 
 class Comparison(NamedTuple):
@@ -92,8 +104,10 @@ def compare(
         judge_checkpoints: Whether these very weights are compared, so that training again is no noise.
         float_tolerance: Relative, of the larger of the two numbers and of what is typical of the metric.
     """
-    cell = _Cell(comparisons, before, here, groups, judge_checkpoints, float_tolerance)
-    return [cell.difference(i) for i in range(len(comparisons))]
+    unit = unit_for(max(before.largest, here.largest))
+    cell = _Cell(comparisons, before.over(unit), here.over(unit), groups, judge_checkpoints, float_tolerance)
+    found = [cell.difference(i) for i in range(len(comparisons))]
+    return found if unit == 1.0 else [one.times(unit) for one in found]
 
 
 class _Cell:
@@ -131,6 +145,7 @@ class _Cell:
             if alike and seeds
         )
         """Whether the same seeds draw the same on both sides, as far as unchanged SAEs show."""
+        self._apart: dict[tuple[int | None, ...], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def _differences(self, i: int) -> NDArray[np.float64]:
         """[shared seeds], of the means over SAEs."""
@@ -174,13 +189,21 @@ class _Cell:
 
     def _others(self, i: int) -> NDArray[np.float64]:
         """[other SAEs, shared seeds]: their differences at the seeds of this one."""
-        shared = self.shared[i]
-        rows = [
-            [self.apart[j][self.shared[j].index(seed)] for seed in shared]
-            for j, other in enumerate(self.comparisons)
-            if j != i and not other.subject.recipe and not self.equal[j] and set(shared) <= set(self.shared[j])
-        ]
-        return np.array(rows).reshape(len(rows), len(shared))
+        saes, differences = self._apart_at(tuple(self.shared[i]))
+        found: NDArray[np.float64] = differences[saes != i]
+        return found
+
+    def _apart_at(self, seeds: tuple[int | None, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The SAEs (not recipes) that differ and share some seeds, by number, and their differences there [SAEs, seeds]."""
+        if seeds not in self._apart:
+            saes = [
+                j
+                for j, other in enumerate(self.comparisons)
+                if not other.subject.recipe and not self.equal[j] and set(seeds) <= set(self.shared[j])
+            ]
+            rows = [[self.apart[j][self.shared[j].index(seed)] for seed in seeds] for j in saes]
+            self._apart[seeds] = np.array(saes, dtype=np.int64), np.array(rows).reshape(len(saes), len(seeds))
+        return self._apart[seeds]
 
     def _trained_again(self, i: int) -> Difference:
         one, shared = self.comparisons[i], self.shared[i]

@@ -41,8 +41,7 @@ def foresight(baseline: DataFrame | str | Path, again: Again) -> DataFrame:
     import pandas as pd
 
     side = Side.of(open_table(baseline, "baseline").scores)
-    alike = side.groups()
-    found = {key: known(values, alike, again) for key, (values, _) in side.metrics.items()}
+    found = {key: known(values, side.alike, again) for key, (values, _) in side.metrics.items()}
     tests = sum(len(of_metric) for of_metric in found.values())
     rows = [
         (again, name, key.eval, key.metric, key.params, one.sd, smallest_change(one, again, tests))

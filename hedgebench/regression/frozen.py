@@ -7,19 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hedgebench.columns import typed_column
-from hedgebench.results import SCORES, read_results, read_runs, read_table
+from hedgebench.columns import SCORES
+from hedgebench.results import read_results, read_runs, read_table
+from hedgebench.scores_table import scores_table
 from hedgebench.stats.tables import control_rows
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_NOT_KEPT = ("stderr", "n", "chance", "l0", "layer", "sae_id")
-KEPT = [name for name in SCORES if name not in _NOT_KEPT]
-"""Columns of the scores table that a check needs."""
 VERSIONS = "versions"
-"""What a baseline has besides: the packages that made the number, as `name version, name version`; missing where they are not known."""
+"""What a baseline has besides the columns of the scores table: the packages that made the number, as `name version, name version`; missing where they are not known."""
 _ORDER = ["sae", "eval", "metric", "params", "seed", "eval_version", "data", "config", "run_id"]
 
 
@@ -54,7 +52,7 @@ def open_table(source: DataFrame | str | Path, what: str) -> Table:
         what: What messages call a table in memory: "baseline".
 
     Raises:
-        BadInput: It cannot be read, or holds no number to compare.
+        BadInput: It cannot be read, is no scores table, or holds no number to compare.
     """
     place = str(source) if isinstance(source, (str, Path)) else f"the {what}"
     if not isinstance(source, (str, Path)):
@@ -63,10 +61,10 @@ def open_table(source: DataFrame | str | Path, what: str) -> Table:
         scores = read_table(source)
     else:
         scores = _with_versions(read_results(source), source)
-    lacking = {name: typed_column(name, [None] * len(scores)) for name in [*SCORES, VERSIONS] if name not in scores}
-    scores = scores.assign(**lacking)
-    scores = scores.assign(params=scores["params"].fillna(""))
-    whole = scores["slice_by"].isna() | (scores["slice_by"] == "all")
+    if VERSIONS not in scores:
+        scores = scores.assign(**{VERSIONS: None})
+    scores = scores_table(scores, place, [*SCORES, VERSIONS])
+    whole = scores["slice_by"] == "all"
     controls = control_rows(scores)
     kept = scores[whole & ~scores["sae"].isin(controls)].reset_index(drop=True)
     if not len(kept):
@@ -75,13 +73,13 @@ def open_table(source: DataFrame | str | Path, what: str) -> Table:
 
 
 def freeze(source: DataFrame | str | Path) -> DataFrame:
-    """What of a scores table a later check needs: fit for git, in an order of its own, with versions.
+    """The rows of a scores table that a later check compares: fit for git, in an order of their own, with versions.
 
     Raises:
-        BadInput: It cannot be read, or holds no number to compare.
+        BadInput: As `open_table`.
     """
     scores = open_table(source, "results").scores
-    return scores[[*KEPT, VERSIONS]].sort_values(_ORDER, kind="stable", ignore_index=True)
+    return scores[[*SCORES, VERSIONS]].sort_values(_ORDER, kind="stable", ignore_index=True)
 
 
 def _with_versions(scores: DataFrame, folder: str | Path) -> DataFrame:

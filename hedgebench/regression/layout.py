@@ -11,7 +11,7 @@ from hedgebench.regression.cells import Key, Runs, Values, pairings, runs_of, va
 from hedgebench.regression.compare import Comparison
 from hedgebench.regression.noise import Group
 from hedgebench.regression.rules import Rules, metric_names
-from hedgebench.regression.subjects import Subject
+from hedgebench.regression.subjects import Subject, several
 from hedgebench.regression.verdicts import Verdict
 from hedgebench.stats.grid import variants
 
@@ -49,12 +49,10 @@ class Side(NamedTuple):
         keys = {key for of_sae in self.runs.values() for key in of_sae}
         return {metric_names(key.eval, key.metric, key.params) for key in keys}
 
-    def groups(self) -> dict[str, list[str]]:
+    @property
+    def alike(self) -> dict[str, list[str]]:
         """The SAEs of each variant that has several."""
-        found: dict[str, list[str]] = {}
-        for sae, name in self.variant.items():
-            found.setdefault(name, []).append(str(sae))
-        return {name: saes for name, saes in found.items() if len(saes) > 1}
+        return several(self.variant)
 
 
 class Settled(NamedTuple):
@@ -120,7 +118,7 @@ def _weights(subject: Subject, before: Side, here: Side) -> bool | None:
 
 def groups(before: Side, comparisons: Sequence[Comparison]) -> dict[Group, Sequence[str]]:
     """The SAEs that differ in their training seed only: of the baseline, and of recipes that were trained again as a whole."""
-    found: dict[Group, Sequence[str]] = {Group("before", name): saes for name, saes in before.groups().items()}
+    found: dict[Group, Sequence[str]] = {Group("before", name): saes for name, saes in before.alike.items()}
     for one in comparisons:
         if one.subject.recipe and len(one.here) > 1:
             found[Group("here", one.subject.name)] = one.here

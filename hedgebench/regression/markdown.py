@@ -8,6 +8,7 @@ from hedgebench.board.markdown import escape
 from hedgebench.regression.check import Report
 from hedgebench.regression.text import (
     CHANGED,
+    MOST,
     OPEN,
     WHAT,
     change,
@@ -15,6 +16,7 @@ from hedgebench.regression.text import (
     headline,
     listed,
     metric,
+    more_groups,
     one_line,
     undecided,
 )
@@ -41,10 +43,11 @@ def markdown(report: Report) -> str:
             parts.append(f"and {more} more {verdict}")
     for verdict in OPEN:
         for reason, groups in undecided(report, verdict):
-            rows = [[listed(saes), listed(metrics)] for saes, metrics in groups]
+            rows = [[listed(saes), listed(metrics)] for saes, metrics in groups[:MOST]]
             n = sum(len(saes) * len(metrics) for saes, metrics in groups)
             head = _in_html(f"{n} {WHAT[verdict]}" + (f": {reason}" if reason else ""))
-            parts.append(f"<details><summary>{head}</summary>\n\n{_table(['SAEs', 'metrics'], rows)}\n\n</details>")
+            inside = "\n\n".join([_table(["SAEs", "metrics"], rows), *more_groups(groups)])
+            parts.append(f"<details><summary>{head}</summary>\n\n{inside}\n\n</details>")
     parts += [escape(note) for note in report.notes]
     return _cut(parts)
 

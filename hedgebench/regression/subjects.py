@@ -1,7 +1,8 @@
 """Which SAEs, or recipes, of two scores tables are compared. No torch.
 
 An SAE here is matched with one of the baseline as the rules say, else by its digest, else by its name. SAEs that are matched, were all trained again and are one variant on both sides are compared as a
-recipe: what their training seeds have in common. So are two variants that agree in all that is known of their training, where none of their SAEs is matched.
+recipe: what their training seeds have in common. So are two variants that agree in all that is known of their training, where none of their SAEs is matched. What is left is matched by its tags: by all
+that is known of its training, the seed included, where that is one SAE on either side.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hedgebench.regression.rules import Rules
-from hedgebench.stats.grid import VARIANT
+from hedgebench.stats.grid import VARIANT, members
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-By = Literal["config", "digest", "name", "recipe"]
+By = Literal["config", "digest", "name", "recipe", "tags"]
 
 
 class Subject(NamedTuple):
@@ -37,6 +38,14 @@ class Subject(NamedTuple):
         return len(self.before) > 1
 
 
+class Tags(NamedTuple):
+    """What is known of an SAE's training; None for what is not."""
+
+    seed: int | None
+    training: tuple[Any, ...]
+    """All but the seed: the values of `VARIANT`."""
+
+
 def subjects(
     before: DataFrame, here: DataFrame, variant_before: Series, variant_here: Series, rules: Rules
 ) -> list[Subject]:
@@ -53,17 +62,23 @@ def subjects(
         BadInput: SAEs of one digest that nothing tells apart.
     """
     old, new = _digests(before), _digests(here)
+    old_tags, new_tags = _tags(before), _tags(here)
     pairs = _pairs(old, new, rules)
     alike = {name for name, (other, _) in pairs.items() if old[other] is not None and old[other] == new[name]}
     found: dict[str, Subject] = {}
     if rules.judge == "recipes":
-        for name, members in _members(variant_here).items():
-            counterparts = [pairs[sae][0] for sae in members if sae in pairs]
-            matched = tuple(sae for sae in members if sae in pairs)
+        for name, saes in several(variant_here).items():
+            matched = tuple(sae for sae in saes if sae in pairs)
+            counterparts = [pairs[sae][0] for sae in matched]
             if len(matched) > 1 and not alike & set(matched) and len(set(variant_before[counterparts])) == 1:
                 subject = Subject(name, tuple(counterparts), matched, pairs[matched[0]][1])
                 found |= dict.fromkeys(matched, subject)
-        found |= _whole(before, here, variant_before, variant_here, pairs)
+        found |= _whole(old_tags, new_tags, variant_before, variant_here, pairs)
+    taken = {other for other, _ in pairs.values()}.union(*(subject.before for subject in found.values()))
+    free = [name for name in new if name not in pairs and name not in found]
+    pairs |= _by_tags(
+        {name: old_tags[name] for name in old if name not in taken}, {name: new_tags[name] for name in free}
+    )
     for name in new:
         if name not in found:
             other, by = pairs.get(name, (None, None))
@@ -109,28 +124,39 @@ def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[Any, list[str]]:
     return found
 
 
-def _members(variant: Series) -> dict[str, list[str]]:
-    """The SAEs of each variant that has several."""
-    return {name: saes for name, saes in _grouped(variant.items()).items() if len(saes) > 1}  # type: ignore[arg-type]
+def several(variant: Series) -> dict[str, list[str]]:
+    """The SAEs of each variant that has several, from the variant of each SAE."""
+    return {name: saes for name, saes in members(variant).items() if len(saes) > 1}
 
 
 def _whole(
-    before: DataFrame, here: DataFrame, variant_before: Series, variant_here: Series, pairs: Mapping[str, Any]
+    before: Mapping[str, Tags],
+    here: Mapping[str, Tags],
+    variant_before: Series,
+    variant_here: Series,
+    pairs: Mapping[str, tuple[str, By]],
 ) -> dict[str, Subject]:
     """Recipes that are one by all that is known of their training, and none of whose SAEs is matched."""
     taken = {other for other, _ in pairs.values()}
-    old = {_training(before, saes[0]): saes for saes in _members(variant_before).values() if not taken & set(saes)}
+    old = {before[saes[0]].training: saes for saes in several(variant_before).values() if not taken & set(saes)}
     found: dict[str, Subject] = {}
-    for name, saes in _members(variant_here).items():
-        others = old.get(_training(here, saes[0]))
+    for name, saes in several(variant_here).items():
+        others = old.get(here[saes[0]].training)
         if others is not None and not pairs.keys() & set(saes):
             found |= dict.fromkeys(saes, Subject(name, tuple(others), tuple(saes), "recipe"))
     return found
 
 
-def _training(scores: DataFrame, sae: str) -> tuple[Any, ...]:
-    """All that is known of an SAE's training but its seed."""
-    import pandas as pd
+def _by_tags(old: Mapping[str, Tags], new: Mapping[str, Tags]) -> dict[str, tuple[str, By]]:
+    """SAEs whose training seed is known and whose tags are those of one SAE on either side."""
+    there, now = (_grouped((name, tags) for name, tags in side.items() if tags.seed is not None) for side in (old, new))
+    return {
+        names[0]: (there[tags][0], "tags") for tags, names in now.items() if len(names) == len(there.get(tags, ())) == 1
+    }
 
-    row = scores.loc[scores["sae"] == sae].iloc[0]
-    return tuple(None if name not in row or pd.isna(row[name]) else row[name] for name in VARIANT)
+
+def _tags(scores: DataFrame) -> dict[str, Tags]:
+    """The tags of each SAE."""
+    rows = scores.drop_duplicates("sae")[["sae", "train_seed", *VARIANT]].astype(object)
+    known = rows.where(rows.notna(), None).itertuples(index=False, name=None)
+    return {str(sae): Tags(seed, tuple(training)) for sae, seed, *training in known}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.regression.check import Report
@@ -13,8 +13,8 @@ from hedgebench.regression.verdicts import Verdict
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MOST = 50
-"""Changes that are listed."""
+MOST = 50
+"""Lines that are listed of one kind."""
 _MOST_NAMES = 8
 """SAEs, or metrics, that are listed in a line."""
 WHAT: dict[Verdict, str] = {
@@ -41,7 +41,8 @@ def text(report: Report) -> str:
     for verdict in OPEN:
         for reason, groups in undecided(report, verdict):
             head = WHAT[verdict] + (f": {one_line(reason)}" if reason else ":")
-            parts.append("\n".join([head, *(f"  {listed(saes)}: {listed(metrics)}" for saes, metrics in groups)]))
+            lines = [f"  {listed(saes)}: {listed(metrics)}" for saes, metrics in groups[:MOST]]
+            parts.append("\n".join([head, *lines, *more_groups(groups)]))
     parts += [one_line(note) for note in report.notes]
     return "\n\n".join(parts) + "\n"
 
@@ -57,7 +58,7 @@ def headline(report: Report) -> str:
 def changes(report: Report, verdict: Verdict) -> tuple[list[Mapping[str, Any]], int]:
     """The first rows of a verdict, and how many more there are."""
     rows = rows_of(report.findings[report.findings["verdict"] == verdict])
-    return rows[:_MOST], max(0, len(rows) - _MOST)
+    return rows[:MOST], max(0, len(rows) - MOST)
 
 
 def undecided(report: Report, verdict: Verdict) -> Iterator[tuple[str, list[tuple[list[str], list[str]]]]]:
@@ -71,6 +72,11 @@ def undecided(report: Report, verdict: Verdict) -> Iterator[tuple[str, list[tupl
         for sae, names in metrics.items():
             together.setdefault(tuple(sorted(names)), []).append(sae)
         yield str(reason), [(saes, list(names)) for names, saes in together.items()]
+
+
+def more_groups(groups: Sequence[tuple[list[str], list[str]]]) -> list[str]:
+    """A line that says how many groups of `undecided` are not listed; none where all are."""
+    return [f"  and {len(groups) - MOST} more lines of this kind"] if len(groups) > MOST else []
 
 
 def listed(names: list[str]) -> str:

@@ -9,12 +9,18 @@ from known_regressions import drawn, recipes
 from known_scores import alone, table
 
 from hedgebench.cli import main
+from hedgebench.columns import SCORES
 from hedgebench.records import Outcome, build_record, write_card, write_record
 from hedgebench.regression.foresight import foresight
-from hedgebench.regression.frozen import KEPT, freeze
+from hedgebench.regression.frozen import freeze
 from hedgebench.results import read_table, write_table
 from hedgebench.testing import assert_no_regression
 from hedgebench.types import Checkpoint, Run
+
+
+def written(rows: list[dict]) -> bytes:
+    return table(rows).to_csv(index=False).encode()
+
 
 BEFORE = [{"sae": "a", "value": 1.0, "digest": "x"}, {"sae": "b", "value": 1.0, "digest": "y"}]
 
@@ -70,31 +76,50 @@ def test_the_config_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no scores table can be read"),
-        ("", "no scores table can be read"),
-        ("a,b\n1,2\n", "it has no column 'sae'"),
-        ("\x00\x01", "no scores table: it has no column 'sae'"),
-        ("sae,eval,metric,run_id,value\na,b,c,d,e\n", "no scores table can be read"),
-        ("sae,eval,metric,run_id,value\na,b,c,d,\n", "row 1 has no value"),
-        ("sae,eval,metric,run_id,value\n", "there is no number to compare"),
-        ("sae,eval,metric,run_id,value\nz,an_eval,quality,r,1\n", "nothing to compare"),
+        (b"", "no scores table can be read"),
+        (b"a,b\n1,2\n", "it has no column 'sae'"),
+        (b"\x00\x01", "no scores table: it has no column 'sae'"),
+        (b"\xff\xfe", "no scores table can be read"),
+        (written([{**BEFORE[0], "value": 1.0}]).replace(b",1.0,", b",e,"), "value is 'e' in row 1"),
+        (written([{**BEFORE[0], "value": 1.0}]).replace(b",1.0,", b",inf,"), "value is 'inf' in row 1"),
+        (written([{**BEFORE[0], "value": 1.0}]).replace(b",1.0,", b",,"), "row 1 has no value"),
+        (written([{**BEFORE[0], "value": 1.0}]).replace(b",1.0,", b",nan,"), "value is 'nan' in row 1"),
+        (written(BEFORE).replace(b",metric,", b",measure,"), "it has no column 'metric'"),
+        (written([]), "there is no number to compare"),
+        (written([{"sae": "z", "value": 1.0}]), "nothing to compare"),
     ],
 )
-@pytest.mark.filterwarnings("ignore")
 def test_a_bad_baseline_is_one_line_and_exit_code_2(
-    tmp_path: Path, content: str | None, message: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
 ):
     args = files(tmp_path, BEFORE)
-    if content is None:
-        Path(args[-1]).unlink()
-    else:
-        Path(args[-1]).write_text(content)
+    Path(args[-1]).write_bytes(content)
+    told_in_one_line(args, message, capsys)
+
+
+def told_in_one_line(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and err.startswith("hedgebench: ")
 
 
-def test_a_baseline_keeps_what_a_check_needs_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_baseline_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    args = files(tmp_path, BEFORE)[:-1]
+    told_in_one_line([*args, str(tmp_path / "none.csv")], "no scores table can be read", capsys)
+    told_in_one_line([*args, str(tmp_path / "none")], "no such results folder", capsys)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_parquet_file_that_was_cut_is_told(tmp_path: Path, share: float, capsys: pytest.CaptureFixture[str]):
+    args = files(tmp_path, BEFORE)
+    whole = write_table(table(BEFORE), tmp_path / "before.parquet")
+    whole.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    told_in_one_line([*args[:-1], str(whole)], "no scores table can be read", capsys)
+
+
+def test_a_baseline_keeps_the_rows_that_a_check_compares_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     rows = alone("b", [1.0, 2.0]) + alone("a", [3.0, 4.5]) + alone("a", [9.0], slice_by="letter", slice_value="x")
     rows += alone("a/random", [0.0], architecture="random_control")
     source = write_table(table(rows), tmp_path / "scores.csv")
@@ -102,7 +127,7 @@ def test_a_baseline_keeps_what_a_check_needs_and_nothing_else(tmp_path: Path, ca
         assert main(["baseline", str(source), "--out", str(tmp_path / name)]) == 0
         assert f"4 numbers of 2 SAEs in {tmp_path / name}" in capsys.readouterr().out
         kept = read_table(tmp_path / name)
-        assert [*KEPT, "versions"] == list(kept.columns)
+        assert list(kept.columns) == [*SCORES, "versions"]
         assert kept["value"].tolist() == [3.0, 4.5, 1.0, 2.0]
         assert main(["check", str(source), "--baseline", str(tmp_path / name), "--strict"]) == 0
     shuffled = table(rows).sample(frac=1, random_state=0)

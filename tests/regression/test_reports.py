@@ -30,7 +30,7 @@ def report() -> Report:
     before = {"worse": 1.0, "better": 1.0, "same": 1.0, "missing": 1.0, HOSTILE: 1.0}
     here = {"worse": 0.5, "better": 2.0, "same": 1.0, "new": 1.0, HOSTILE: 1.0}
     changed = side(here)
-    changed.loc[changed["metric"] == HOSTILE, "data"] = HOSTILE
+    changed.loc[changed["metric"] == HOSTILE, ["data", "run_id"]] = HOSTILE
     found = check(changed, side(before))
     assert found.counts == {"worse": 1, "missing": 1, "cannot tell": 1, "better": 1, "new": 1, "same": 2}
     return found
@@ -67,12 +67,18 @@ def test_markdown_lets_no_name_out_of_its_cell(report: Report):
 
 
 def test_a_long_report_is_cut_to_what_a_comment_may_hold():
-    names = [f"{'x' * 200}{i}" for i in range(3000)]
+    names = [f"{'x' * 200}{i}" for i in range(120)]
     rows = [{"sae": name, "value": 1.0, "digest": name} for name in names]
-    here = table([{**row, "value": 0.0} for row in rows])
-    said = markdown(check(here, table(rows)))
-    assert len(said) < 65_536 and "and 2950 more worse" in said
-    assert text(check(here, table(rows))).count("\n") < 100
+    rows += [
+        {**row, "metric": f"{'m' * 200}{i}", "digest": row["sae"]} for i, row in enumerate(rows)
+    ]  # each misses one of its own
+    report = check(table([{**row, "value": 0.0} for row in rows[: len(names)]]), table(rows))
+    said = markdown(report)
+    assert "and 70 more worse" in said and "and 70 more lines of this kind" in said
+    assert text(report).count("\n") < 120 and "and 70 more lines of this kind" in text(report)
+    longer = report.findings.assign(sae=report.findings["sae"] + "y" * 1000)
+    said = markdown(Report(longer))
+    assert len(said) < 65_536 and "too long for a comment" in said
 
 
 def test_junit_is_xml_whose_counts_are_those_of_its_tests(report: Report):

@@ -85,6 +85,20 @@ def test_recipes_that_agree_in_all_that_is_known_are_matched_without_a_name_in_c
     assert all(subject.by is None for subject in matched(before, other))
 
 
+def test_what_is_left_is_matched_by_tags_where_its_training_seed_is_known_and_no_other_has_them():
+    before = both(one("a", "x", train_seed=0), one("b", "y", width=1024, train_seed=0))
+    here = one("new", "z", train_seed=0)
+    assert matched(before, here)[0] == Subject("new", ("a",), ("new",), "tags")
+    assert matched(before, here, judge="checkpoints")[0].by == "tags"
+    for unlike in ({"train_seed": 1}, {"width": 2048, "train_seed": 0}, {"recipe": "r", "train_seed": 0}):
+        assert matched(before, one("new", "z", **unlike))[0].by is None
+    assert matched(one("a", "x"), one("new", "z"))[0].by is None  # nothing is known of the seed
+    twice = both(before, one("c", "w", train_seed=0))
+    assert matched(twice, here)[0].by is None
+    named = both(here, one("a", "again", train_seed=0))
+    assert [subject.by for subject in matched(before, named)] == [None, "name", None]
+
+
 def test_of_a_recipe_that_was_trained_again_in_part_the_rest_is_missing():
     before = table(recipe("mse", [[1.0], [2.0], [3.0]]))
     here = before[before["sae"] != "mse-s2"].assign(digest="other")
