@@ -71,7 +71,8 @@ def draw_noise(scores: DataFrame, axes: Axes) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    found = _with_cv_interval(noise_table(scores)[:_MOST_METRICS][::-1].reset_index(drop=True))
+    every = noise_table(scores)
+    found = _with_cv_interval(every[:_MOST_METRICS][::-1].reset_index(drop=True))
     rows = np.arange(len(found))
     known = found["cv"] > _ROUNDING
     reach = np.vstack([(found["cv"] - found["cv_low"])[known], (found["cv_high"] - found["cv"])[known]])
@@ -88,7 +89,10 @@ def draw_noise(scores: DataFrame, axes: Axes) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     _name_rows(axes, range(len(found)), _metric_names(found))
-    axes.set(title="How noisy each metric is")
+    axes.set(
+        title="How noisy each metric is"
+        + (f": the {len(found)} noisiest of {len(every)}" if len(every) > len(found) else "")
+    )
     axes.set_xlabel("coefficient of variation (SD over seeds / mean size)")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(handles=handles, fontsize="small")

@@ -6,9 +6,10 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from hedgebench.series import editions
+from hedgebench.stats.grid import variants
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") -> str:
@@ -16,25 +17,27 @@ def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") ->
     rows = scores[(scores["eval"] == eval_name) & (scores["metric"] == metric)]
     rows = rows[(rows["params"] == params) & (rows["slice_by"] == "all")]
     parts = editions(rows) if len(rows) else [("", rows)]
-    return " ".join(told(part, f"{metric} ({words})" if words else metric) for words, part in parts)
+    variant = variants(scores)
+    return " ".join(told(part, f"{metric} ({words})" if words else metric, variant) for words, part in parts)
 
 
-def told(rows: DataFrame, name: str) -> str:
+def told(rows: DataFrame, name: str, variant: Series | None = None) -> str:
     """Which variants can be told apart, and which of them none beats.
 
     Args:
         rows: Of one metric, as one eval measured it at one place.
         name: What the numbers are called.
+        variant: The variant of each SAE, as `stats.grid.variants` has it of a whole table, whose SAEs without such a number are blanks; None: of these rows.
     """
     from hedgebench.stats.tables import comparisons, summary
 
-    pairs = comparisons(rows)
+    pairs = comparisons(rows, variant=variant)
     if pairs.empty:
         return f"{name}: too few seeds to tell a difference from noise."
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
     count = int(pairs["apart"].sum())
     said = f"{name}: {count or 'none'} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
-    ranked = summary(rows).dropna(subset="rank")
+    ranked = summary(rows, variant).dropna(subset="rank")
     if not len(ranked):
         return said
     if not count:

@@ -7,13 +7,14 @@ import logging
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.columns import CARD, NAMES, RUNS, SCORES, typed_column
 from hedgebench.formats.layouts import find_layout
 from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
+from hedgebench.registry import find_evals
 from hedgebench.saebench_output import is_saebench
 from hedgebench.saebench_rows import saebench_rows
 from hedgebench.scores_table import scores_table
@@ -86,11 +87,11 @@ def sae_names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
 
 def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
     cards = _cards(folder)
-    names = sae_names(cards)
+    names, deciding = sae_names(cards), deciding_packages()
     for path in result_files(folder):
         record = read_record(path)
         if record is not None:
-            yield from _our_rows(record, cards, names)
+            yield from _our_rows(record, cards, names, deciding)
             continue
         data = read_json(path)
         if is_saebench(data):
@@ -102,7 +103,10 @@ def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _our_rows(
-    record: Mapping[str, Any], cards: Mapping[str, Checkpoint], names: Mapping[str, str]
+    record: Mapping[str, Any],
+    cards: Mapping[str, Checkpoint],
+    names: Mapping[str, str],
+    deciding: Mapping[str, Sequence[str]],
 ) -> Iterator[dict[str, Any]]:
     ours = record["hedgebench"]
     card = cards.get(ours["digest"])
@@ -119,9 +123,28 @@ def _our_rows(
         "config": _text(ours["config"]),
         "run_id": ours["run_id"],
         "source": "hedgebench",
+        "made_with": made_with(ours, deciding),
     }
     for score in ours["scores"]:
         yield {**common, **score}
+
+
+def deciding_packages() -> dict[str, tuple[str, ...]]:
+    """The packages whose version decides an eval's numbers, by the name of each eval that is installed and names any."""
+    return {name: found.object.packages for name, found in find_evals()[0].items() if found.object.packages}
+
+
+def made_with(ours: Mapping[str, Any], deciding: Mapping[str, Sequence[str]]) -> str | None:
+    """What decides a record's numbers beside its eval, settings and data, as JSON: revision of the model, numeric type, versions of the packages that its eval names; None where it is nothing.
+
+    Args:
+        ours: The record's part that is ours.
+        deciding: `deciding_packages`.
+    """
+    versions = ours["versions"] if isinstance(ours.get("versions"), Mapping) else {}
+    found = {key: str(ours[key]) for key in ("revision", "dtype") if ours.get(key)}
+    found |= {name: str(versions[name]) for name in deciding.get(ours["eval"], ()) if name in versions}
+    return _text(found) if found else None
 
 
 def _text(value: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.looks import EDITION
 
@@ -15,6 +15,10 @@ APART = ["model", "hook", "k", "objective"]
 """What tells width series of one recipe apart, but for how the eval measured them."""
 FAMILY = ["model", "hook", "architecture", "loss", "k", "objective", *EDITION]
 """What is equal within a width series. Columns of the scores table, here as text: "" where not known."""
+
+
+WIDEST = 1.25**2
+"""Largest ratio of the L0s in a band: within a factor of 1.25 of its middle."""
 
 
 def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataFrame:
@@ -65,6 +69,26 @@ def means(points: DataFrame, level: float = 0.95) -> DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "train_seeds", "l0", "saes"])
 
 
+class Band(NamedTuple):
+    """SAEs of like L0."""
+
+    low: float
+    high: float
+
+
+def split_l0(values: Iterable[float]) -> list[Band]:
+    """Bands of like L0, split at the largest gaps until the largest L0 of each is no more than `WIDEST` times the smallest; from the lowest."""
+    waiting, found = [sorted(values)], []
+    while waiting:
+        band = waiting.pop()
+        if len(band) and band[-1] <= WIDEST * band[0]:
+            found.append(Band(band[0], band[-1]))
+        elif band:
+            at = max(range(1, len(band)), key=lambda i: band[i] / band[i - 1])
+            waiting += [band[at:], band[:at]]
+    return found
+
+
 def with_family(rows: DataFrame) -> DataFrame:
     """Rows of the scores table with the columns of `FAMILY` as text, and `family`, one word for them all."""
     rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *FAMILY])))
@@ -108,5 +132,7 @@ def _words(family: str) -> dict[str, str]:
         words["k"] = f"k = {float(words['k']):g}"
     if words["eval_version"]:
         words["eval_version"] = f"version {words['eval_version']}"
-    settings: dict[str, Any] = json.loads(words.pop("config") or "{}")
-    return words | {f"config.{name}": f"{name} = {value}" for name, value in settings.items()}
+    for column in ("config", "made_with"):
+        settings: dict[str, Any] = json.loads(words.pop(column) or "{}")
+        words |= {f"{column}.{name}": f"{name} = {value}" for name, value in settings.items()}
+    return words

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
-COLUMN = ["eval", "eval_version", "metric", "params", "slice_by", "slice_value", "data", "config"]
+COLUMN = ["eval", "eval_version", "metric", "params", "slice_by", "slice_value", "data", "config", "made_with"]
 """Of the scores table: numbers that differ in any of these are never averaged nor compared."""
 PLACE = ["model", "hook"]
 """SAEs are compared with others that read the same activations."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hedgebench.stats.components import mean_squares
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -211,6 +213,20 @@ def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
         return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups_apart(pairs))
     found = f_oneway(*values)
     return Discriminability(float(found.statistic), float(found.pvalue), share, groups_apart(pairs))
+
+
+def discriminability_paired(values: ArrayLike) -> Discriminability:
+    """The same of SAEs [v >= 2, b >= 2 evaluation seeds], by the spread that is left when what a seed does to all of them alike is taken off (two-way analysis of variance)."""
+    from scipy.stats import f
+
+    values = np.array(_rounded(np.asarray(values, dtype=np.float64)))
+    (v, b), found = values.shape, mean_squares(values)
+    groups, real = groups_apart(compare_paired(values)), max(0.0, found.training - found.rest) / b
+    share = real / (real + found.rest) if real + found.rest else 0.0
+    if not found.rest:
+        return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups)
+    ratio = found.training / found.rest
+    return Discriminability(ratio, float(f.sf(ratio, v - 1, (v - 1) * (b - 1))), share, groups)
 
 
 def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[np.float64]]:

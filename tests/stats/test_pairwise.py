@@ -16,6 +16,7 @@ from hedgebench.stats.pairwise import (
     compare,
     compare_paired,
     discriminability,
+    discriminability_paired,
     groups_apart,
     letters,
     rank_intervals,
@@ -160,6 +161,20 @@ def test_discriminability_is_the_analysis_of_variance():
     assert (found.f, found.p) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert found.share == pytest.approx((found.f - 1) / (found.f - 1 + 5))
     assert found.groups == groups_apart(compare(groups))
+
+
+def test_of_saes_it_is_the_two_way_analysis_of_variance():
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    values = np.random.default_rng(0).normal(size=(5, 4)) + np.arange(5)[:, None] + 7 * np.arange(4)
+    long = pd.DataFrame(values).melt(ignore_index=False, var_name="seed").reset_index(names="sae")
+    theirs = anova_lm(ols("value ~ C(sae) + C(seed)", long).fit()).loc["C(sae)"]
+    found = discriminability_paired(values)
+    assert (found.f, found.p) == pytest.approx((theirs["F"], theirs["PR(>F)"]))
+    assert found.groups == groups_apart(compare_paired(values))
+    assert discriminability_paired([[1.0, 2.0], [2.0, 3.0]])[:3] == (math.inf, 0.0, 1.0)
+    assert math.isnan(discriminability_paired([[1.0, 2.0], [1.0, 2.0]]).f)
 
 
 def test_among_equal_variants_of_few_seeds_discriminability_is_as_rare_as_it_says():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import alone, recipe, table
 
-from hedgebench.stats.power import seeds_needed
+from hedgebench.stats.power import detectable, seeds_needed
 from hedgebench.stats.tables import comparisons, noise, summary
 
 THREE = [
@@ -93,6 +93,55 @@ def test_noise_is_told_by_source():
     assert row["floor"] == pytest.approx(row["sd_evaluation"])
     assert (row["n_saes"], row["n_variants"], row["n_seeds"], row["compared"], row["groups"]) == (9, 3, 2, 3, 2)
     assert row["detectable_2"] > row["detectable_3"] > row["detectable_5"] > row["detectable_10"] > 0
+
+
+def test_where_saes_are_compared_noise_says_what_more_evaluation_seeds_would_find():
+    rows = table([*alone("a", [0.50, 0.52, 0.51]), *alone("b", [0.60, 0.63, 0.61]), *alone("c", [0.70, 0.72, 0.73])])
+    (row,) = (row for _, row in noise(rows).iterrows())
+    assert (row["scope"], row["compared"], row["groups"]) == ("evaluation", 3, 3)
+    assert row["detectable_3"] == pytest.approx(detectable(row["sd_rest"], 3, 3, paired=True))
+    assert row["detectable_2"] > row["detectable_3"] > row["detectable_10"] > 0
+    found = comparisons(table([*alone("a", [0.50, 0.52, 0.51]), *alone("b", [0.51, 0.52, 0.53])]))
+    sd = float(np.std([0.01, 0.0, 0.02], ddof=1)) / np.sqrt(2)
+    assert found["seeds_needed"].tolist() == [seeds_needed(0.01, sd, paired=True)]
+
+
+def test_a_recipe_is_not_ranked_on_fewer_saes_than_its_mean_has():
+    rows = [*recipe("mse", [[0.5, 0.6], [0.5, 0.6]]), *recipe("snap", [[0.8, 0.9], [0.8, 0.9]])]
+    short = {"sae": "snap-s2", "loss": "snap", "train_seed": 2, "seed": 0, "value": 0.8}
+    assert summary(table(rows))["rank"].tolist() == [2, 1]
+    found = summary(table([*rows, short])).set_index("variant")
+    assert found.loc["snap", "n_saes"] == 3 and found["rank"].isna().all()
+
+
+def test_a_recipe_among_single_saes_has_a_row_and_no_part_in_their_ranks():
+    singles = [*alone("a", [0.50, 0.51, 0.52]), *alone("b", [0.60, 0.61, 0.62])]
+    seeds = recipe("mse", [[0.90, 0.91, 0.92], [0.30, 0.31, 0.32]])
+    found = summary(table([*singles, *seeds])).set_index("variant")
+    assert found.loc[["a", "b"], "rank"].tolist() == [2, 1] and found.drop(["a", "b"])["rank"].isna().all()
+
+
+def test_the_way_to_the_best_begins_at_the_control_of_ones_own_width():
+    rows = [*alone("a", [0.5], width=64), *alone("b", [0.9], width=128), *alone("c", [0.8], width=256)]
+    rows += alone("a/random", [0.1], architecture="random_control", width=64)
+    rows += alone("b/random", [0.5], architecture="random_control", width=128)
+    found = summary(table(rows)).set_index("variant")["of_best"]
+    assert found["a"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and found["b"] == pytest.approx(1)
+    assert found["c"] == pytest.approx((0.8 - 0.3) / (0.9 - 0.3))  # no control of its width: of all
+    assert found["a/random"] == found["b/random"] == 0
+
+
+def test_numbers_that_were_made_with_other_versions_are_never_put_together():
+    made = ['{"sae-bench": "0.5"}', '{"sae-bench": "0.6"}']
+    rows = [
+        row
+        for text, value in zip(made, (0.2, 0.9), strict=True)
+        for row in alone("a", [value, value + 0.1], made_with=text, run_id=text)
+    ]
+    rows = [row | {"run_id": f"{row['run_id']} {row['seed']}"} for row in rows]
+    found = summary(table(rows))
+    assert found["made_with"].tolist() == made and found["mean"].tolist() == pytest.approx([0.25, 0.95])
+    assert len(noise(table(rows))) == 2 and comparisons(table(rows)).empty
 
 
 def test_controls_are_no_part_of_a_metrics_noise():
