@@ -17,7 +17,7 @@ METRIC = ["eval", "metric", "params", "slice_by", "slice_value"]
 """Of the scores table: what a number is of."""
 MADE = [name for name in [*COLUMN, *PLACE] if name not in METRIC]
 """Of the scores table: how it was made. Numbers that differ in any of these are never compared."""
-_WORDS = {"eval_version": "eval version"}
+_WORDS = {"eval_version": "eval version", "made_with": "made with"}
 _MOST = 40
 """Characters of a value in a reason."""
 
@@ -33,6 +33,7 @@ class Key(NamedTuple):
     eval_version: Any
     data: Any
     config: Any
+    made_with: Any
     model: Any
     hook: Any
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERSIONS = "versions"
 """What a baseline has besides the columns of the scores table: the packages that made the number, as `name version, name version`; missing where they are not known."""
+_WITH = "made_with"
 _ORDER = ["sae", "eval", "metric", "params", "seed", "eval_version", "data", "config", "run_id"]
 
 
@@ -70,6 +71,18 @@ def open_table(source: DataFrame | str | Path, what: str) -> Table:
     if not len(kept):
         raise BadInput(f"{place}: there is no number to compare (controls, and numbers about subsets, take no part)")
     return Table(place, kept, len(controls), int((~whole).sum()))
+
+
+def made_alike(before: Table, here: Table) -> tuple[Table, Table, list[str]]:
+    """Two tables, without what their numbers were made with where only one of them says it (tables of older versions do not), and a note of it."""
+    silent = [
+        place for place, table in (("in the baseline", before), ("here", here)) if table.scores[_WITH].isna().all()
+    ]
+    if len(silent) != 1:
+        return before, here, []
+    before, here = (table._replace(scores=table.scores.assign(**{_WITH: None})) for table in (before, here))
+    said = f"what numbers were made with (model revision, numeric type, packages) is not said {silent[0]}, and not compared"
+    return before, here, [said]
 
 
 def freeze(source: DataFrame | str | Path) -> DataFrame:

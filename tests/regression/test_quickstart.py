@@ -56,6 +56,7 @@ def test_another_version_of_an_eval_is_not_compared(
     assert "cannot be told: cannot compare: eval version 1 in the baseline, 2 here" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_decoder_bias_was_disturbed_is_named(
     scores: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
