@@ -55,6 +55,7 @@ READING = (
     "regression.as_json",
     "testing",
     "cli_check",
+    "model_card",
     "registry",
     "types",
     "eval",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from hedgebench.one_line import one_line
 from hedgebench.regression.check import Report
-from hedgebench.regression.text import change, metric, one_line, rows_of
+from hedgebench.regression.text import change, metric, rows_of
 from hedgebench.regression.verdicts import UNDECIDED
 
 

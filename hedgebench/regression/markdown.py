@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 from hedgebench.board.markdown import escape
+from hedgebench.one_line import one_line
 from hedgebench.regression.check import Report
 from hedgebench.regression.text import (
     CHANGED,
@@ -17,7 +18,6 @@ from hedgebench.regression.text import (
     listed,
     metric,
     more_groups,
-    one_line,
     undecided,
 )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.one_line import one_line
 from hedgebench.regression.check import Report
 from hedgebench.regression.verdicts import Verdict
 
@@ -102,11 +102,6 @@ def change(row: Mapping[str, Any]) -> str:
 def _short(value: float, sign: str = "") -> str:
     """Two digits, and all that stand before the point."""
     return format(value, f"{sign}.0f" if abs(value) >= 100 else f"{sign}.2g")
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks, or anything else that a terminal would obey or XML cannot hold."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+", " ", text)
 
 
 def rows_of(frame: DataFrame) -> list[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ WORSE = "batchtopk-mse-s0"
 
 @pytest.fixture(scope="module")
 def scores() -> pd.DataFrame:
-    return read_table(FOLDER / "scores.csv")
+    return read_table(BASELINE)
 
 
 def with_noise(folder: Path, **scales: float) -> Path:
@@ -69,14 +69,19 @@ def test_a_checkpoint_whose_decoder_bias_was_disturbed_is_named(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_whose_decoder_was_disturbed_is_named(scores: pd.DataFrame, tmp_path: Path):
+def test_a_checkpoint_whose_decoder_was_disturbed_is_named(
+    scores: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     config = {"batch_size": 16, "context_size": 128, "n_batches": 1, "n_sparsity_batches": 8}
     again = hedgebench.evaluate(
         with_noise(tmp_path, W_dec=0.3), {"saebench_core": config}, [0, 1], model="smollm2-135m"
     )
     others = scores[(scores["sae"] != WORSE) | (scores["eval"] != "saebench_core")]
-    report = hedgebench.check(pd.concat([others, again], ignore_index=True), BASELINE)
+    file = write_table(pd.concat([others, again], ignore_index=True), tmp_path / "scores.csv")
+    assert main(["check", str(file), "--baseline", str(BASELINE)]) == 1
+    assert f"\n  {WORSE}  saebench_core.explained_variance: " in capsys.readouterr().out
+    report = hedgebench.check(file, BASELINE)
     worse = report.findings[report.findings["verdict"] == "worse"]
-    assert report.code() == 1 and set(worse["sae"]) == {WORSE}
+    assert set(worse["sae"]) == {WORSE}
     assert {"explained_variance", "mse", "cossim"} <= set(worse["metric"])
     assert set(report.findings[report.findings["sae"] != WORSE]["verdict"]) == {"same"}
