@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from multiprocessing import forkserver, reduction
 from pathlib import Path
@@ -33,12 +34,13 @@ class WarmProcess:
         os.read(read_up, 1)  # it has a session of its own now, by which it can be ended
         os.close(read_up)
         self.pid = self._process.pid
-        self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out)
+        self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out, errors="replace")
 
-    def wait(self) -> int:
+    def wait(self, timeout: float) -> int:
         """The exit code; of a process that a signal ended, less than 0."""
-        self._process.join()
-        assert self._process.exitcode is not None
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("worker", timeout)
         return self._process.exitcode
 
 
@@ -87,4 +89,4 @@ def _start_nursery() -> None:
 
 def popen(real: Any) -> SimpleNamespace:
     """Stands for the module `subprocess` in `hedgebench.worker`."""
-    return SimpleNamespace(PIPE=real.PIPE, Popen=WarmProcess)
+    return SimpleNamespace(PIPE=real.PIPE, TimeoutExpired=real.TimeoutExpired, Popen=WarmProcess)
