@@ -34,7 +34,7 @@ class Claims:
         self.out, self._works = out, True
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self._file = (out / ".lock").open("ab")
+            self._file = (out / ".lock").open("a+b")
         except OSError as error:
             raise BadInput(f"cannot write to the results folder {out}: {error.strerror or error}") from error
         if self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, _PRESENT) and self._works:

@@ -191,7 +191,7 @@ class Worker:
 
     def _last_lines(self) -> str:
         assert self._log is not None
-        size = min(self._printed(), 4000)
+        size = min(self._printed(), 2**16)
         text = os.pread(self._log.fileno(), size, self._log_start + self._printed() - size).decode(errors="replace")
         before, crash, after = text.partition("Fatal Python error: ")
         lines = [

@@ -15,19 +15,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT = multiprocessing.get_context("forkserver")
+Process = CONTEXT.Process
 
 
 class WarmProcess:
     """What `hedgebench.worker` needs of `subprocess.Popen`."""
 
     def __init__(self, command: list[str], stderr: IO[bytes], env: dict[str, str], **_: object) -> None:
-        _start_nursery()
+        start_nursery()
         (read_in, write_in), (read_out, write_out), (read_up, write_up) = os.pipe(), os.pipe(), os.pipe()
         theirs = [read_in, write_out, stderr.fileno(), write_up]
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(_Ends(theirs), command, env, str(Path.cwd())), daemon=True
-        )
+        self._process = CONTEXT.Process(target=_serve, args=(_Ends(theirs), command, env, str(Path.cwd())), daemon=True)
         self._process.start()
         for end in (read_in, write_out, write_up):
             os.close(end)
@@ -76,12 +75,12 @@ def _serve(ends: list[int], command: list[str], env: dict[str, str], cwd: str) -
     worker.main()
 
 
-def _start_nursery() -> None:
+def start_nursery() -> None:
     """Start the process that the others are forks of, unless there is one."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
     try:
-        _CONTEXT.set_forkserver_preload(["warm_imports"])
+        CONTEXT.set_forkserver_preload(["warm_imports"])
         forkserver.ensure_running()
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
