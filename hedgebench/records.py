@@ -198,18 +198,23 @@ def write_card(out: Path, checkpoint: Checkpoint) -> None:
         write_json(path, card)
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, *, sync: bool = True) -> None:
     """Write strict JSON to a temporary file beside `path`, then rename it there: readers see all of it or none.
+
+    Args:
+        path: The file.
+        data: What it is to hold.
+        sync: Whether it must outlive a power cut that comes at once.
 
     Raises:
         BadInput: The file cannot be written.
     """
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=1)
-    write_text(path, text)
+    write_text(path, text, sync=sync)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a text file whole or not at all; `sync` as in `write_json`.
 
     Raises:
         BadInput: The file cannot be written.
@@ -220,8 +225,9 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -290,38 +296,36 @@ def read_finished(path: Path) -> dict[str, Any] | None:
         return None
     ours = record["hedgebench"]
     sound = _fits(ours, _OURS) and all(
-        score.keys() >= {"metric", "value"} and _fits(score, _SCORE) for score in ours["scores"]
+        "value" in score and "metric" in score and _fits(score, _SCORE) for score in ours["scores"]
     )
     return record if sound else None
 
 
-_NUMBER, _NONE = (int, float), type(None)
+_TEXT, _NUMBER, _MAPPING, _NONE = (str,), (int, float), (dict,), (type(None),)
 _OURS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("model", "data", "error"), (str, _NONE)),
-    **dict.fromkeys(("config", "versions"), (dict,)),
-    **dict.fromkeys(("seed", "eval_version"), (int, _NONE)),
+    **dict.fromkeys(("model", "data", "error"), _TEXT + _NONE),
+    **dict.fromkeys(("config", "versions"), _MAPPING),
+    **dict.fromkeys(("seed", "eval_version"), (int, *_NONE)),
     **dict.fromkeys(("seconds", "started_at"), _NUMBER),
-    "peak_mb": (*_NUMBER, _NONE),
-    **dict.fromkeys(("incomplete", "missing"), (dict, _NONE)),
+    "peak_mb": _NUMBER + _NONE,
+    **dict.fromkeys(("incomplete", "missing"), _MAPPING + _NONE),
 }
 _SCORE: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("metric", "params", "slice_by", "slice_value"), (str,)),
+    **dict.fromkeys(("metric", "params", "slice_by", "slice_value"), _TEXT),
     "value": _NUMBER,
-    **dict.fromkeys(("stderr", "chance"), (*_NUMBER, _NONE)),
-    "n": (int, _NONE),
-    "higher_is_better": (bool, _NONE),
+    **dict.fromkeys(("stderr", "chance"), _NUMBER + _NONE),
+    "n": (int, *_NONE),
+    "higher_is_better": (bool, *_NONE),
 }
+"""What the parts of a record are, where they are there: those of older versions lack some."""
 
 
 def _fits(data: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> bool:
-    """Whether the parts of a record that are there are of these kinds, and their numbers finite."""
-    return all(
-        isinstance(data[key], kind)
-        and (bool in kind or not isinstance(data[key], bool))
-        and (not isinstance(data[key], float) or math.isfinite(data[key]))
-        for key, kind in kinds.items()
-        if key in data
-    )
+    for key, value in data.items():
+        kind = type(value)
+        if key in kinds and (kind not in kinds[key] or (kind is float and not math.isfinite(value))):
+            return False
+    return True
 
 
 def read_records(out: Path) -> Iterator[dict[str, Any]]:

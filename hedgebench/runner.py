@@ -198,8 +198,8 @@ class _Batch:
                         self.bar.set_postfix_str(f"waiting for {len(self.elsewhere)} runs of another process")
                     self.changed.wait(1.0)
                     waiting, self.elsewhere = self.elsewhere, []
-                    for run in waiting:
-                        self.agenda.put_back(Job((run,)))
+                    for job in reversed(make_jobs(waiting, self.plan.shares, len(self.places))):
+                        self.agenda.put_back(job)
                 else:
                     break
         return None

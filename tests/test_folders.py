@@ -137,9 +137,10 @@ def test_a_folder_that_can_only_be_read_is_told_before_anything_is_computed(
     pd.testing.assert_frame_equal(read_results(out), first)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_is_somebody_elses_is_told(five: Path, capfd: pytest.CaptureFixture[str]):
     (five / "out").mkdir(mode=0o500)
+    if os.access(five / "out", os.W_OK):
+        pytest.skip("root may write anywhere")
     assert run(five) == 2
     assert "Permission denied" in complaint(capfd)
 
@@ -263,11 +264,12 @@ def test_a_dry_run_sets_nothing_aside_and_counts_a_damaged_record_as_to_do(
     assert sorted((five / "out").rglob("*")) == before
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read anything")
 def test_a_record_that_may_be_whole_but_cannot_be_read_is_left_alone(five: Path):
     carry_out(five)
     victim = records(five / "out")[0]
     victim.chmod(0)
+    if os.access(victim, os.R_OK):
+        pytest.skip("root may read anything")
     with pytest.raises(BadInput, match=f"cannot read {victim}: permission denied"):
         carry_out(five)
 

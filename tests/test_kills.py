@@ -212,4 +212,4 @@ def test_after_a_hundred_kills_at_random_moments_the_tables_are_those_of_an_unbr
     batch: Callable[[int], Batch], seed: int, n_processes: int
 ):
     killed = kill_and_resume(batch(20), seed, n_kills=100, n_processes=n_processes)
-    assert killed.total() >= 100 and min(killed.values()) > 10, killed
+    assert killed.total() >= 100 and min(killed.values()) >= 5, killed

@@ -231,7 +231,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(three_saes: Path, plugin: Ca
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
-    deadline = time.time() + 120
+    deadline = time.time() + 300
     while not list((three_saes / "out").rglob("records/*/*.json")) and time.time() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
