@@ -93,6 +93,7 @@ class Worker:
                 heard = time.monotonic()
                 if kind == "began":
                     began, self._came_up, since = True, True, heard
+                    self._log_start += self._printed()  # what importing prints is no run's
                 elif kind == "progress":
                     progress(content)
                 elif kind == "notice":
