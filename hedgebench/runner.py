@@ -154,6 +154,9 @@ class _Batch:
                     thread.join(0.2)
         except BaseException as error:
             self.stop(error)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(5)  # a record that it writes is to be whole
         self.bar.close()
         if self.error is not None:
             raise self.error
