@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,14 @@ from hedgebench.types import BadInput
 if TYPE_CHECKING:
     import argparse
 
-    from hedgebench.runner import Summary
+    from hedgebench.runner import Place, Summary
     from hedgebench.suite import Suite
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
     from hedgebench.plan import make_plan
-    from hedgebench.runner import execute, pending_runs, run_name, worker_places
+    from hedgebench.runner import execute, pending_runs, run_name
 
     suite = _suite(args)
     out = Path(args.out or f"out/{suite.name}")
@@ -45,11 +47,23 @@ def run(args: argparse.Namespace) -> int:
         return 2 if plan.mistakes else 0
     if not pending:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
-    summary = execute(plan, pending[: args.limit], out, worker_places(args.workers, args.device, out))
+    with _places(args, suite, out) if pending else nullcontext([]) as places:
+        summary = execute(plan, pending[: args.limit], out, places)
     _report(summary, out, {run.run_id for run in plan.runs})
     if plan.mistakes:
         return 2
     return 1 if summary.failed else 0
+
+
+def _places(args: argparse.Namespace, suite: Suite, out: Path) -> AbstractContextManager[Sequence[Place]]:
+    """Where the runs are carried out."""
+    if args.executor == "ray":
+        from hedgebench.ray_places import ray_places
+
+        return ray_places(args.workers, args.device, suite.ray)
+    from hedgebench.runner import worker_places
+
+    return nullcontext(worker_places(args.workers or 1, args.device, out))
 
 
 def _suite(args: argparse.Namespace) -> Suite:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +19,20 @@ from hedgebench.plan import Plan
 from hedgebench.records import Outcome, build_record, read_record, record_path, write_card, write_record
 from hedgebench.session import Job, Session
 from hedgebench.types import BadInput, Run
-from hedgebench.worker import Worker, WorkerDied
+from hedgebench.worker import NoRoom, Worker, WorkerDied, WorkerLost
 
 logger = logging.getLogger(__name__)
+
+
+MOST_LOST = 3
+"""Times that a run may lose its place, by no fault of its own."""
 
 
 class Place(Protocol):
     """Somewhere a job can be carried out: this process, or a worker."""
 
     def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
-        """Yield (run_id, outcome) for the job's runs; raise `WorkerDied` where the place itself gave way."""
+        """Yield (run_id, outcome) for the job's runs; raise `WorkerDied` where the place gave way under it, `WorkerLost` where it is not to blame."""
         ...
 
     def close(self) -> None:
@@ -111,6 +115,10 @@ def execute(
         for thread in threads:
             while thread.is_alive():  # a bare join would not let Ctrl-C in
                 thread.join(0.2)
+        if jobs and batch.no_room:
+            batch.error = batch.error or BadInput(
+                f"{batch.no_room}; what is finished is kept, and the same command goes on from there"
+            )
     finally:
         jobs.clear()
         batch.bar.close()
@@ -128,6 +136,8 @@ class _Batch:
         self.error: BaseException | None = None
         self.bar = tqdm(total=n_pending, unit="run", desc=plan.name, smoothing=0, disable=n_pending == 0)
         self.finished, self.n_failed = 0, 0
+        self.lost: Counter[str] = Counter()
+        self.no_room = ""
         self.partial: dict[int, float] = {}
 
     def write(self, run: Run, outcome: Outcome) -> None:
@@ -160,6 +170,9 @@ class _Batch:
                 failed = f", {self.n_failed} failed" if self.n_failed else ""
                 self.bar.set_postfix_str(job.first.eval + failed, refresh=False)
                 self.carry_out(place, job, jobs)
+        except NoRoom as error:
+            logger.warning("%s; the other places go on", error)
+            self.no_room = str(error)
         except BaseException as error:
             self.error = self.error or error
             jobs.clear()
@@ -174,6 +187,11 @@ class _Batch:
             limit = self.plan.time_limit * size
             for run_id, outcome in place.carry_out(job, limit, lambda fraction: self.show(place, fraction * size)):
                 self.write(open_runs.pop(run_id), outcome)
+        except NoRoom:
+            jobs.appendleft(job)
+            raise
+        except WorkerLost as lost:
+            self.again(open_runs, str(lost), jobs)
         except WorkerDied as died:
             if size > 1:
                 # Which of the runs brought the worker down is not known: each gets a chance of its own.
@@ -182,6 +200,18 @@ class _Batch:
                 for run in open_runs.values():
                     self.write(run, Outcome("failed", str(died), started_at=time.time()))
         self.show(place, 0.0)
+
+    def again(self, open_runs: dict[str, Run], why: str, jobs: deque[Job]) -> None:
+        """Put back a job whose place was lost; a run that has lost too many fails."""
+        for run_id in open_runs:
+            self.lost[run_id] += 1
+        for run in [run for run in open_runs.values() if self.lost[run.run_id] > MOST_LOST]:
+            self.write(
+                open_runs.pop(run.run_id),
+                Outcome("failed", f"{why}, {self.lost[run.run_id]} times", started_at=time.time()),
+            )
+        if open_runs:
+            jobs.appendleft(Job(tuple(open_runs.values())))
 
 
 def run_name(run: Run) -> str:

@@ -28,6 +28,14 @@ class WorkerDied(Exception):
     """The worker process is gone, or took too long; the message says which, with its last lines."""
 
 
+class WorkerLost(WorkerDied):
+    """The place is gone, and the job had no part in it: it is to be done elsewhere."""
+
+
+class NoRoom(WorkerLost):
+    """There is nowhere to start the place again."""
+
+
 class Worker:
     """The parent's side: starts a worker process when the first job comes, and again after it died.
 
@@ -145,7 +153,7 @@ def main() -> None:
     def answer(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message, allow_nan=False) + "\n")
 
-    notice.addHandler(_Forward(answer))
+    notice.addHandler(Forward(answer))
     notice.propagate = False
     while True:
         job = Job.from_dict(json.loads(jobs.get()))
@@ -154,7 +162,7 @@ def main() -> None:
         answer({"done": True})
 
 
-class _Forward(logging.Handler):
+class Forward(logging.Handler):
     """Hands notices on to the parent, for the user's eyes."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
