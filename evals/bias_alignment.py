@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import ActivationBatch, CannotMeasure, Eval, EvalContext, Figure, Metric, Score
-from hedgebench.figures import read_width_series, width_series, width_table
+from hedgebench.figures import HOW_WIDTH_SERIES, read_width_series, width_series, width_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,6 +78,7 @@ class BiasAlignment(Eval):
             _draw_relative_norm_against_width,
             partial(width_table, eval_name="bias_alignment", metric="relative_norm_of_mean"),
             partial(read_width_series, eval_name="bias_alignment", metric="relative_norm_of_mean"),
+            how=HOW_WIDTH_SERIES,
         ),
     )
     cost = "shared: one pass of the model up to the hook point, cached on disk; each SAE: sums over those activations"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, NoConfig, Score
-from hedgebench.figures import read_width_series, width_series, width_table
+from hedgebench.figures import HOW_WIDTH_SERIES, read_width_series, width_series, width_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +44,7 @@ class DecoderBias(Eval):
             _draw_norm_against_width,
             partial(width_table, eval_name="decoder_bias", metric="b_dec_norm"),
             partial(read_width_series, eval_name="decoder_bias", metric="b_dec_norm"),
+            how=HOW_WIDTH_SERIES,
         ),
     )
     metrics = (

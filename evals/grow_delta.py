@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Score, TextConfig, at_least
 from hedgebench.types import BadInput
 
-from .grow_delta_figures import degree_table, draw_degree, draw_share, read_degree, read_share, share_table
+from .grow_delta_figures import HOW, degree_table, draw_degree, draw_share, read_degree, read_share, share_table
 from .grow_delta_nulls import live_share, other_seeds, random_spans, text_is_read
 from .grow_delta_rows import estimates, live, symmetry, z
 
@@ -105,8 +105,8 @@ class GrowDelta(Eval):
         Metric("rank", "Rank of the span of the new rows", low=0.0),
     )
     figures = (
-        Figure("share-against-width", draw_share, share_table, read_share),
-        Figure("degree-against-width", draw_degree, degree_table, read_degree),
+        Figure("share-against-width", draw_share, share_table, read_share, how=HOW),
+        Figure("degree-against-width", draw_degree, degree_table, read_degree, how=HOW),
     )
 
     @dataclass(frozen=True)

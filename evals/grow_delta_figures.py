@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.eval import CannotMeasure
-from hedgebench.looks import MARKERS
+from hedgebench.figures import draw_points, handle, width_axis
+from hedgebench.looks import Look, Looks, shaded
 from hedgebench.reading import from_to, level, signs
-from hedgebench.series import FAMILY, labels, means, points
+from hedgebench.series import APART, FAMILY, labels, means, points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ class _Line(NamedTuple):
     style: LineStyleType = "-"
 
 
+_GREY = "#404040"
 _SHARES = (
     _Line("delta_share", "", "new rows", "#0072B2"),
     _Line("null_share", "null=isotropic", "random span", "#000000", ":"),
@@ -38,6 +40,12 @@ _SHARES = (
 _DEGREES = (
     _Line("unclamped_degree", "", "decoder rows", "#0072B2"),
     _Line("unclamped_degree", "weights=encoder", "encoder columns", "#D55E00"),
+)
+
+_TOGETHER = "Above and below: by 95 % intervals over training seeds that hold for all widths together."
+HOW = (
+    "Points are SAEs, lines their means over training seeds, bands 95 % intervals of these at each width by itself; colours and lines say what is measured, markers whose it is. "
+    "Above it: how many of the new latents fire at all."
 )
 
 
@@ -66,28 +74,35 @@ def degree_table(scores: DataFrame) -> DataFrame:
 
 
 def read_share(scores: DataFrame) -> str:
-    """What the new rows hold at the narrowest and the widest, and at how many widths that is above each null: of differences within SAEs, by their intervals over training seeds."""
+    """What the new rows hold at the narrowest and the widest, and at how many widths that is above each null: of differences within SAEs, by intervals over training seeds that hold for all widths together."""
     said = []
     for family, rows in _families(_known(scores, _SHARES)):
         new, *nulls = (_of(rows, line) for line in _SHARES)
         against = [
-            f"against {line.words}: {signs(means(_less(new, null)))}"
+            f"against {line.words}: {_signs(_less(new, null))}"
             for line, null in zip(_SHARES[1:], nulls, strict=True)
             if len(null)
         ]
         shown = means(new)
         said.append(f"{family}new rows hold {'; '.join([from_to(shown) + level(shown), *against])}.")
-    return " ".join(said)
+    return " ".join([*said, _TOGETHER])
 
 
 def read_degree(scores: DataFrame) -> str:
-    """The degree at the narrowest and the widest, and at how many widths it is above 0, by its interval over training seeds."""
+    """The degree at the narrowest and the widest, and at how many widths it is above 0, by intervals over training seeds that hold for all widths together."""
     said = []
     for family, rows in _families(_known(scores, _DEGREES)):
-        lines = [(line.words, means(_of(rows, line))) for line in _DEGREES]
-        words = "; ".join(f"{name}: {from_to(of)}{level(of)}, against 0: {signs(of)}" for name, of in lines if len(of))
+        lines = [(line.words, _of(rows, line)) for line in _DEGREES]
+        words = "; ".join(
+            f"{name}: {from_to(means(of))}{level(means(of))}, against 0: {_signs(of)}" for name, of in lines if len(of)
+        )
         said.append(f"{family}{words}.")
-    return " ".join(said)
+    return " ".join([*said, _TOGETHER])
+
+
+def _signs(differences: DataFrame) -> str:
+    """At how many widths they are above or below 0, by intervals that hold for all widths together (Bonferroni)."""
+    return signs(means(differences, 1 - 0.05 / max(differences["width"].nunique(), 1)))
 
 
 def _families(known: DataFrame) -> Iterator[tuple[str, DataFrame]]:
@@ -127,24 +142,26 @@ def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -
     from matplotlib.lines import Line2D
 
     known, live = _known(scores, lines), points(scores, "grow_delta", ("live_added", ""))
-    families, words = sorted(known["family"].unique()), labels(known)
-    marks = {family: MARKERS[i % len(MARKERS)] for i, family in enumerate(families)}
+    every, words = Looks(scores, "grow_delta"), labels(known)
+    looks = {family: every.of(group, *APART) for family, group in known.groupby("family")}
     handles = []
     for line in lines:
         chosen = _of(known, line)
         for family, group in chosen.groupby("family"):
-            _series(axes, group, line.colour, line.style, marks[family])
+            _series(axes, group, line.colour, line.style, looks[family])
         if len(chosen):
             handles.append(Line2D([], [], color=line.colour, linestyle=line.style, label=line.words))
     for family, name in words.items():
-        handles.append(Line2D([], [], color="0.5", marker=marks[family], linestyle="", label=name))
+        look = looks[family]._replace(color=shaded(_GREY, looks[family].shade))
+        handles.append(handle(look, name, joined=False))
     axes.legend(handles=handles, fontsize="small")
+    width_axis(axes, known["width"])
     axes.set(xlabel="width after growing (latents)")
     above = axes
     if len(live):
         above = axes.inset_axes((0, 1.03, 1, 0.13), sharex=axes)
-        for family, group in live[live["family"].isin(families)].groupby("family"):
-            _series(above, group, "0.25", "-", marks[family])
+        for family, group in live[live["family"].isin(looks)].groupby("family"):
+            _series(above, group, _GREY, "-", looks[family])
         above.set_ylim(0, 1.1)
         above.set_yticks([0, 0.5, 1])
         above.tick_params(labelbottom=False, labelsize="small")
@@ -153,9 +170,10 @@ def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -
     above.set_title(title, fontsize="medium")
 
 
-def _series(axes: Axes, rows: DataFrame, colour: str, style: LineStyleType, marker: str) -> None:
-    """A point for every SAE; a line through the means of a series, and a band where an interval is known."""
-    axes.scatter(rows["width"], rows["value"], color=colour, s=12, alpha=0.5, marker=marker)
+def _series(axes: Axes, rows: DataFrame, colour: str, style: LineStyleType, look: Look) -> None:
+    """A point for every SAE; a line through the means of a series, and a band where an interval is known. In the colour and line that say what it is, shaded, and with the marker, of whose it is."""
+    colour = shaded(colour, look.shade)
+    draw_points(axes, rows["width"], rows["value"], look, [colour] * len(rows), 14, alpha=0.6)
     if not rows["series"].all():
         return  # what would be joined is not known
     shown = means(rows)

@@ -11,6 +11,9 @@ from hedgebench.eval import CannotMeasure, Eval, EvalContext, Figure, Metric, Sc
 from hedgebench.types import BadInput
 
 from .seed_overlap_figures import (
+    HOW_DENSITY,
+    HOW_THRESHOLD,
+    HOW_WIDTH,
     draw_against_density,
     draw_against_threshold,
     draw_against_width,
@@ -108,9 +111,9 @@ class SeedOverlap(Eval):
         ),
     )
     figures = (
-        Figure("shared_vs_threshold", draw_against_threshold, caption=read_against_threshold),
-        Figure("shared_vs_width", draw_against_width, width_table, read_against_width),
-        Figure("shared_vs_density", draw_against_density, caption=read_against_density),
+        Figure("shared_vs_threshold", draw_against_threshold, caption=read_against_threshold, how=HOW_THRESHOLD),
+        Figure("shared_vs_width", draw_against_width, width_table, read_against_width, how=HOW_WIDTH),
+        Figure("shared_vs_density", draw_against_density, caption=read_against_density, how=HOW_DENSITY),
     )
 
     @dataclass(frozen=True)

@@ -110,8 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--title", metavar="T", help="heading (default the folder's name)")
 
     sub = command("plot", _plot, "draw the figures that the evals of a results folder, or of a scores table, declare")
-    sub.add_argument("dir", metavar="DIR")
+    sub.add_argument("dir", metavar="DIR", help="a results folder, or a scores table (.csv, .parquet)")
     sub.add_argument("--out", metavar="DIR", required=True)
+    sub.add_argument(
+        "--format", metavar="png,svg,pdf", default="png,svg", help="one or more, by commas (default png,svg)"
+    )
 
     sub = command("train", _train, "train SAE checkpoints from a config")
     sub.add_argument("config", metavar="CONFIG.yaml")
@@ -241,7 +244,7 @@ def _leaderboard(args: argparse.Namespace) -> int:
 def _plot(args: argparse.Namespace) -> int:
     from hedgebench.plots import draw_figures
 
-    files = draw_figures(_scores(args.dir), args.out)
+    files = draw_figures(_scores(args.dir), args.out, args.format.split(","))
     for file in files:
         print(file)
     if not files:

@@ -129,6 +129,8 @@ class Figure(NamedTuple):
     """From the whole scores table to what the figure says, in a sentence or two."""
     panel: str = ""
     """Figures of one panel, of whatever evals, are drawn side by side in one picture of that name, too."""
+    how: str = ""
+    """How the figure is read, in a sentence or two that hold for any table: what a point is, and a bar."""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.looks import MARKERS, OKABE_ITO, look
+from hedgebench.looks import Look, Looks, unfilled
 from hedgebench.reading import from_to, level, reading
-from hedgebench.series import labels, means, points, shared
+from hedgebench.series import APART, labels, means, points, shared
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
+    from matplotlib.lines import Line2D
+    from pandas import DataFrame, Series
 
+_LARGE = 30
+"""Square points: smaller points have no edge."""
 _SAME_L0 = 1.2
 """L0s that differ by a smaller factor are no scale of colours: they are one setting, measured on several SAEs."""
 _LABEL = 0.06
@@ -22,55 +25,73 @@ _LABEL = 0.06
 _LETTER, _GAP = 0.017, 0.02
 """Share of the width axis that a letter of a label takes, and the least space between two labels."""
 
+HOW_WIDTH_SERIES = "Small points are training seeds, large ones their means; lines join SAEs of one recipe, and colours are L0 where there is a scale of it."
+
 
 def width_series(scores: DataFrame, axes: Axes, eval_name: str, metric: str, ylabel: str, title: str) -> None:
-    """Draw one metric of one eval against the width, a marker per family and the colour for L0 where that is known.
+    """Draw one metric of one eval against the width: a marker and a line per family, as it looks everywhere (`hedgebench.looks`); where L0 is known, markers have its colour.
 
     Values of several evaluation seeds are averaged. Several training seeds are small points, and their mean a large one; a line joins the
     widths of a family that has one SAE (of each training seed) at each. The dimension of what the SAEs read, where the scores hold it
-    (rows `d_in`), is a vertical line. Both axes are logarithmic where the values allow it.
+    (rows `d_in`), is a vertical line. Both axes are logarithmic where the values allow it. Families of one and the same width stand beside each other.
 
     Raises:
         CannotMeasure: The eval has no such values.
     """
-    from matplotlib.collections import Collection
-
     known = _known(scores, eval_name, metric)
-    families = list(known.groupby("family", sort=True))
-    looks = _looks([group for _, group in families])
-    colour = _Colours(known, [colour for colour, _ in looks])
-    words = labels(known)
-    for i, (family, group) in enumerate(families):
-        marker = looks[i][1]
-        shown = means(group)
-        if group["series"].all():
-            axes.plot(shown["width"], shown["mean"], "-", color=colour.line(i), linewidth=1.2, zorder=1)
+    looks, colour, words = Looks(scores, eval_name), _Colours(known), labels(known)
+    several = known["width"].min() < known["width"].max()
+    handles: list[Any] = []
+    for i, (family, group) in enumerate(known.groupby("family", sort=True)):
+        look, shown = looks.of(group, *APART), means(group)
+        seeds_at, means_at = (rows["width"] if several else rows["width"] * 0 + i for rows in (group, shown))
+        joined = group["series"].all() and several
+        if joined:
+            axes.plot(means_at, shown["mean"], color=look.color, linestyle=look.linestyle, linewidth=1.2, zorder=1)
         if (shown["train_seeds"] > 1).any():
-            axes.scatter(
-                group["width"], group["value"], s=14, color=colour.of(group["l0"], i), alpha=0.6, marker=marker
-            )
-        axes.scatter(
-            shown["width"],
-            shown["mean"],
-            s=55,
-            marker=marker,
-            color=colour.of(shown["l0"], i),
-            edgecolors="black",
-            linewidths=0.6,
-            label=words.get(str(family)),
-            zorder=3,
-        )
+            draw_points(axes, seeds_at, group["value"], look, colour.of(group["l0"], look), 14, alpha=0.6)
+        draw_points(axes, means_at, shown["mean"], look, colour.of(shown["l0"], look), 50, zorder=3)
+        if words:
+            face = {"markerfacecolor": look.filled("lightgrey")} if colour.by_l0 else {}
+            handles.append(handle(look, words[str(family)], joined=joined, **face))
     _values(axes, known)
-    width_axis(axes, known["width"], _dimensions(scores, known))
-    axes.set(xlabel="width (number of latents)", ylabel=ylabel)
+    dimensions = _dimensions(scores, known)
+    if several:
+        handles += width_axis(axes, known["width"], dimensions)
+        axes.set_xlabel("width (number of latents)")
+    else:
+        said = [f"{word} = {short(size)}" for size, word in dimensions.items()]
+        axes.set(xticks=[], xlabel=", ".join([f"width {short(known['width'].iloc[0])}", *said]))
+    axes.set_ylabel(ylabel)
     axes.set_title("\n".join(filter(None, [title, shared(known)])), fontsize="medium")
     axes.grid(alpha=0.25, linewidth=0.6)
     colour.explain(axes)
-    if words:
-        legend = axes.legend(fontsize="small", framealpha=0.9)
-        for handle in legend.legend_handles:
-            if colour.by_l0 and isinstance(handle, Collection):
-                handle.set_facecolor("lightgrey")  # the colour means L0, not the family
+    if handles:
+        axes.legend(handles=handles, fontsize="small", framealpha=0.9)
+
+
+def draw_points(axes: Axes, x: Series, y: Series, look: Look, colours: Sequence[Any], size: float, **more: Any) -> None:
+    """Points of one look, each of its own colour, of a size in square points; large full ones have a black edge, others that are filled with less one of their colour."""
+    edges: Any = colours if look.white else "black" if size >= _LARGE else "none"
+    if unfilled(look.marker):
+        edges = None  # strokes are all it is
+    wide = 0.6 if edges == "black" else 1.2
+    faces = [look.filled(one) for one in colours]
+    axes.scatter(x, y, size, faces, marker=look.marker, edgecolors=edges, linewidths=wide, **more)
+
+
+def handle(look: Look, label: str, *, joined: bool = True, **more: Any) -> Line2D:
+    """What stands for a look in a legend.
+
+    Args:
+        look: How it looks.
+        label: What it is.
+        joined: Whether a line goes through its markers.
+        more: For matplotlib's `Line2D`, instead of what the look says.
+    """
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **(look.style() | ({} if joined else {"linestyle": "none"}) | more))
 
 
 def width_table(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
@@ -106,37 +127,24 @@ def _known(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:
     return known
 
 
-def _looks(families: list[DataFrame]) -> list[tuple[str, str]]:
-    """Colour and marker of each family: those that its variant has everywhere, where that tells all of them apart."""
-    same = [look(str(group["architecture"].iloc[0]), str(group["loss"].iloc[0])) for group in families]
-    found = [(one["color"], one["marker"]) for one in same]
-    if len(set(found)) == len(found):
-        return found
-    return [(OKABE_ITO[i % len(OKABE_ITO)], MARKERS[i % len(MARKERS)]) for i in range(len(families))]
-
-
 class _Colours:
-    """Which colour a point has: its L0's where one is known, else its family's."""
+    """Which colour a point has: its L0's where one is known, else that of its look."""
 
-    def __init__(self, points: DataFrame, families: list[str]) -> None:
+    def __init__(self, points: DataFrame) -> None:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import LogNorm
 
         known = points["l0"][points["l0"] > 0]
         self.by_l0 = bool(known.max() > _SAME_L0 * known.min())
-        self.families = families
         low, high = (float(known.min()), float(known.max())) if self.by_l0 else (1.0, 10.0)
         self.scale = ScalarMappable(LogNorm(low, high), colormaps["viridis"])
 
-    def of(self, l0: Any, family: int) -> list[Any]:
+    def of(self, l0: Series, look: Look) -> list[Any]:
         """A colour for each L0; grey where L0 is the colour and is not known."""
         if not self.by_l0:
-            return [self.families[family]] * len(l0)
+            return [look.color] * len(l0)
         return [self.scale.to_rgba(value) if value > 0 else "lightgrey" for value in l0]
-
-    def line(self, family: int) -> str:
-        return "0.6" if self.by_l0 else self.families[family]
 
     def explain(self, axes: Axes) -> None:
         """The scale of the colours, beside the axes."""
@@ -168,35 +176,39 @@ def _values(axes: Axes, points: DataFrame) -> None:
         axes.set_ylim(bottom=0, top=1.08 * max(values.max(), 1e-12))
 
 
-def width_axis(axes: Axes, every: Iterable[float], dimensions: Mapping[float, str] = MappingProxyType({})) -> None:
+def width_axis(
+    axes: Axes, every: Iterable[float], dimensions: Mapping[float, str] = MappingProxyType({})
+) -> list[Line2D]:
     """A logarithmic axis of widths, for axes on which all is drawn: a tick at each, and a label where there is room.
 
     Args:
         axes: What is drawn on.
         every: The widths, in any order and number.
-        dimensions: Of what the SAEs read, each with its name: a line each.
+        dimensions: Of what the SAEs read, each with its name: a vertical line each.
+
+    Returns:
+        These lines, for a legend: words beside them would lie over points.
     """
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     widths = sorted(set(map(float, every)))
     axes.set_xscale("log", base=2)
-    for size in dimensions:
-        axes.axvline(size, color="0.35", linestyle="--", linewidth=1, zorder=0)
+    lines = [
+        axes.axvline(
+            size,
+            color="0.35",
+            linestyle=("--", ":", "-.")[i % 3],
+            linewidth=1,
+            zorder=0,
+            label=f"{word} = {short(size)}",
+        )
+        for i, (size, word) in enumerate(dimensions.items())
+    ]
     axes.xaxis.set_major_locator(FixedLocator(widths) if len(widths) <= 8 else LogLocator(base=2, numticks=10))
     axes.xaxis.set_minor_locator(NullLocator())
     labelled = _labelled(axes, widths) if len(widths) <= 8 else None
     axes.xaxis.set_major_formatter(lambda value, _: short(value) if labelled is None or value in labelled else "")
-    for i, (size, word) in enumerate(dimensions.items()):
-        right = _place(axes, size) > 0.5  # the words stay inside the axes
-        axes.annotate(
-            f"{word} = {short(size)} " if right else f" {word} = {short(size)}",
-            (size, 0.985 - 0.05 * (i % 4)),
-            xycoords=("data", "axes fraction"),
-            ha="right" if right else "left",
-            va="top",
-            fontsize="small",
-            color="0.25",
-        )
+    return lines
 
 
 def _labelled(axes: Axes, widths: list[float]) -> set[float]:

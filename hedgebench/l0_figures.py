@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.eval import Figure
-from hedgebench.looks import look
+from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
 from hedgebench.reading import reading
-from hedgebench.series import FAMILY, labels, points, shared
+from hedgebench.series import FAMILY, labels, points, shared, with_family
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
-_LINE = ["model", "hook", "architecture", "loss", "data", "config", "width"]
-"""What is equal along a line: all of a family but its k, and the width."""
-
-
+_APART = ["model", "hook", "beside_sparsity", "width"]
+"""What tells lines of one recipe apart, but for how the eval measured them."""
+_LINE = ["architecture", "loss", *_APART, *EDITION]
+"""What is equal along a line: all of a family but its k and what else weighs sparsity, and the width."""
 _FAR = 4.0
 """Spans of the SAEs' values: a control that is farther out is named, not drawn."""
+_LETTERS_WIDE = 60
+"""Letters in a line below the axes, also where two figures stand side by side."""
+_HOW = "Points are means over training seeds, bands (bars, at a single L0) one standard deviation over them."
 
 
 class Shown(NamedTuple):
@@ -34,7 +39,7 @@ class Shown(NamedTuple):
 
 
 def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
-    """The numbers that `draw_against_l0` draws. The L0 of an SAE is what was measured beside it (a metric `l0`), or else what its checkpoint says.
+    """The numbers that `draw_against_l0` draws. The L0 of an SAE is what was measured beside it (a metric `l0`, see `_measured`), or else what its checkpoint says.
 
     Returns:
         A row for each line and L0: the columns of `FAMILY`, width (0 where it is not known), l0 (mean over SAEs), mean and sd (over training seeds, of means over evaluation seeds; NaN for one SAE), train_seeds and saes.
@@ -44,8 +49,7 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     """
     of_any_width = scores.assign(width=scores["width"].fillna(0))
     known = points(of_any_width, shown.eval, (shown.metric, shown.params))
-    measured = scores[(scores["metric"] == "l0") & (scores["slice_by"] == "all")].groupby("sae")["value"].mean()
-    known["l0"] = known["sae"].map(measured).fillna(known["l0"])
+    known["l0"] = _measured(scores, known, shown.eval).fillna(known["l0"])
     known = known[known["l0"].notna()]
     if not len(known):
         raise CannotMeasure(f"no SAE here has both a {shown.metric} and an l0")
@@ -57,6 +61,25 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     return found.droplevel(-1).reset_index()
 
 
+def _measured(scores: DataFrame, known: DataFrame, eval_name: str) -> Series:
+    """The L0 that was measured of the SAE of each row, a mean over evaluation seeds; NaN where none was.
+
+    It is the eval's own, of the row's version, settings and data. For an eval that measures none it is another's: of all that was measured in one way, the one that most of
+    these SAEs have (of two, the one of the newer version). Numbers that were measured in different ways are not averaged, nor stand on one line.
+    """
+    rows = with_family(scores[(scores["metric"] == "l0") & (scores["slice_by"] == "all") & scores["value"].notna()])
+    means = rows.groupby(["eval", "params", *EDITION, "sae"], as_index=False)["value"].mean()
+    own = means[means["eval"] == eval_name].drop_duplicates(["sae", *EDITION])
+    if len(own):
+        return known[["sae", *EDITION]].merge(own, "left", ["sae", *EDITION])["value"].set_axis(known.index)
+    of_these = means[means["sae"].isin(known["sae"])]
+    ways = [
+        (len(way), key, way.set_index("sae")["value"]) for key, way in of_these.groupby(["eval", "params", *EDITION])
+    ]
+    ways.sort(key=lambda way: (way[0], way[1][2].zfill(9), way[1]))
+    return known["sae"].map(ways[-1][2] if ways else {}).astype(float)
+
+
 def l0_figure(name: str, shown: Shown, title: str = "", panel: str = "") -> Figure:
     """The figure of one metric against L0, for an eval to declare."""
     return Figure(
@@ -65,6 +88,7 @@ def l0_figure(name: str, shown: Shown, title: str = "", panel: str = "") -> Figu
         partial(l0_table, shown=shown),
         partial(reading, eval_name=shown.eval, metric=shown.metric, params=shown.params),
         panel,
+        _HOW,
     )
 
 
@@ -76,38 +100,44 @@ def draw_against_l0(scores: DataFrame, axes: Axes, shown: Shown, title: str = ""
     Raises:
         CannotMeasure: No SAE has both the number and an L0.
     """
-    table, far = _near(l0_table(scores, shown))
-    words = _words(table)
+    table = l0_table(scores, shown)
+    table = table.assign(beside_sparsity=table["objective"].map(beside_sparsity), width=table["width"].replace(0, ""))
+    words, looks = _words(table), Looks(scores, shown.eval)
+    table, far = _near(table, words)
     for key, line in table.groupby(_LINE, sort=True):
         ordered = line.sort_values("l0")
-        style = look(*ordered.iloc[0][["architecture", "loss"]])
-        if len(ordered) == 1 or ordered["k"].duplicated().any():
+        look = looks.of(ordered, *_APART)
+        style = look.style()
+        if len(ordered) == 1 or ordered[["k", "objective"]].duplicated().any():
             style["linestyle"] = "none"  # SAEs of one setting are no series
-        axes.plot(ordered["l0"], ordered["mean"], label=words[key], markersize=6, linewidth=1.4, **style)
+        axes.plot(ordered["l0"], ordered["mean"], label=words[key], markersize=5, linewidth=1.3, **style)
         low, high = ordered["mean"] - ordered["sd"], ordered["mean"] + ordered["sd"]
-        axes.fill_between(ordered["l0"], low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(ordered["l0"], low, high, color=look.color, alpha=0.15, linewidth=0)
         if len(ordered) == 1 and ordered["sd"].notna().all():  # a band has no width at a single L0
-            axes.errorbar(ordered["l0"], ordered["mean"], ordered["sd"], color=style["color"], capsize=3, linewidth=1)
-    if far:
-        axes.annotate(f"outside: {far}", (0.02, 0.02), xycoords="axes fraction", fontsize="small", color="0.25")
-    axes.set(xlabel="L0 (latents per token)", ylabel=shown.label or shown.metric)
+            axes.errorbar(ordered["l0"], ordered["mean"], ordered["sd"], color=look.color, capsize=3, linewidth=1)
+    outside = fill(f"outside: {far}", _LETTERS_WIDE) if far else ""
+    axes.set_xlabel("\n".join(filter(None, ["L0 (latents per token)", outside])))
+    axes.set_ylabel(shown.label or shown.metric)
     axes.set_title("\n".join(filter(None, [title, shared(table.assign(family=_family(table)))])), fontsize="medium")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(fontsize="small", framealpha=0.9)
 
 
-def _near(table: DataFrame) -> tuple[DataFrame, str]:
+def _near(table: DataFrame, words: Mapping[Any, str]) -> tuple[DataFrame, str]:
     """The rows but for controls far outside what the SAEs have, and those in words."""
-    control = table["architecture"].str.endswith("_control")
+    control = table["architecture"].map(is_control).astype(bool)
     others = table[~control]
     if not len(others):
         return table, ""
     low, high = others["mean"].min(), others["mean"].max()
     reach = _FAR * max(high - low, 0.02 * abs(high), 1e-9)
     far = control & ~table["mean"].between(low - reach, high + reach)
-    named = table[far].groupby("architecture")["mean"].mean()
-    said = ", ".join(f"{name} {value:.3g}" for name, value in named.items())
-    return table[~far], said
+    ends = table[far].groupby(_LINE)["mean"].agg(["min", "max"])
+    said = [
+        f"{words[key]} {' to '.join(dict.fromkeys(f'{end:.3g}' for end in row))}"
+        for key, row in zip(ends.index, ends.to_numpy(), strict=True)
+    ]
+    return table[~far], ", ".join(words.replace(" ", "\N{NO-BREAK SPACE}") for words in said)
 
 
 def _family(table: DataFrame) -> list[str]:
@@ -116,14 +146,12 @@ def _family(table: DataFrame) -> list[str]:
 
 def _words(table: DataFrame) -> dict[Any, str]:
     """A name for each line: what tells it from the others."""
-    rows = table.assign(k="")
+    rows = table.assign(k="", objective=table["beside_sparsity"])
     rows = rows.assign(family=_family(rows))
-    named = labels(rows)
-    several = len(set(rows["width"])) > 1
+    named, several = labels(rows), len(set(table["width"])) > 1
     found: dict[Any, str] = {}
-    for row in rows.drop_duplicates(_LINE).itertuples(index=False):
-        name = named.get(str(row.family), f"{row.architecture} {row.loss}".strip())
-        key = tuple(getattr(row, column) for column in _LINE)
-        width: Any = row.width
-        found[key] = f"{name}, width {width}" if several and width else name
+    for key, line in rows.groupby(_LINE, sort=False):
+        first = line.iloc[0]
+        name = named.get(str(first["family"]), f"{first['architecture']} {first['loss']}".strip())
+        found[key] = f"{name}, width {first['width']}" if several and first["width"] else name
     return found

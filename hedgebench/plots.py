@@ -1,19 +1,20 @@
 """Draw what a scores table shows: the figures that its evals declare, and those of any table. This module knows no eval by name. No torch.
 
-Each figure is a PNG and an SVG, its numbers a CSV, and `figures.md` shows all with what they say.
+Each figure is a file of each format, its numbers a CSV, and `figures.md` shows all with how they are read and what they say. All have the width of a paper's page.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from hedgebench import overview_figures as overview
 from hedgebench.eval import Figure
+from hedgebench.looks import LETTERS, PAGE, SMALL_LETTERS
 from hedgebench.records import write_text
 from hedgebench.registry import find_evals
 from hedgebench.results import write_table
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SIZE = 6.75, 4.6
-"""Inches: the width of a paper's page, so that letters come out as large as its text."""
+Format = Literal["png", "svg", "pdf"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_HEIGHT, _PANEL_HEIGHT = 4.0, 2.1
+"""Inches, of one figure and of a row of panels, without a legend."""
+_BESIDE = 3
+"""Columns of a legend, at most."""
 
 
 class Drawn(NamedTuple):
@@ -34,22 +39,34 @@ class Drawn(NamedTuple):
 
     files: list[Path]
     caption: str
+    how: str
+    """How it is read."""
 
 
-def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
+def draw_figures(scores: DataFrame, out: str | Path, formats: Collection[str] = ("png", "svg")) -> list[Path]:
     """Draw every figure whose eval has rows in the scores table, every panel of several, and those of any table.
 
+    Args:
+        scores: The scores table.
+        out: Folder.
+        formats: Of `FORMATS`.
+
     Returns:
-        The files: `<eval>-<figure>.png`, `.svg` and, where the figure has numbers, `.csv`; `<panel>.png` and `.svg`; and `figures.md`, where there is a figure.
+        The files: `<eval>-<figure>.<format>` and, where the figure has numbers, `.csv`; `<panel>.<format>`; and `figures.md`, where there is a figure.
 
     Raises:
-        BadInput: The folder cannot be written.
+        BadInput: An unknown format, or the folder cannot be written.
     """
+    kinds = [kind for kind in FORMATS if kind in formats]
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise BadInput(f"unknown format {unknown[0]!r}: a figure is written as {', '.join(FORMATS)}")
+    if not kinds:
+        raise BadInput(f"no format is named: a figure is written as {', '.join(FORMATS)}")
     out, drawn, blank = Path(out), list[Drawn](), dict[str, str]()
     panels: dict[str, dict[str, Figure]] = {}
     for name, figure in _figures(scores):
         try:
-            one = _draw(scores, {name: figure}, out / name)
+            one = _draw(scores, {name: figure}, out / name, kinds)
         except CannotMeasure as error:
             blank[name] = str(error)
             continue
@@ -62,14 +79,20 @@ def draw_figures(scores: DataFrame, out: str | Path) -> list[Path]:
             "not drawn, for want of numbers: %s", "; ".join(f"{name} ({why})" for name, why in blank.items())
         )
     for panel, figures in panels.items():
-        together = _draw(scores, figures, out / panel) if len(figures) > 1 else None
+        together = _draw(scores, figures, out / panel, kinds) if len(figures) > 1 else None
         drawn += [] if together is None else [together]
     files = [file for one in drawn for file in one.files]
     if drawn:
-        parts = (f"![{one.files[0].stem}]({one.files[0].name})\n\n{one.caption}\n" for one in drawn)
-        write_text(out / "figures.md", "# Figures\n\n" + "\n".join(parts))
+        write_text(out / "figures.md", "# Figures\n\n" + "\n".join(map(_told, drawn)))
         files.append(out / "figures.md")
     return files
+
+
+def _told(one: Drawn) -> str:
+    """A figure with its caption, in markdown: the picture, or a link to what no page can show."""
+    name, shown = one.files[0].name, one.files[0].suffix != ".pdf"
+    picture = f"{'!' if shown else ''}[{one.files[0].stem}]({name})"
+    return "\n\n".join(filter(None, [picture, one.caption, one.how and f"*How to read it*: {one.how}"])) + "\n"
 
 
 def _figures(scores: DataFrame) -> Iterator[tuple[str, Figure]]:
@@ -84,63 +107,94 @@ def _figures(scores: DataFrame) -> Iterator[tuple[str, Figure]]:
         draw = partial(overview.draw_latents, eval_name=eval_name, metric=metric, params=params)
         table = partial(overview.latent_table, eval_name=eval_name, metric=metric, params=params)
         caption = partial(overview.read_latents, eval_name=eval_name, metric=metric, params=params)
-        yield name, Figure(name, draw, table, caption)
-    yield "noise", Figure("noise", overview.draw_noise, overview.noise_table, overview.read_noise)
+        yield name, Figure(name, draw, table, caption, "", overview.HOW_LATENTS)
+    yield (
+        "noise",
+        Figure("noise", overview.draw_noise, overview.noise_table, overview.read_noise, "", overview.HOW_NOISE),
+    )
 
 
-def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path) -> Drawn | None:
+def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path, kinds: Sequence[Format]) -> Drawn | None:
     """Draw one figure, or several side by side, with their numbers where it is one; None where one fails.
 
     Raises:
         CannotMeasure: There is nothing to draw.
+        BadInput: The files cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
     columns = min(2, len(figures))
     rows = -(-len(figures) // columns)
-    tall = _SIZE[1] if len(figures) == 1 else 3.4 * rows
-    canvas = FigureCanvasAgg(Canvas(figsize=(_SIZE[0] * (1 if columns == 1 else 1.5), tall), layout="constrained"))
+    alone = len(figures) == 1
     captions, numbers = [], None
-    for i, (name, figure) in enumerate(figures.items()):
-        try:
-            figure.draw(scores, canvas.figure.add_subplot(rows, columns, i + 1))
-            if len(figures) == 1 and figure.table is not None:
-                numbers = figure.table(scores)
-            captions.append(figure.caption(scores) if figure.caption is not None else "")
-        except CannotMeasure:
-            raise
-        except Exception as error:
-            # One eval's faulty figure must not cost the others theirs.
-            logger.warning("figure %s cannot be drawn: %s: %s", name, type(error).__name__, error)
-            return None
-    if len(figures) > 1:
-        _say_once(canvas.figure)
-    files = [save_figure(canvas.figure, file.with_name(f"{file.name}.{kind}")) for kind in ("png", "svg")]
+    with rc_context({"font.size": LETTERS if alone else SMALL_LETTERS}):
+        size = PAGE, _HEIGHT if alone else _PANEL_HEIGHT * rows
+        canvas = FigureCanvasAgg(Canvas(figsize=size, layout="constrained")).figure
+        for i, (name, figure) in enumerate(figures.items()):
+            try:
+                figure.draw(scores, canvas.add_subplot(rows, columns, i + 1))
+                if alone and figure.table is not None:
+                    numbers = figure.table(scores)
+                captions.append(figure.caption(scores) if figure.caption is not None else "")
+            except CannotMeasure:
+                raise
+            except Exception as error:
+                # One eval's faulty figure must not cost the others theirs.
+                logger.warning("figure %s cannot be drawn: %s: %s", name, type(error).__name__, error)
+                return None
+        _say_once(canvas)
+        files = [save_figure(canvas, file.with_name(f"{file.name}.{kind}")) for kind in kinds]
     if numbers is not None:
         files.append(write_table(numbers, file.with_name(f"{file.name}.csv")))
-    return Drawn(files, " ".join(filter(None, captions)))
+    how = dict.fromkeys(figure.how for figure in figures.values())
+    return Drawn(files, *(" ".join(filter(None, parts)) for parts in (captions, how)))
 
 
 def _say_once(figure: mpl.Figure) -> None:
-    """One legend for axes that mean the same by the same words, below them, and a title that all have above them."""
-    words: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        words |= dict(zip(labels, handles, strict=True))
-        if (legend := axes.get_legend()) is not None:
+    """The legends of all axes as one below them, where no point is hidden, and a title that all have above the figure, where it has room.
+
+    Where axes mean different things by the same words, each keeps its own legend.
+    """
+    handles: dict[tuple[str, str], Any] = {}
+    legends = [legend for axes in figure.axes if (legend := axes.get_legend()) is not None]
+    for legend in legends:
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+            handles.setdefault((text.get_text(), _looks(handle)), handle)
+    words = [word for word, _ in handles]
+    if words and len(set(words)) == len(words):
+        for legend in legends:
             legend.remove()
-    if words:
-        figure.legend(words.values(), words.keys(), loc="outside lower center", ncols=3, fontsize="small")
-    titles = {axes.get_title() for axes in figure.axes}
+        _legend(figure, list(handles.values()), words)
+    titles = {axes.get_title() for axes in figure.axes if axes.get_subplotspec() is not None}
     if len(titles) == 1:
         figure.suptitle(titles.pop(), fontsize="medium")
         for axes in figure.axes:
             axes.set_title("")
 
 
+def _legend(figure: mpl.Figure, handles: Sequence[Any], words: Sequence[str]) -> None:
+    """A legend below all axes, in as many columns as the figure is wide enough for; the figure becomes as much taller."""
+    for columns in range(min(_BESIDE, len(words)), 0, -1):
+        legend = figure.legend(handles, words, loc="outside lower center", ncols=columns, fontsize="small")
+        box = legend.get_window_extent()
+        if columns == 1 or box.width <= 0.97 * figure.bbox.width:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def _looks(handle: Any) -> str:
+    """What a line or a patch of a legend looks like, as text."""
+    from matplotlib.artist import getp
+
+    parts = ("color", "facecolor", "edgecolor", "linestyle", "marker", "markerfacecolor")
+    return " ".join(str(getp(handle, part)) for part in parts if hasattr(handle, f"get_{part}"))
+
+
 def save_figure(figure: mpl.Figure, file: Path) -> Path:
-    """Write a matplotlib figure as what its suffix says, whole or not at all; the same figure gives the same bytes.
+    """Write a matplotlib figure as what its suffix says, whole or not at all; the same figure gives the same bytes. Letters are drawn as outlines (SVG) or their fonts lie in the file (PDF).
 
     Raises:
         BadInput: The file cannot be written.
@@ -149,10 +203,11 @@ def save_figure(figure: mpl.Figure, file: Path) -> Path:
 
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     kind = file.suffix.removeprefix(".")
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with rc_context({"svg.hashsalt": "hedgebench"}):
-            figure.savefig(temporary, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        with rc_context({"svg.hashsalt": "hedgebench", "svg.fonttype": "path", "pdf.fonttype": 42}):
+            figure.savefig(temporary, format=kind, dpi=150, metadata=undated)
         temporary.replace(file)
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from error

@@ -5,22 +5,35 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING
 
+from hedgebench.series import editions
+
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 
 def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") -> str:
-    """What the numbers say, in words: which variants can be told apart, and which cannot."""
-    from hedgebench.stats.tables import comparisons, summary
-
+    """What the numbers of a metric say, in words: which variants can be told apart, and which cannot; of each version, setting, text and hook point by itself."""
     rows = scores[(scores["eval"] == eval_name) & (scores["metric"] == metric)]
     rows = rows[(rows["params"] == params) & (rows["slice_by"] == "all")]
+    parts = editions(rows) if len(rows) else [("", rows)]
+    return " ".join(told(part, f"{metric} ({words})" if words else metric) for words, part in parts)
+
+
+def told(rows: DataFrame, name: str) -> str:
+    """Which variants can be told apart, and which of them none beats.
+
+    Args:
+        rows: Of one metric, as one eval measured it at one place.
+        name: What the numbers are called.
+    """
+    from hedgebench.stats.tables import comparisons, summary
+
     pairs = comparisons(rows)
     if pairs.empty:
-        return f"{metric}: too few seeds to tell a difference from noise."
+        return f"{name}: too few seeds to tell a difference from noise."
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
     count = int(pairs["apart"].sum())
-    said = f"{metric}: {count or 'none'} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
+    said = f"{name}: {count or 'none'} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
     ranked = summary(rows).dropna(subset="rank")
     if not len(ranked):
         return said
@@ -64,10 +77,3 @@ def signs(differences: DataFrame) -> str:
     counts = {"above": (differences["low"] > 0).sum(), "below": (differences["high"] < 0).sum()}
     said = ", ".join(f"{word} at {count}" for word, count in counts.items() if count)
     return f"{said or 'not to be told apart at any'} of {len(differences)} widths"
-
-
-def span(values: Series) -> str:
-    """The least and the largest of some values, each with its name (the index): `0.247 (wide) to 0.48 (narrow)`."""
-    ordered = sorted(zip(values, values.index, strict=True))
-    ends = dict.fromkeys([ordered[0], ordered[-1]])
-    return " to ".join(f"{value:.3g} ({name})" for value, name in ends)

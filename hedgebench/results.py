@@ -7,15 +7,16 @@ import logging
 import os
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.columns import typed_column
+from hedgebench.columns import CARD, NAMES, RUNS, SCORES, typed_column
 from hedgebench.formats.layouts import find_layout
-from hedgebench.pedigree import read_objective, read_recipe
-from hedgebench.records import params_text, read_cards, read_json, read_record, read_records, write_text
-from hedgebench.saebench_output import EVAL_NAMES, is_saebench, read_scores
+from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
+from hedgebench.saebench_output import is_saebench
+from hedgebench.saebench_rows import saebench_rows
+from hedgebench.scores_table import scores_table
 from hedgebench.types import BadInput, Checkpoint
 
 if TYPE_CHECKING:
@@ -23,71 +24,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCORES = [
-    "sae",
-    "eval",
-    "metric",
-    "params",
-    "slice_by",
-    "slice_value",
-    "value",
-    "stderr",
-    "n",
-    "higher_is_better",
-    "chance",
-    "seed",
-    "architecture",
-    "loss",
-    "width",
-    "k",
-    "l0",
-    "train_seed",
-    "train_tokens",
-    "model",
-    "hook",
-    "layer",
-    "data",
-    "release",
-    "sae_id",
-    "digest",
-    "eval_version",
-    "config",
-    "run_id",
-    "source",
-    "objective",
-    "recipe",
-]
-"""Columns of the scores table. Key: run_id, metric, params, slice_by, slice_value."""
-_YOUNGER = ("objective", "recipe")
-RUNS = ["run_id", "sae", "eval", "seed", "status", "error", "seconds", "peak_mb", "started_at", "versions"]
-"""Columns of the runs table."""
-
-_CARD = (
-    "architecture",
-    "loss",
-    "width",
-    "k",
-    "l0",
-    "train_seed",
-    "train_tokens",
-    "model",
-    "hook",
-    "layer",
-    "release",
-    "sae_id",
-    "digest",
-    "objective",
-    "recipe",
-)
-
 
 def read_results(folder: str | Path) -> DataFrame:
-    """The scores table of a results folder: HedgeBench's records, and SAEBench's own output files.
+    """The scores table of a results folder: HedgeBench's records, and SAEBench's own output files. A copy of a file adds nothing.
 
     Raises:
         BadInput: No such folder.
     """
-    return _frame(list(_score_rows(Path(folder))), SCORES)
+    return _frame(list(_score_rows(Path(folder))), SCORES).drop_duplicates(ignore_index=True)
 
 
 def read_runs(folder: str | Path) -> DataFrame:
@@ -150,7 +94,7 @@ def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
             continue
         data = read_json(path)
         if is_saebench(data):
-            yield from _saebench_rows(data, names.values())
+            yield from saebench_rows(data, names.values())
         else:
             logger.warning(
                 "%s is neither a whole record of HedgeBench nor an output of SAEBench that can be read; left out", path
@@ -162,7 +106,9 @@ def _our_rows(
 ) -> Iterator[dict[str, Any]]:
     ours = record["hedgebench"]
     card = cards.get(ours["digest"])
-    common: dict[str, Any] = {key: getattr(card, key) for key in _CARD} if card else {"digest": ours["digest"]}
+    common: dict[str, Any] = (
+        {key: getattr(card, key) for key in (*CARD, *NAMES)} if card else {"digest": ours["digest"]}
+    )
     common |= {
         "sae": names.get(ours["digest"], ours["digest"]),
         "eval": ours["eval"],
@@ -176,71 +122,6 @@ def _our_rows(
     }
     for score in ours["scores"]:
         yield {**common, **score}
-
-
-def _saebench_rows(data: Mapping[str, Any], taken: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Rows of one SAEBench output file: what it says of its SAE, and its numbers under our names."""
-    common = saebench_facts(data, taken)
-    directions = _directions(common["eval"])
-    for score in read_scores(data):
-        row = score._asdict() | {"params": params_text(score.params)}
-        yield {**common, **row, "higher_is_better": directions.get(score.metric)}
-
-
-def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict[str, Any]:
-    """What one SAEBench output file says of its run and its SAE, by columns of the scores table.
-
-    Args:
-        data: The file's content.
-        taken: Names of other SAEs. An SAE that SAEBench was handed as an object is called as its user called it, unless that is one of them.
-    """
-    config = data.get("sae_cfg_dict") or {}
-    eval_config = data.get("eval_config") or {}
-    release, sae_id = data.get("sae_lens_release_id"), data.get("sae_lens_id")
-    metadata = config.get("metadata")
-    meta: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else config
-    details = meta.get("training_architecture_details")
-    custom = sae_id == "custom_sae"
-    return {
-        "sae": release if custom and release not in taken else f"{release}:{sae_id}",
-        "eval": EVAL_NAMES[data["eval_type_id"]],
-        "seed": eval_config.get("random_seed"),
-        "architecture": meta.get("training_architecture") or config.get("architecture"),
-        "loss": meta.get("reconstruction_loss"),
-        "width": config.get("d_sae"),
-        "k": details.get("k") if isinstance(details, Mapping) else config.get("k"),
-        "l0": meta.get("l0"),
-        "train_seed": meta.get("train_seed"),
-        "train_tokens": meta.get("train_tokens", config.get("training_tokens")),
-        "model": eval_config.get("model_name") or meta.get("model_name"),
-        "hook": meta.get("hook_name"),
-        "layer": meta.get("hook_layer"),
-        "data": _data_name(eval_config),
-        "release": meta.get("release") if custom else release,
-        "sae_id": meta.get("sae_id") if custom else sae_id,
-        "config": _text({name: value for name, value in eval_config.items() if name != "random_seed"}),
-        "run_id": f"saebench:{data.get('eval_id')}:{release}:{sae_id}",
-        "source": "saebench",
-        "objective": read_objective(meta),
-        "recipe": read_recipe(meta),
-    }
-
-
-def _data_name(eval_config: Mapping[str, Any]) -> str | None:
-    """The data that SAEBench says it read: one set or several."""
-    names = eval_config.get("dataset_names")
-    if isinstance(names, list):
-        return " + ".join(map(str, names))
-    return eval_config.get("dataset") or eval_config.get("dataset_name")
-
-
-def _directions(eval_name: str) -> dict[str, bool | None]:
-    from hedgebench.registry import get_eval
-
-    try:
-        return {m.name: m.higher_is_better for m in get_eval(eval_name).metrics}
-    except BadInput:
-        return {}
 
 
 def _text(value: Any) -> str:
@@ -283,7 +164,7 @@ def read_table(file: str | Path) -> DataFrame:
     """A scores table that `write_table` wrote.
 
     Raises:
-        BadInput: No such file, another suffix, or no scores table.
+        BadInput: No such file, another suffix, or no scores table (see `hedgebench.scores_table`); every row has a value.
     """
     import pandas as pd
 
@@ -292,27 +173,17 @@ def read_table(file: str | Path) -> DataFrame:
         if file.suffix == ".parquet":
             frame = pd.read_parquet(file)
         elif file.suffix == ".csv":
-            types: Any = {column: pd.Series(typed_column(column, [])).dtype for column in SCORES}
-            frame = pd.read_csv(file, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip")
+            # the first line is read as any other: pandas gives two columns of one name two names
+            lines = pd.read_csv(file, header=None, dtype="string", keep_default_na=False, na_values=[""])
+            frame = lines[1:].set_axis(lines.iloc[0].fillna("").tolist(), axis=1)
         else:
             raise BadInput(f"{file}: a scores table is a .csv or .parquet file")
     except (OSError, ValueError) as error:
         raise BadInput(f"{file}: no scores table can be read: {str(error).splitlines()[0]}") from error
-    for column in ("sae", "eval", "metric", "run_id", "value"):
-        if column not in frame:
-            raise BadInput(f"{file}: no scores table: it has no column {column!r}")
-        if (blank := frame[column].isna().to_numpy().nonzero()[0]).size:
-            raise BadInput(f"{file}: row {blank[0] + 1} has no {column}; every row of a scores table has one")
-    if "params" in frame:
-        frame["params"] = frame["params"].fillna("")  # a CSV does not tell an empty text from none
-    return completed(frame)
-
-
-def completed(scores: DataFrame) -> DataFrame:
-    """A scores table with the columns that tables of older versions do not have, missing throughout."""
-    return scores.assign(
-        **{name: typed_column(name, [None] * len(scores)) for name in _YOUNGER if name not in scores.columns}
-    )
+    table = scores_table(frame, str(file))
+    if (blank := table.index[table["value"].isna()]).size:
+        raise BadInput(f"{file}: row {blank[0] + 1} has no value; every row of a scores table has one")
+    return table
 
 
 def headline(scores: DataFrame, n_metrics: int = 6) -> str:

@@ -5,9 +5,9 @@ A number whose formula is not what its name promises keeps its value under `upst
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, NamedTuple
 
 EVAL_NAMES = {
@@ -31,14 +31,14 @@ _CORE_COUNTS = "token_stats"
 
 _PATTERNS: dict[str, tuple[tuple[str, str], ...]] = {
     "absorption_first_letter": ((r"(?P<name>.+)", "{name}"),),
-    "tpp": ((r"tpp_threshold_(?P<n>\d+)_(?P<name>\w+)", "upstream_tpp_{name}"),),
-    "scr": ((r"scr_(?P<name>dir1|dir2|metric)_threshold_(?P<n>\d+)", "upstream_scr_{name}"),),
+    "tpp": ((r"tpp_threshold_(?P<n>\d{1,9})_(?P<name>\w+)", "upstream_tpp_{name}"),),
+    "scr": ((r"scr_(?P<name>dir1|dir2|metric)_threshold_(?P<n>\d{1,9})", "upstream_scr_{name}"),),
     "sparse_probing": (
-        (r"(?P<name>llm|sae)_top_(?P<k>\d+)_test_accuracy", "{name}_top_k_test_accuracy"),
+        (r"(?P<name>llm|sae)_top_(?P<k>\d{1,9})_test_accuracy", "{name}_top_k_test_accuracy"),
         (r"(?P<name>llm|sae)_test_accuracy", "upstream_{name}_test_accuracy"),
     ),
     "sparse_probing_sae_probes": (
-        (r"(?P<who>llm|sae)_top_(?P<k>\d+)_(?P<name>test_\w+)", "{who}_top_k_{name}"),
+        (r"(?P<who>llm|sae)_top_(?P<k>\d{1,9})_(?P<name>test_\w+)", "{who}_top_k_{name}"),
         (r"(?P<name>llm_test_\w+)", "{name}"),
     ),
     "autointerp": ((r"(?P<name>autointerp_\w+)", "upstream_{name}"),),
@@ -62,7 +62,7 @@ def is_saebench(data: Any) -> bool:
     """Whether this is an output of SAEBench of a type that can be read here."""
     return (
         isinstance(data, Mapping)
-        and data.get("eval_type_id") in EVAL_NAMES
+        and str(data.get("eval_type_id")) in EVAL_NAMES
         and isinstance(data.get("eval_result_metrics"), Mapping)
     )
 
@@ -95,7 +95,8 @@ def read_scores(data: Mapping[str, Any]) -> Iterator[UpstreamScore]:
     yield from _by_k(data.get("sae_metrics_by_k"), _named(data["eval_result_metrics"]))
     if kind == "core":
         return
-    for row in data.get("eval_result_details") or []:
+    details = data.get("eval_result_details")
+    for row in details if isinstance(details, list) else []:
         if isinstance(row, Mapping):
             where = _subset(kind, row)
             yield from _numbers(kind, row, *where)
@@ -111,42 +112,45 @@ def _subset(kind: str, row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _numbers(kind: str, metrics: Any, *where: str) -> Iterator[UpstreamScore]:
-    for name, value in metrics.items() if isinstance(metrics, Mapping) else ():
+    for name, value in _items(metrics):
         if _is_number(value, kind) and (ours := our_name(kind, str(name))):
             yield UpstreamScore(ours[0], float(value), ours[1], *where)
 
 
 def _is_number(value: Any, kind: str = "") -> bool:
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return plain and (value != -1 or kind in _SIGNED)
 
 
+def _items(data: Any) -> ItemsView[str, Any]:
+    """Of a mapping; of anything else, which no version of SAEBench writes there, none."""
+    return data.items() if isinstance(data, Mapping) else {}.items()
+
+
 def _named(categories: Mapping[str, Any]) -> set[str]:
-    return {str(name) for metrics in categories.values() if isinstance(metrics, Mapping) for name in metrics}
+    return {str(name) for metrics in categories.values() for name, _ in _items(metrics)}
 
 
 def _by_k(table: Any, known: set[str], *where: str) -> Iterator[UpstreamScore]:
     """The numbers at a k for which SAEBench's types have no field of their own."""
-    for k, metrics in table.items() if isinstance(table, Mapping) else ():
-        for name, value in metrics.items():
-            if f"sae_top_{k}_{name}" not in known and _is_number(value):
+    for k, metrics in _items(table):
+        for name, value in _items(metrics):
+            if re.fullmatch(r"\d{1,9}", str(k)) and f"sae_top_{k}_{name}" not in known and _is_number(value):
                 yield UpstreamScore(f"sae_top_k_{name}", float(value), {"k": int(k)}, *where)
 
 
 def _unstructured(kind: str, data: Any) -> Iterator[UpstreamScore]:
-    if not isinstance(data, Mapping):
-        return
     if kind == "tpp":  # data set: class: metric: value
-        for dataset, classes in data.items():
-            for label, metrics in classes.items():
+        for dataset, classes in _items(data):
+            for label, metrics in _items(classes):
                 yield from _numbers(kind, metrics, "class", f"{dataset}/{label}")
     elif kind == "sparse_probing":  # data set: metric: class: value
-        for dataset, metrics in data.items():
-            for name, classes in metrics.items():
-                for label, value in classes.items():
+        for dataset, metrics in _items(data):
+            for name, classes in _items(metrics):
+                for label, value in _items(classes):
                     where = "class", f"{str(dataset).removesuffix('_results')}/{label}"
                     yield from _numbers(kind, {name: value}, *where)
     elif kind == "autointerp":  # latent: its explanation, predictions and score
-        for latent, result in data.items():
+        for latent, result in _items(data):
             if isinstance(result, Mapping) and _is_number(result.get("score")):
                 yield UpstreamScore("upstream_autointerp_score", float(result["score"]), {}, "latent", str(latent))

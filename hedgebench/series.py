@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from hedgebench.looks import EDITION
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FAMILY = ["model", "hook", "architecture", "loss", "k", "objective", "data", "config"]
+APART = ["model", "hook", "k", "objective"]
+"""What tells width series of one recipe apart, but for how the eval measured them."""
+FAMILY = ["model", "hook", "architecture", "loss", "k", "objective", *EDITION]
 """What is equal within a width series. Columns of the scores table, here as text: "" where not known."""
 
 
@@ -40,8 +45,8 @@ def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataF
     return found.assign(series=most.eq(1).astype(bool))
 
 
-def means(points: DataFrame) -> DataFrame:
-    """The means of `points` over training seeds, with their 95 % intervals (Student's t); of what is no series, every SAE by itself.
+def means(points: DataFrame, level: float = 0.95) -> DataFrame:
+    """The means of `points` over training seeds, with their intervals (Student's t) at a level of confidence; of what is no series, every SAE by itself.
 
     Returns:
         A row for each family, metric, params and width: the columns of `FAMILY`, metric, params, width, mean, low and high (NaN for one SAE),
@@ -54,7 +59,7 @@ def means(points: DataFrame) -> DataFrame:
     keys, rows = [*FAMILY, "metric", "params", "width"], []
     alone = points["sae"].astype("object").where(~points["series"], "")
     for key, group in points.groupby([*(points[name] for name in keys), alone], sort=True):
-        mean, low, high, n = mean_interval(group["value"])
+        mean, low, high, n = mean_interval(group["value"], level)
         names = " ".join(group["sae"])
         rows.append([*key[:-1], mean, low, high, n, group["l0"].mean(), names])
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "train_seeds", "l0", "saes"])
@@ -88,10 +93,20 @@ def shared(rows: DataFrame) -> str:
     return ", ".join(next(iter(words)) for words in said if len(words) == 1).strip(", ")
 
 
+def editions(rows: DataFrame) -> Iterator[tuple[str, DataFrame]]:
+    """The rows of one metric by how it was measured and where, which are all that may be compared with each other; each with what tells it from the others, in words."""
+    alike = with_family(rows.assign(architecture="", loss="", k="", objective=""))
+    words = labels(alike)
+    for family, part in rows.groupby(alike["family"], sort=True):
+        yield words.get(str(family), ""), part
+
+
 def _words(family: str) -> dict[str, str]:
     """A family's parts as a reader sees them, the settings of its eval one by one."""
     words = dict(zip(FAMILY, family.split("\x1f"), strict=True))
     if words["k"]:
         words["k"] = f"k = {float(words['k']):g}"
+    if words["eval_version"]:
+        words["eval_version"] = f"version {words['eval_version']}"
     settings: dict[str, Any] = json.loads(words.pop("config") or "{}")
     return words | {f"config.{name}": f"{name} = {value}" for name, value in settings.items()}

@@ -18,7 +18,10 @@ MODULES = {
 READING = (
     "results",
     "records",
+    "columns",
+    "scores_table",
     "saebench_output",
+    "saebench_rows",
     "plots",
     "figures",
     "l0_figures",

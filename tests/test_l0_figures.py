@@ -7,11 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from known_scores import alone, recipe, table
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from hedgebench.l0_figures import Shown, draw_against_l0, l0_table
-from hedgebench.looks import OKABE_ITO, look
 from hedgebench.reading import reading
 from hedgebench.stats.tables import comparisons, summary
 from hedgebench.types import CannotMeasure
@@ -69,29 +67,72 @@ def test_an_l0_that_was_measured_goes_before_the_checkpoints_own():
     assert l0_table(table([*TWO, *measured]), QUALITY)["l0"].tolist() == [23, 43, 63] * 2
 
 
-def test_the_same_variant_looks_the_same_whatever_is_beside_it():
-    both, one = draw(TWO).lines[1], draw(series("snap", 0.7)).lines[0]
-    assert to_hex(both.get_color()) == to_hex(one.get_color()) == OKABE_ITO[2].lower()
-    assert both.get_marker() == one.get_marker() == look("batchtopk", "snap")["marker"]
-
-
-def test_losses_have_colours_of_their_own_and_architectures_markers():
-    losses = {look("batchtopk", loss)["color"] for loss in ("mse", "l2", "snap", "")}
-    markers = {
-        look(name, "mse")["marker"]
-        for name in ("batchtopk", "matryoshka_batchtopk", "topk", "standard", "jumprelu", "gated")
-    }
-    assert len(losses) == 4 and len(markers) == 6
-    assert look("their_own", "their_loss") == look("their_own", "their_loss")
-
-
 def test_a_control_among_the_saes_is_a_point_and_one_far_out_is_named():
     near = draw([*TWO, *CONTROL])
     (point,) = (line for line in near.lines if line.get_label() == "random_control")
     assert point.get_linestyle() == "None" and point.get_ydata().tolist() == [0.6]
     far = draw([*TWO, *({**row, "value": -50.0} for row in CONTROL)])
-    assert [text.get_text() for text in far.texts] == ["outside: random_control -50"]
-    assert far.get_ylim()[0] > 0
+    assert far.get_xlabel() == "L0 (latents per token)\noutside: random_control\N{NO-BREAK SPACE}-50"
+    assert far.get_ylim()[0] > 0 and not far.texts
+
+
+def versions(rows: list[dict[str, Any]], shift: float) -> list[dict[str, Any]]:
+    """The rows, and again as a second version of the eval measured them."""
+    return [*rows, *({**row, "eval_version": 2, "value": row["value"] + shift} for row in rows)]
+
+
+@pytest.mark.parametrize(("column", "other"), [("eval_version", 2), ("data", "b-text"), ("config", '{"n": 2}')])
+def test_what_was_measured_in_two_ways_is_two_lines(column: str, other: Any):
+    rows = [*series("mse", 0.5), *({**row, column: other, "value": row["value"] + 5} for row in series("mse", 0.5))]
+    lines = draw(rows).lines
+    assert sorted(line.get_ydata().tolist() for line in lines) == [
+        pytest.approx([0.505, 0.605, 0.705]),
+        pytest.approx([5.505, 5.605, 5.705]),
+    ]
+    assert len({line.get_label() for line in lines}) == 2
+    assert len({line.get_markerfacecolor() for line in lines}) == 2
+    assert l0_table(table(rows), QUALITY)["sd"].tolist() == pytest.approx([0.01 / 2**0.5] * 6)
+
+
+def test_versions_are_told_by_the_legend_and_far_controls_of_each_by_itself():
+    axes = draw([*versions(series("mse", 0.5), 0.1), *versions([{**row, "value": -50.0} for row in CONTROL], -10)])
+    assert {line.get_label() for line in axes.lines} == {"batchtopk, mse, version 1", "batchtopk, mse, version 2"}
+    said = axes.get_xlabel().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
+    assert said.endswith("outside: random_control, version 1 -50, random_control, version 2 -60")
+
+
+def test_an_l0_that_another_eval_measured_in_two_ways_is_no_mean_of_both():
+    measured = [
+        {**row, "eval": "another", "metric": "l0", "value": row["l0"] + shift, "eval_version": version}
+        for row in TWO
+        for version, shift in ((1, 3), (2, 100))
+    ]
+    assert l0_table(table([*TWO, *measured]), QUALITY)["l0"].tolist() == [120, 140, 160] * 2
+    fewer = [row for row in measured if row["eval_version"] == 1 or row["loss"] == "mse"]
+    assert l0_table(table([*TWO, *fewer]), QUALITY)["l0"].tolist() == [23, 43, 63] * 2
+
+
+def test_an_l0_of_the_same_eval_is_that_of_the_rows_own_version():
+    own = [
+        {**row, "metric": "l0", "value": row["l0"] + 10 * version, "eval_version": version}
+        for row in series("mse", 0.5)
+        for version in (1, 2)
+    ]
+    found = l0_table(table([*versions(series("mse", 0.5), 1.0), *own]), QUALITY).set_index("eval_version")["l0"]
+    assert found["1"].tolist() == [30, 50, 70] and found["2"].tolist() == [40, 60, 80]
+
+
+def test_saes_that_differ_in_the_weight_of_their_penalty_are_a_line_and_those_of_another_loss_weight_another():
+    def swept(rest: str, start: float) -> list[dict[str, Any]]:
+        return [
+            {**row, "sae": f"{rest}-{row['sae']}", "objective": f"{rest}l1={row['k']:g}".strip(), "k": None}
+            for row in series("mse", start)
+        ]
+
+    lines = draw([*swept("", 0.5), *swept("balance=0.25 ", 0.7)]).lines
+    assert [line.get_xdata().tolist() for line in lines] == [[20, 40, 60]] * 2
+    assert "None" not in {line.get_linestyle() for line in lines}
+    assert len({(line.get_color(), line.get_label()) for line in lines}) == 2
 
 
 def test_saes_that_are_no_series_are_not_joined():
@@ -145,6 +186,15 @@ def test_where_nothing_can_be_told_apart_that_is_said_and_none_is_best():
     rows = table([*recipe("mse", [[0.4], [0.5], [0.6]], l0=20.0), *recipe("l2", [[0.45], [0.5], [0.61]], l0=20.0)])
     said = "quality: none of 1 pairs can be told apart (95 %, all pairs together, over training seeds). Means are 0.5 to 0.52."
     assert reading(rows, "an_eval", "quality") == said
+
+
+def test_each_version_is_read_by_itself():
+    rows = [*recipe("mse", [[0.4], [0.41]], l0=20.0), *recipe("snap", [[0.8], [0.81]], l0=20.0)]
+    said = reading(table(versions(rows, 1.0)), "an_eval", "quality")
+    assert said == (
+        "quality (version 1): 1 of 1 pairs can be told apart (95 %, all pairs together, over training seeds). Beaten by none: snap (0.805). "
+        "quality (version 2): 1 of 1 pairs can be told apart (95 %, all pairs together, over training seeds). Beaten by none: snap (1.81)."
+    )
 
 
 def test_one_seed_claims_nothing():

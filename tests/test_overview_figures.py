@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_scores import alone, recipe, table
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from hedgebench import overview_figures as overview
+from hedgebench.looks import Looks
 from hedgebench.plots import draw_figures
 from hedgebench.results import read_table, write_table
 from hedgebench.types import BadInput, CannotMeasure
@@ -45,8 +47,25 @@ def test_the_report_on_noise_draws_what_its_table_has_and_says_it():
     assert sorted(drawn) == pytest.approx(sorted(found["cv"]))
     assert [label.get_text() for label in axes.get_yticklabels()] == ["an_eval: quiet", "an_eval: quality"]
     assert overview.read_noise(scores) == (
-        "Over 2 evaluation seeds 0 of 2 metrics vary by more than a tenth of their size; most quality (2%), least quiet (0.0%)."
+        "Over 2 evaluation seeds 0 of 2 metrics vary by more than a tenth of their size, 0 of them for certain (95 %). "
+        f"The largest number is that of an_eval: quality ({interval(found, 'quality')}), the smallest that of an_eval: quiet ({interval(found, 'quiet')})."
     )
+
+
+def interval(found: pd.DataFrame, metric: str) -> str:
+    """A coefficient of variation with its interval, by hand."""
+    row = found.set_index("metric").loc[metric]
+    parts = [row["cv"], row["floor_low"] / row["mean_size"], row["floor_high"] / row["mean_size"]]
+    of, low, high = (f"{float(f'{100 * part:.2g}'):g} %" for part in parts)
+    return f"{of} [{low}, {high}]"
+
+
+def test_the_noise_of_each_version_is_a_row_with_a_name_of_its_own():
+    scores = table([*SEEDS, *({**row, "eval_version": 2, "value": 2 * row["value"] - 0.5} for row in SEEDS)])
+    axes = Figure().add_subplot()
+    overview.draw_noise(scores, axes)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert sorted(names) == ["an_eval: quality (version 1)", "an_eval: quality (version 2)"]
 
 
 def test_metrics_of_one_seed_have_no_report_on_noise():
@@ -63,12 +82,59 @@ def test_a_histogram_says_where_the_middle_of_the_latents_lies():
     scores = table([*latents("low", 0.3), *latents("high", 0.7)])
     found = overview.latent_table(scores, "an_eval", "spread", "").set_index("variant")
     assert found["q50"].to_dict() == pytest.approx({"low": 0.3, "high": 0.7}) and set(found["latents"]) == {40}
-    assert overview.read_latents(scores, "an_eval", "spread", "") == (
-        "spread of low: median 0.3, half of the latents from 0.25 to 0.35; of high: median 0.7, 0.65 to 0.75."
+    assert overview.read_latents(table(latents("low", 0.3)), "an_eval", "spread", "") == (
+        "spread of low: median 0.3, half of the latents from 0.25 to 0.35."
     )
     axes = Figure().add_subplot()
     overview.draw_latents(scores, axes, "an_eval", "spread", "")
     assert len(axes.lines) + len(axes.collections) >= 2 and axes.get_xlabel() == "spread"
+
+
+def test_medians_of_latents_differ_only_where_seeds_tell_them_apart():
+    near, far = (
+        [
+            row
+            for loss, centre in (("mse", 0.5), ("snap", other))
+            for seed, shift in enumerate((-0.05, 0.0, 0.05))
+            for row in latents(f"{loss}{seed}", centre + shift, loss=loss, train_seed=seed)
+        ]
+        for other in (0.52, 1.5)
+    )
+    said = overview.read_latents(table(near), "an_eval", "spread", "")
+    assert said.startswith("median spread: none of 1 pairs can be told apart") and "snap" not in said
+    assert overview.read_latents(table(far), "an_eval", "spread", "").startswith(
+        "median spread: 1 of 1 pairs can be told apart"
+    )
+    alone = overview.read_latents(table([*latents("a", 0.3), *latents("b", 0.9)]), "an_eval", "spread", "")
+    assert alone.startswith("median spread: too few seeds to tell a difference from noise.")
+
+
+@pytest.mark.parametrize("column", ["eval_version", "data", "config"])
+def test_latents_that_were_measured_in_two_ways_are_two_distributions(column: str):
+    ways = {"eval_version": (1, 2), "data": ("a", "b"), "config": ('{"n": 1}', '{"n": 2}')}[column]
+    scores = table([row for way, at in zip(ways, (0.3, 0.9), strict=True) for row in latents("a", at, **{column: way})])
+    found = overview.latent_table(scores, "an_eval", "spread", "").set_index("variant")
+    assert found["q50"].tolist() == pytest.approx([0.3, 0.9]) and found["latents"].tolist() == [40, 40]
+    axes = Figure().add_subplot()
+    overview.draw_latents(scores, axes, "an_eval", "spread", "")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == found.index.tolist()
+    assert len({h.get_markerfacecolor() for h in axes.get_legend().legend_handles}) == 2
+
+
+def test_variants_of_latents_look_as_in_other_figures():
+    scores = table(
+        [row for loss in ("mse", "snap") for of in "ab" for row in latents(loss + of, 0.5, loss=loss, architecture=of)]
+    )
+    axes = Figure().add_subplot()
+    overview.draw_latents(scores, axes, "an_eval", "spread", "")
+    looks, legend = Looks(scores, "an_eval"), axes.get_legend()
+    drawn = dict(zip((text.get_text() for text in legend.get_texts()), legend.legend_handles, strict=True))
+    expected = {name: looks.of(scores[scores["sae"] == name]) for name in drawn}
+    assert {name: (h.get_color(), h.get_marker()) for name, h in drawn.items()} == {
+        name: (one.color, one.marker) for name, one in expected.items()
+    }
+    lines = {(to_hex(line.get_color()), line.get_linestyle()) for line in axes.lines if line.get_marker() == "None"}
+    assert len(drawn) == len(lines) == 4
 
 
 def core(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,7 +186,7 @@ def test_many_variants_of_latents_are_rows_of_quantiles_from_the_narrowest():
     overview.draw_latents(scores, axes, "an_eval", "spread", "")
     found = overview.latent_table(scores, "an_eval", "spread", "")
     assert [label.get_text() for label in axes.get_yticklabels()] == list("fedcba") == found["variant"].tolist()
-    assert axes.lines[0].get_xdata().tolist() == found["q50"].tolist()
+    assert [line.get_xdata()[0] for line in axes.lines] == found["q50"].tolist()
     nine_tenths, half = (c.get_segments() for c in axes.collections)
     assert [s[:, 0].tolist() for s in half] == found[["q25", "q75"]].to_numpy().tolist()
     assert [s[:, 0].tolist() for s in nine_tenths] == found[["q05", "q95"]].to_numpy().tolist()
@@ -138,7 +204,8 @@ def test_without_evaluation_seeds_the_noise_is_said_over_training_seeds():
     rows = [row | {"seed": None} for row in [*SEEDS, *QUIET] if row["seed"] == 0]
     found = overview.noise_table(table(rows)).set_index("metric")["cv_training"]
     assert overview.read_noise(table(rows)) == (
-        f"Over training seeds metrics vary, most quality ({found['quality']:.0%}), least quiet ({found['quiet']:.1%}). Over evaluation seeds no metric is known to change."
+        f"Over training seeds 2 metrics vary by {100 * found['quiet']:.2g} % to {100 * found['quality']:.2g} % of their size; how sure that is, is not known. "
+        "Over evaluation seeds no metric is known to change."
     )
 
 

@@ -17,7 +17,8 @@ from tiny_models import save_tiny
 from hedgebench.board.board import make_board
 from hedgebench.board.markdown import markdown
 from hedgebench.plots import draw_figures
-from hedgebench.results import read_results, saebench_facts
+from hedgebench.results import read_results
+from hedgebench.saebench_rows import saebench_facts
 
 COMMITTED = Path(__file__).parent.parent / "results/upstream"
 EVALS = {"saebench_core", "saebench_sparse_probing", "saebench_tpp"}

@@ -41,12 +41,19 @@ def test_one_training_seed_has_no_interval():
     assert found["mean"] == 4.0 and found["train_seeds"] == 1 and pd.isna(found["low"]) and pd.isna(found["high"])
 
 
-@pytest.mark.parametrize("what", ["model", "hook", "architecture", "loss", "data"])
+@pytest.mark.parametrize("what", ["model", "hook", "architecture", "loss", "objective", "data"])
 def test_recipes_that_differ_in_anything_the_table_knows_are_never_averaged(what: str):
     rows = [row(64, s, v, sae=f"{v}-{s}", **{what: name}) for name, v in (("a", 1.0), ("b", 9.0)) for s in (0, 1)]
     found = known(*rows)
     assert means(found)[[what, "mean", "train_seeds"]].to_numpy().tolist() == [["a", 1.0, 2], ["b", 9.0, 2]]
     assert list(labels(found).values()) == ["a", "b"]
+
+
+def test_versions_of_an_eval_are_families_of_their_own():
+    rows = [row(64, s, v, eval_version=version) for version, v in ((1, 1.0), (2, 9.0)) for s in (0, 1)]
+    found = known(*rows)
+    assert means(found)[["eval_version", "mean", "train_seeds"]].to_numpy().tolist() == [["1", 1.0, 2], ["2", 9.0, 2]]
+    assert list(labels(found).values()) == ["version 1", "version 2"] and found["series"].all()
 
 
 def test_families_are_told_apart_by_the_settings_that_differ_and_by_k():

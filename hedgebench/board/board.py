@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from hedgebench.board.blanks import why_blank
 from hedgebench.board.columns import Column, Key, Setting, key_of, make_columns
 from hedgebench.board.rows import Band, Row, make_rows
 from hedgebench.board.sources import Made, plain, read_source
-from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
+from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids, members
 from hedgebench.stats.tables import MOST, control_rows, noise, ranking, summary
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ class Rank(NamedTuple):
     """Of a variant among those it is compared with."""
 
     rank: int
-    """Variants that cannot be told apart may share it."""
+    """1 more than the number of variants that are better and can be told apart."""
     low: int
     """The lowest it may be; likewise `high`."""
     high: int
     scope: str
     """What was compared: `training` or `evaluation` seeds."""
+    letters: str
+    """It shares one with each variant that it cannot be told apart from, and with no other."""
 
 
 class Cell(NamedTuple):
@@ -79,11 +81,12 @@ def make_board(given: DataFrame | str | Path) -> Board:
     source = read_source(given)
     rows, bands, named = make_rows(source)
     columns = make_columns(source, plain(noise(source.scores, named)))
-    whole = _whole(source.scores, named)
-    means = {(key_of(row), _place(row), row["variant"]): row for row in plain(summary(whole, named))}
+    known = [row for row in plain(summary(source.scores, named)) if row["mean"] is not None]
+    means = {(key_of(row), _place(row), row["variant"]): row for row in known}
     ranked = {key for (key, _, _), row in means.items() if row["rank"] is not None}
-    found = list(grids(whole, named))
-    matched = _matched(found, rows)
+    everyone = members(named)
+    whole = [grid.without_blanks(everyone)[0] for grid in grids(source.scores, named)]
+    matched = _matched(whole, rows)
     numbers = _numbers(source.scores)
     runs = _by_row(source.runs, named)
     cells = []
@@ -94,27 +97,21 @@ def make_board(given: DataFrame | str | Path) -> Board:
             where = (key, row.place, row.name)
             its = mine.get(key.setting, [])
             values = {run.run_id: numbers[key, run.run_id] for run in its if (key, run.run_id) in numbers}
-            line.append(_cell(row, key, means.get(where), matched.get(where), values, its, mine))
+            if where in means:
+                line.append(_cell(means[where], matched.get(where), values))
+            else:
+                found = {run_id: number["value"] for run_id, number in values.items()}
+                line.append(_blank(why_blank(row, key, mine, found, source.records), values))
         cells.append(line)
-    return Board(rows, columns, cells, bands, source.runs, _controls(found, whole), _unranked(found, ranked))
+    return Board(rows, columns, cells, bands, source.runs, _controls(whole, source.scores), _unranked(whole, ranked))
 
 
-def _whole(scores: DataFrame, named: Series) -> DataFrame:
-    """The numbers of variants all of whose SAEs have one, without those of which there are two that differ for one SAE and seed."""
-    keys = [*COLUMN, *PLACE]
-    different = scores.drop_duplicates([*keys, "sae", "seed", "value"])
-    single = different[~different.duplicated([*keys, "sae", "seed"], keep=False)]
-    variant = single["sae"].map(named)
-    count = single.groupby([*keys, variant.rename("variant")], dropna=False, sort=False)["sae"].transform("nunique")
-    return single[count == variant.map(named.value_counts())]
-
-
-def _matched(found: Sequence[Grid], rows: Sequence[Row]) -> dict[tuple[Any, ...], Rank]:
+def _matched(whole: Sequence[Grid], rows: Sequence[Row]) -> dict[tuple[Any, ...], Rank]:
     """The ranks within each band of L0, by column, place and variant."""
     band = {sae["sae"]: row.band for row in rows for sae in row.saes}
     controls = [sae["sae"] for row in rows if row.control is not None for sae in row.saes]
     ranks: dict[tuple[Any, ...], Rank] = {}
-    for grid in found:
+    for grid in whole:
         bands = grid.table.index.map(lambda sae: -1 if band[sae] is None else band[sae])
         for one in sorted(set(bands) - {-1}):
             here = grid._replace(table=grid.table[bands == one], variant=grid.variant[bands == one])
@@ -140,24 +137,12 @@ def _by_row(runs: Sequence[Made], named: Series) -> dict[str, dict[Setting, list
     return found
 
 
-def _cell(
-    row: Row,
-    key: Key,
-    mean: Mapping[str, Any] | None,
-    matched: Rank | None,
-    values: Mapping[str, Mapping[str, Any]],
-    runs: Sequence[Made],
-    all_runs: Mapping[Setting, Sequence[Made]],
-) -> Cell:
-    if mean is None:
-        others = [
-            run
-            for setting, its in all_runs.items()
-            if setting.eval == key.setting.eval and setting != key.setting
-            for run in its
-        ]
-        why = why_blank(row, key, runs, others, dict.fromkeys(values, 1))
-        return Cell(None, why, {}, 0, 0, None, None, None, None, values)
+def _blank(why: str, values: Mapping[str, Mapping[str, Any]]) -> Cell:
+    return Cell(None, why, {}, 0, 0, None, None, None, None, values)
+
+
+def _cell(mean: Mapping[str, Any], matched: Rank | None, values: Mapping[str, Mapping[str, Any]]) -> Cell:
+    """A cell with a row of `summary`."""
     ends = {over: (mean[f"{over}_low"], mean[f"{over}_high"]) for over in ("training", "evaluation", "both")}
     if not mean["n_seeds"]:
         del ends["both"], ends["evaluation"]
@@ -168,7 +153,7 @@ def _cell(
         {over: pair for over, pair in ends.items() if pair[0] is not None},
         mean["n_saes"],
         mean["n_seeds"],
-        math.fsum(chances) / len(chances) if len(chances) == len(values) else None,
+        statistics.mean(chances) if len(chances) == len(values) else None,
         _rank(mean) if mean["rank"] is not None else None,
         matched,
         mean["of_best"],
@@ -177,31 +162,34 @@ def _cell(
 
 
 def _rank(row: Mapping[str, Any]) -> Rank:
-    return Rank(int(row["rank"]), int(row["rank_low"]), int(row["rank_high"]), row["scope"])
+    return Rank(int(row["rank"]), int(row["rank_low"]), int(row["rank_high"]), row["scope"], row["letters"])
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[key] for key in PLACE)
 
 
-def _controls(found: Sequence[Grid], scores: DataFrame) -> dict[tuple[Key, tuple[Any, ...]], float]:
+def _controls(whole: Sequence[Grid], scores: DataFrame) -> dict[tuple[Key, tuple[Any, ...]], float]:
     random, means = control_rows(scores, "random"), {}
-    for grid in found:
+    for grid in whole:
         values = grid.table.loc[grid.table.index.isin(random)].mean(axis=1)
         if len(values):
-            means[key_of(grid.column), _place(grid.column)] = float(values.mean())
+            means[key_of(grid.column), _place(grid.column)] = float(values.mean()) * grid.unit
     return means
 
 
-def _unranked(found: Sequence[Grid], ranked: set[Key]) -> dict[Key, str]:
+def _unranked(whole: Sequence[Grid], ranked: set[Key]) -> dict[Key, str]:
     """Why a column has no ranks at any place."""
     why: dict[Key, str] = {}
-    for grid in found:
+    for grid in whole:
         key = key_of(grid.column)
         if grid.higher_is_better is None:
             why[key] = "neither end of this metric is better by itself"
         elif len(grid.table) > MOST:
             why[key] = f"more than {MOST} rows are not compared pair by pair"
         else:
-            why.setdefault(key, "no two rows have several seeds, without which there is no spread to compare by")
+            why.setdefault(
+                key,
+                "no two rows have several training seeds at the same evaluation seeds, or several evaluation seeds in common, without which there is no spread to compare by",
+            )
     return {key: reason for key, reason in why.items() if key not in ranked}

@@ -146,13 +146,14 @@ def _apart(key: Key, columns: Sequence[Key]) -> str:
     same = [other for other in columns if (other.setting.eval, *other[1:]) == (key.setting.eval, *key[1:])]
     if len(same) < 2:
         return ""
-    parts = [_parts(other.setting) for other in same]
-    mine = _parts(key.setting)
+    parts = [parts_of(other.setting) for other in same]
+    mine = parts_of(key.setting)
     names = dict.fromkeys(name for part in parts for name in part)
     return ", ".join(mine.get(name) or f"no {name}" for name in names if len({p.get(name) for p in parts}) > 1)
 
 
-def _parts(setting: Setting) -> dict[str, str]:
+def parts_of(setting: Setting) -> dict[str, str]:
+    """What a setting says, in words, by the name of each part: `version 1`, `on the text`, `n = 2`."""
     found = {"version": f"version {setting.eval_version}"} if setting.eval_version is not None else {}
     found |= {"data": f"on {setting.data}"} if setting.data is not None else {}
     return found | {name: f"{name} = {value}" for name, value in settings(setting.config).items()}

@@ -7,9 +7,18 @@ import io
 from typing import Any
 
 from hedgebench.board.board import Board, Cell
-from hedgebench.board.columns import Column
+from hedgebench.board.columns import Column, Setting
 from hedgebench.board.rows import Row
+from hedgebench.stats.grid import VARIANT
 
+_INTERVALS = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
+_RANKS = [
+    f"{rank}{part}" for rank in ("rank", "matched_l0_rank") for part in ("", "_low", "_high", "_scope", "_letters")
+]
+_COLUMNS = [
+    *("row", "saes", *VARIANT, "layer", "control", "l0", "l0_from", "l0_band", *Setting._fields, "metric", "params"),
+    *("higher_is_better", "mean", *_INTERVALS, "n_saes", "n_seeds", "chance", *_RANKS, "of_best", "blank", "run_ids"),
+]
 _RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -21,7 +30,7 @@ def csv_text(board: Board) -> str:
         for row, cells in zip(board.rows, board.cells, strict=True)
         for column, cell in zip(board.columns, cells, strict=True)
     ]
-    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _safe(value) for name, value in line.items()} for line in lines)
     return out.getvalue()
@@ -37,8 +46,8 @@ def _line(row: Row, column: Column, cell: Cell) -> dict[str, Any]:
         line[f"{over}_low"], line[f"{over}_high"] = cell.intervals.get(over, (None, None))
     line |= {"n_saes": cell.n_saes, "n_seeds": cell.n_seeds, "chance": cell.chance}
     for name, rank in (("rank", cell.rank), ("matched_l0_rank", cell.matched)):
-        ends = (None,) * 4 if rank is None else rank
-        line |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_scope"), ends, strict=True))
+        ends = (None,) * 5 if rank is None else rank
+        line |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_scope", f"{name}_letters"), ends, strict=True))
     return line | {"of_best": cell.of_best, "blank": cell.why, "run_ids": " ".join(cell.values)}
 
 

@@ -54,10 +54,16 @@ def markdown(board: Board, title: str) -> str:
 
 def _about(board: Board, shown: Sequence[int]) -> str:
     """What stands in a cell, with nothing said of what no cell has."""
+    if not board.columns:
+        return "There is no column: no run gave a number of a whole SAE. Numbers of subsets (a data set, a letter, a latent) have none."
     cells = [line[at] for line in board.cells for at in shown]
     kinds = [words for kind, words in _KINDS.items() if any(next(iter(_best(cell)), None) == kind for cell in cells)]
     interval = f" ± half of the 95 % interval {' or, where not known, '.join(kinds)}" if kinds else ""
-    ranks = "; #, the rank, with the ranks that the comparisons leave open" if any(cell.rank for cell in cells) else ""
+    ranks = (
+        "; #, the rank, with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can"
+        if any(cell.rank for cell in cells)
+        else ""
+    )
     more = len(board.columns) - len(shown)
     rest = f" {more} more columns are in the page and the CSV file." if more else ""
     return f"Mean{interval}{ranks}. ↑ ↓: the better end. Controls, which learnt nothing, come last.{rest}"
@@ -74,10 +80,11 @@ def _cell(cell: Cell, reasons: dict[str, int]) -> str:
         return f"blank ({reasons.setdefault(cell.why, len(reasons) + 1)})"
     text = _number(cell.mean)
     for low, high in _best(cell).values():
-        text = _with_half(cell.mean, (high - low) / 2)
+        text = _with_half(cell.mean, high / 2 - low / 2)
     if cell.rank:
-        rank, low_rank, high_rank, _ = cell.rank
-        text += f" (#{rank}" + (f", {low_rank}–{high_rank})" if low_rank != high_rank else ")")
+        rank, low_rank, high_rank, _, letters = cell.rank
+        between = f", {low_rank}–{high_rank}" if low_rank != high_rank else ""
+        text += f" (#{rank}{between}{f', {letters}' if letters else ''})"
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -95,11 +96,15 @@ def _range(cells: Iterable[Cell], more: Iterable[float | None] = ()) -> list[flo
     """From the least to the largest mean, made wider by what most intervals reach, so that one seed's wide interval does not press all others into a point."""
     known = [cell for cell in cells if cell.mean is not None]
     ends = [float(cell.mean) for cell in known if cell.mean is not None]
-    reach = sorted((pair[1] - pair[0]) / 2 for cell in known for pair in list(cell.intervals.values())[:1])
+    reach = sorted(pair[1] / 2 - pair[0] / 2 for cell in known for pair in list(cell.intervals.values())[:1])
     spread = max(ends, default=0.0) - min(ends, default=0.0)
     margin = min(reach[len(reach) // 2], spread or math.inf) if reach else 0.0
     ends = [end + sign * margin for end in ends for sign in (-1, 1)] + [value for value in more if value is not None]
-    return [short(min(ends)) or 0.0, short(max(ends)) or 0.0] if ends else None
+    return (
+        [short(max(min(ends), -sys.float_info.max)) or 0.0, short(min(max(ends), sys.float_info.max)) or 0.0]
+        if ends
+        else None
+    )
 
 
 def _cell(cell: Cell, runs: Mapping[str, int], reasons: _Index[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,5 +100,5 @@ def _l0(saes: Sequence[Mapping[str, Any]], measured: Mapping[str, Mapping[str, f
     for who, values in ways.items():
         known = [value for value in values if value is not None and math.isfinite(value) and value > 0]
         if len(known) == len(saes):
-            return math.fsum(known) / len(known), who
+            return statistics.mean(known), who
     return None, ""

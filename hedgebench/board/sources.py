@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hedgebench.columns import CARD, NAMES, typed_column, typed_value
 from hedgebench.records import read_cards, read_json, read_record
 from hedgebench.registry import Plugin, find_evals
-from hedgebench.results import SCORES, completed, read_results, read_table, result_files, sae_names, saebench_facts
+from hedgebench.results import read_results, read_table, result_files, sae_names
 from hedgebench.saebench_output import is_saebench
-from hedgebench.types import BadInput
+from hedgebench.saebench_rows import saebench_facts
+from hedgebench.scores_table import scores_table
+from hedgebench.types import BadInput, Checkpoint
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-CARD = [
-    "architecture",
-    "loss",
-    "width",
-    "k",
-    "objective",
-    "l0",
-    "train_seed",
-    "train_tokens",
-    "recipe",
-    "model",
-    "hook",
-    "layer",
-]
-"""What the scores table says of an SAE; with `NAMES`, by which it is found again."""
-NAMES = ["release", "sae_id", "digest"]
 
 
 class Made(NamedTuple):
@@ -45,6 +32,9 @@ class Made(NamedTuple):
     config: str | None
     seed: int | None
     source: str | None
+    model: str | None = None
+    hook: str | None = None
+    """What the SAE read; likewise `model`."""
     status: str = "ok"
     error: str | None = None
     missing: Mapping[str, str] = {}
@@ -59,7 +49,7 @@ class Made(NamedTuple):
     """Its record, from the results folder."""
 
 
-IDENTITY = ["run_id", "sae", "eval", "eval_version", "data", "config", "seed", "source"]
+IDENTITY = ["run_id", "sae", "eval", "eval_version", "data", "config", "seed", "source", "model", "hook"]
 """Of a run; columns of the scores table."""
 
 
@@ -69,105 +59,124 @@ class Source(NamedTuple):
     scores: DataFrame
     """Of the scores table the rows that are about no subset. Runs that differ in what decides numbers, and no column of the table says, differ in `config` here."""
     saes: DataFrame
-    """A row for each SAE, also where no run gave a number: sae, `CARD`, `NAMES`."""
+    """A row for each SAE and what it reads, also where no run gave a number: sae, `CARD`, `NAMES`."""
     runs: list[Made]
+    records: bool
+    """Whether records were read, which tell of runs that gave no number; a table does not."""
 
 
 def read_source(given: DataFrame | str | Path) -> Source:
     """Open a results folder, a scores table in a file, or one in memory.
 
     Raises:
-        BadInput: There is no such thing, or no run and no number in it.
+        BadInput: There is no such thing, no run and no number in it, or its rows contradict each other.
     """
     if not isinstance(given, (str, Path)):
-        return _table(given, "the scores table")
+        return _table(scores_table(given), "the scores table")
     path = Path(given)
     if path.suffix in (".csv", ".parquet") and not path.is_dir():
         return _table(read_table(path), str(path))
-    scores, cards = read_results(path), read_cards(path)
-    names = sae_names(cards)
-    runs = list(_runs(path, names))
-    if not runs:
+    scores, cards = scores_table(read_results(path), f"the table of {path}"), read_cards(path)
+    made = sorted(_runs(path, cards), key=lambda found: _order(found[0]))
+    if not made:
         raise BadInput(f"{path}: no records of HedgeBench or output of SAEBench; a scores table may be named as a file")
-    known = [
-        {"sae": names[digest], **{key: getattr(card, key) for key in (*CARD, *NAMES)}} for digest, card in cards.items()
-    ]
-    return _source(scores, runs, known)
+    return _source(scores, [run for run, _ in made], [facts for _, facts in made], records=True)
 
 
 def _table(scores: DataFrame, where: str) -> Source:
-    scores = completed(scores)
-    lacking = [column for column in SCORES if column not in scores.columns]
-    if lacking:
-        raise BadInput(
-            f"{where} has no column {lacking[0]!r}: a leaderboard is made of the table that `hedgebench table` writes"
-        )
     if scores.empty:
         raise BadInput(f"{where} holds no number")
-    runs = [Made(**row) for row in plain(scores.drop_duplicates("run_id")[IDENTITY])]
-    return _source(scores, runs, [])
+    rows = scores.drop_duplicates("run_id")
+    return _source(scores, [Made(**row) for row in plain(rows[IDENTITY])], plain(rows), records=False)
 
 
-def _source(scores: DataFrame, runs: list[Made], known: list[dict[str, Any]]) -> Source:
-    import numpy as np
+def _source(scores: DataFrame, runs: list[Made], facts: list[dict[str, Any]], records: bool) -> Source:
+    """Put together the numbers, the runs, and of each run what is known of its SAE."""
     import pandas as pd
 
-    from hedgebench.columns import typed_column
+    runs = _one_place_each(_told_apart(runs))
+    saes: dict[str, dict[str, Any]] = {}
+    for run, said in zip(runs, facts, strict=True):
+        known = saes.setdefault(run.sae, {"sae": run.sae, "model": run.model, "hook": run.hook})
+        known |= {name: said.get(name) for name in (*CARD, *NAMES) if known.get(name) is None}
+    of = {run.run_id: run for run in runs}
+    whole = scores[(scores["slice_by"] == "all") & scores["value"].notna()]
+    for name in ("sae", "config"):
+        whole = whole.assign(**{name: typed_column(name, [getattr(of[run_id], name) for run_id in whole["run_id"]])})
+    columns = ("sae", *CARD, *NAMES)
+    table = {name: typed_column(name, [sae.get(name) for sae in saes.values()]) for name in columns}
+    return Source(whole, pd.DataFrame(table), runs, records)
 
-    rows = plain(scores.drop_duplicates("sae")[["sae", *CARD, *NAMES]])
-    counted = {row["sae"] for row in rows}
-    ran = {run.sae for run in runs}
-    rows += [row for row in known if row["sae"] in ran - counted]
-    saes = pd.DataFrame({name: typed_column(name, [row.get(name) for row in rows]) for name in ("sae", *CARD, *NAMES)})
-    whole = scores[(scores["slice_by"] == "all") & np.isfinite(scores["value"])]
-    whole = whole.assign(params=whole["params"].fillna(""))
-    runs = _told_apart(runs, dict(zip(saes["sae"], saes["model"], strict=True)))
-    whole["config"] = whole["run_id"].map({run.run_id: run.config for run in runs}).astype("string")
-    return Source(whole, saes, runs)
+
+def _one_place_each(runs: list[Made]) -> list[Made]:
+    """The runs, with another name for an SAE at each model and hook point where it was run at several: what it is there is another row."""
+    places: dict[str, dict[tuple[str | None, str | None], None]] = {}
+    for run in runs:
+        places.setdefault(run.sae, {})[run.model, run.hook] = None
+    return [
+        run._replace(sae=f"{run.sae} ({_place(run, places[run.sae])})") if len(places[run.sae]) > 1 else run
+        for run in runs
+    ]
 
 
-def _runs(folder: Path, names: Mapping[str, str]) -> Iterator[Made]:
+def _place(run: Made, places: Collection[tuple[str | None, str | None]]) -> str:
+    words = [run.model or "no model named"] if len({model for model, _ in places}) > 1 else []
+    words += [run.hook or "no hook point named"] if len({hook for _, hook in places}) > 1 else []
+    return ", ".join(words)
+
+
+def _runs(folder: Path, cards: Mapping[str, Checkpoint]) -> Iterator[tuple[Made, dict[str, Any]]]:
+    """Every run, with what is known of its SAE; a file that is there twice is one run."""
+    names, seen = sae_names(cards), set[str]()
     for path in result_files(folder):
         file = path.relative_to(folder).as_posix()
         record = read_record(path)
         if record is not None:
-            yield _ours(record["hedgebench"], names, file)
+            ours = record["hedgebench"]
+            card = cards.get(ours["digest"])
+            found = _ours(ours, names, card, file), {"digest": ours["digest"]} if card is None else card.to_dict()
         elif is_saebench(data := read_json(path)):
-            yield _theirs(data, names.values(), file)
+            facts = saebench_facts(data, names.values())
+            found = _theirs(data, facts, file), facts
+        else:
+            continue
+        if found[0].run_id not in seen:
+            yield found
+        seen.add(found[0].run_id)
 
 
-def _ours(record: Mapping[str, Any], names: Mapping[str, str], file: str) -> Made:
-    circumstances = {key: str(record[key]) for key in ("revision", "dtype", "device") if record.get(key)}
-    texts = {
-        key: {str(k): str(v) for k, v in (record.get(key) or {}).items()}
-        for key in ("missing", "incomplete", "versions")
+def _order(run: Made) -> tuple[Any, ...]:
+    """As the rows of `read_results` are."""
+    return run.eval, run.sae, run.seed is None, run.seed or 0, run.run_id
+
+
+def _ours(record: Mapping[str, Any], names: Mapping[str, str], card: Checkpoint | None, file: str) -> Made:
+    identity: dict[str, Any] = {key: typed_value(key, record.get(key)) for key in IDENTITY}
+    identity |= {
+        "sae": names.get(record["digest"], record["digest"]),
+        "config": json.dumps(record["config"], sort_keys=True),
+        "source": "hedgebench",
+        "model": identity["model"] or (card and card.model),
+        "hook": card and card.hook,
     }
-    return Made(
-        record["run_id"],
-        names.get(record["digest"], record["digest"]),
-        record["eval"],
-        record["eval_version"],
-        record["data"],
-        json.dumps(record["config"], sort_keys=True),
-        record["seed"],
-        "hedgebench",
-        record["status"],
-        record.get("error"),
-        **texts,
-        circumstances=circumstances,
-        file=file,
-    )
+    circumstances = {key: str(record[key]) for key in ("revision", "dtype", "device") if record.get(key)}
+    texts: dict[str, Any] = {
+        key: {str(k): str(v) for k, v in found.items()}
+        for key in ("missing", "incomplete", "versions")
+        if isinstance(found := record.get(key), Mapping)
+    }
+    error = typed_value("error", record.get("error"))
+    return Made(**identity, status=record["status"], error=error, **texts, circumstances=circumstances, file=file)
 
 
-def _theirs(data: Mapping[str, Any], taken: Collection[str], file: str) -> Made:
-    facts = saebench_facts(data, taken)
+def _theirs(data: Mapping[str, Any], facts: Mapping[str, Any], file: str) -> Made:
     names = {"sae-bench": "sae_bench_commit_hash", "sae-lens": "sae_lens_version"}
     versions = {package: str(data[key]) for package, key in names.items() if data.get(key)}
     identity: Any = {key: facts.get(key) for key in IDENTITY}
     return Made(**identity, versions=versions, file=file)
 
 
-def _told_apart(runs: list[Made], models: Mapping[str, str | None]) -> list[Made]:
+def _told_apart(runs: list[Made]) -> list[Made]:
     """The runs, with what decides their numbers and no column says added to their settings wherever it is not the same for all runs of an eval on a model."""
     evals = declared({run.eval for run in runs})
     packages = {name: found.object.packages for name, found in evals.items()}
@@ -175,10 +184,10 @@ def _told_apart(runs: list[Made], models: Mapping[str, str | None]) -> list[Made
     values: dict[tuple[Any, ...], set[str]] = {}
     for run, facts in zip(runs, deciding, strict=True):
         for key, value in facts.items():
-            values.setdefault((run.eval, run.source, models.get(run.sae), key), set()).add(value)
+            values.setdefault((run.eval, run.source, run.model, key), set()).add(value)
     told = []
     for run, facts in zip(runs, deciding, strict=True):
-        place = run.eval, run.source, models.get(run.sae)
+        place = run.eval, run.source, run.model
         more = {key: value for key, value in facts.items() if len(values[(*place, key)]) > 1}
         config = json.dumps({**settings(run.config), **more}, sort_keys=True) if more else run.config
         told.append(run._replace(config=config))
@@ -201,10 +210,15 @@ def declared(names: Iterable[str]) -> dict[str, Plugin]:
 def settings(config: str | None) -> dict[str, Any]:
     """The settings in a cell of the table's column `config`."""
     try:
-        found = json.loads(config or "{}")
-    except ValueError:
+        found = json.loads(config or "{}", parse_constant=str, parse_float=_finite)
+    except (ValueError, RecursionError):
         return {"config": config}
     return found if isinstance(found, dict) else {"config": found}
+
+
+def _finite(text: str) -> float | str:
+    """A number of a text, which itself is left of one that no number holds."""
+    return number if math.isfinite(number := float(text)) else text
 
 
 def plain(frame: DataFrame) -> list[dict[str, Any]]:

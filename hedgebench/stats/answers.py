@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hedgebench.control_cards import split_kind
+from hedgebench.scores_table import scores_table
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
 from hedgebench.stats.pairwise import equally_noisy
 from hedgebench.types import BadInput
@@ -107,6 +108,7 @@ Compare = Callable[[Sequence[tuple[str, str]]], list[Answer]]
 
 def with_noise(scores: DataFrame) -> Iterator[tuple[Grid, Compare]]:
     """Every metric that has a better end, with the answers it gives on pairs of SAEs."""
+    scores = scores_table(scores)
     stderrs = _stderrs(scores)
     for grid in grids(scores):
         if grid.higher_is_better is not None:
@@ -115,7 +117,7 @@ def with_noise(scores: DataFrame) -> Iterator[tuple[Grid, Compare]]:
 
 def _compare(grid: Grid, stderrs: dict[tuple[Any, ...], float], pairs: Sequence[tuple[str, str]]) -> list[Answer]:
     sign, key = 1 if grid.higher_is_better else -1, tuple(grid.column[name] for name in [*COLUMN, *PLACE])
-    values = [grid.table.loc[list(pair)].to_numpy() for pair in pairs]
+    values = [grid.table.loc[list(pair)].to_numpy() * grid.unit for pair in pairs]
     errors = [[stderrs.get((*key, name), math.nan) for name in pair] for pair in pairs]
     single = [math.hypot(*pair) if np.isfinite(pair).all() else None for pair in errors]
     return answers([sign * _difference(better, worse) for better, worse in values], single)

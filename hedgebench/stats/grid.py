@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from hedgebench.scores_table import scores_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +20,11 @@ PLACE = ["model", "hook"]
 """SAEs are compared with others that read the same activations."""
 VARIANT = ["architecture", "loss", "width", "k", "objective", "train_tokens", "release", "recipe", *PLACE]
 """SAEs that are equal in these, and known to differ in their training seed, are one variant: trained alike but for the seed. Without a recipe, the others are all that is known of it."""
+_OF_SAES = ["sae", "train_seed", *VARIANT]
+_READ = list(dict.fromkeys([*COLUMN, *PLACE, *_OF_SAES, "value", "higher_is_better", "chance", "seed"]))
+"""Columns of the scores table that are read here."""
+_EXTREME = 1e100
+"""Numbers that are larger, or smaller than its inverse, have squares that no float64 holds."""
 
 
 class Grid(NamedTuple):
@@ -31,6 +39,8 @@ class Grid(NamedTuple):
     """A row for each SAE (index: `sae`), a column for each evaluation seed (`pandas.NA` for an eval that draws nothing); NaN where there is no number."""
     variant: NDArray[np.object_]
     """[SAEs], the variant of each row of `table`."""
+    unit: float = 1.0
+    """What the values of `table` are in: 1, but for numbers so large or so small that their squares are none; then a power of two."""
 
     @property
     def draws(self) -> bool:
@@ -51,6 +61,22 @@ class Grid(NamedTuple):
                 found[str(name)] = rows
         return found
 
+    def without_blanks(self, members: Mapping[str, Sequence[str]]) -> tuple[Grid, dict[str, str]]:
+        """The variants that have a mean, and why each other one has none. A mean over the SAEs that happen to have a number is none of the variant.
+
+        Args:
+            members: All SAEs of each variant (`members`).
+        """
+        known, together, blank = set(self.table.index[self.table.notna().any(axis=1)]), self.groups(), {}
+        for name in dict.fromkeys(map(str, self.variant)):
+            lacking = [sae for sae in members[name] if sae not in known]
+            if lacking:
+                blank[name] = f"{len(lacking)} of {len(members[name])} SAEs without a number: {' '.join(lacking)}"
+            elif name not in together:
+                blank[name] = "its SAEs have no evaluation seed in common"
+        kept = np.array([name not in blank for name in self.variant], dtype=bool)
+        return self._replace(table=self.table[kept], variant=self.variant[kept]), blank
+
     def complete(self) -> DataFrame:
         """The SAEs that have a number at every seed that any SAE has one at; at least those at the seed most have."""
         seeds = self.table.loc[:, self.table.notna().any()]
@@ -60,18 +86,21 @@ class Grid(NamedTuple):
 
 
 def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
-    """Every metric of a scores table at every place, in the table's order. Two numbers for one SAE and seed (records made by different versions of a package, say) are none.
+    """Every metric of a scores table at every place, in the table's order. Two different numbers for one SAE and seed (records made by different versions of a package, say) are none.
 
     Args:
         scores: The scores table.
         variant: The variant of each SAE, where that is not for these scores alone to say; None: `variants(scores)`.
     """
+    scores = scores_table(scores, columns=_READ)
     variant = variants(scores) if variant is None else variant
     for _, rows in scores.groupby([*COLUMN, *PLACE], sort=False, dropna=False):
         first = rows.iloc[0]
-        single = rows[~rows.duplicated(["sae", "seed"], keep=False)]
-        values = single.set_index(["sae", "seed"])["value"].unstack("seed")  # noqa: PD010 - nothing is aggregated
-        if not len(values):
+        different = rows.drop_duplicates(["sae", "seed", "value"])
+        single = different["value"].where(~different.duplicated(["sae", "seed"], keep=False))
+        once = different.assign(value=single).drop_duplicates(["sae", "seed"]).set_index(["sae", "seed"])
+        values, unit = _in_unit(once["value"].unstack("seed").astype(float))  # noqa: PD010 - nothing is aggregated
+        if not values.notna().any(axis=None):
             continue
         chance, direction = rows["chance"].unique(), first["higher_is_better"]
         column = {name: None if _missing(first[name]) else first[name] for name in [*COLUMN, *PLACE]}
@@ -79,9 +108,19 @@ def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
             column,
             None if _missing(direction) else bool(direction),
             float(chance[0]) if len(chance) == 1 and np.isfinite(chance[0]) else None,
-            values.astype(float),
+            values,
             variant[values.index].to_numpy(dtype=object),
+            unit,
         )
+
+
+def _in_unit(values: DataFrame) -> tuple[DataFrame, float]:
+    """Values in a unit in which they can be squared, and that unit."""
+    largest = float(np.abs(values.to_numpy()[values.notna()]).max(initial=0.0))
+    if not largest or 1 / _EXTREME < largest < _EXTREME:
+        return values, 1.0
+    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    return values / unit, unit
 
 
 def variants(scores: DataFrame) -> Series:
@@ -91,7 +130,7 @@ def variants(scores: DataFrame) -> Series:
     """
     import pandas as pd
 
-    saes = scores.drop_duplicates("sae").set_index("sae").reindex(columns=[*VARIANT, "train_seed"])
+    saes = scores_table(scores, columns=_OF_SAES).drop_duplicates("sae").set_index("sae")
     keys = saes[VARIANT].astype("object").where(saes[VARIANT].notna(), None)
     names = pd.Series(saes.index.to_numpy(dtype=object, copy=True), index=saes.index, dtype=object)
     groups = [
@@ -108,10 +147,18 @@ def variants(scores: DataFrame) -> Series:
     return names
 
 
+def members(variant: Series) -> dict[str, list[str]]:
+    """The SAEs of each variant, from the variant of each SAE."""
+    found: dict[str, list[str]] = {}
+    for sae, name in variant.items():
+        found.setdefault(str(name), []).append(str(sae))
+    return found
+
+
 def _word(key: str, value: Any) -> str:
     if value is None:
         return ""
-    short = {"width": "width {:g}", "k": "k {:g}", "train_tokens": "{:,} tokens"}
+    short = {"width": "width {:.12g}", "k": "k {:.12g}", "train_tokens": "{:,} tokens"}
     return short[key].format(value) if key in short else str(value)
 
 

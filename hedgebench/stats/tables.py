@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from hedgebench.scores_table import scores_table
 from hedgebench.stats import components as parts
-from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
+from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids, members, variants
 from hedgebench.stats.pairwise import (
     ALPHA,
     Pairs,
@@ -33,6 +34,7 @@ Scope = Literal["training", "evaluation"]
 """What is compared. `training`: recipes, by the spread over their training seeds. `evaluation`: these SAEs themselves, by the spread over evaluation seeds."""
 MOST = 300
 """Variants of a metric: more are not compared pair by pair."""
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Contest(NamedTuple):
@@ -80,7 +82,8 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         variant: As in `grids`.
 
     Returns:
-        `COLUMN`, `PLACE`, variant, saes (their names), n_saes, n_seeds (evaluation seeds; 0: nothing drawn), mean, training_low and _high, evaluation_low and _high, both_low and _high (95 %,
+        `COLUMN`, `PLACE`, variant, saes (names of those with a number), n_saes, n_seeds (evaluation seeds that all have; 0: nothing drawn), mean (missing where one of the variant's SAEs has no number, or
+        they have no seed in common: no mean is taken over a blank), blank (then the reason; else empty), training_low and _high, evaluation_low and _high, both_low and _high (95 %,
         missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high, letters (`pairwise.letters`; these are missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
         from the random controls, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
     """
@@ -88,27 +91,44 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     rows: list[dict[str, Any]] = []
     controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
+    variant = variants(scores) if variant is None else variant
+    everyone = members(variant)
     for grid in grids(scores, variant):
-        placed = ranking(grid, controls[""])
-        way = _way(grid, controls)
-        saes: dict[str, list[str]] = {}
-        for sae, name, known in zip(grid.table.index, grid.variant, grid.table.notna().any(axis=1), strict=True):
-            saes.setdefault(name, []).extend([sae] if known else [])
-        for name, values in grid.groups().items():
-            row: dict[str, Any] = {**grid.column, "variant": name, "saes": " ".join(saes[name])}
-            row["n_saes"], row["n_seeds"] = len(values), values.shape[1] if grid.draws else 0
-            row["mean"] = mean = float(values.mean())
-            found = {"training": parts.over_training(values), "evaluation": parts.over_evaluation(values)}
-            found["both"] = parts.over_both(values) if grid.draws else found["training"]
-            for over, interval in found.items():
-                row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high
-            row |= placed.get(name, {})
-            if way is not None:
-                row["of_best"] = (mean - way[0]) / (way[1] - way[0])
+        whole, blank = grid.without_blanks(everyone)
+        placed, way, groups = ranking(whole, controls[""]), _way(whole, controls), whole.groups()
+        known = set(grid.table.index[grid.table.notna().any(axis=1)])
+        for name in dict.fromkeys(grid.variant):
+            saes = [sae for sae in everyone[name] if sae in known]
+            row: dict[str, Any] = {**grid.column, "variant": name, "saes": " ".join(saes), "n_saes": len(saes)}
+            row |= {"n_seeds": 0, "blank": blank.get(name, "")}
+            if name in groups:
+                row |= _mean(groups[name], grid) | placed.get(name, {})
+                if way is not None:
+                    row["of_best"] = (float(groups[name].mean()) - way[0]) / (way[1] - way[0])
             rows.append(row)
     seeds = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
     columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds]
-    return pd.DataFrame(rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "letters", "of_best"])
+    return pd.DataFrame(
+        rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "letters", "of_best", "blank"]
+    )
+
+
+def _mean(values: NDArray[np.float64], grid: Grid) -> dict[str, Any]:
+    """The mean of a variant's values [a SAEs, b evaluation seeds] with its intervals, as columns of `summary`."""
+    found = {"training": parts.over_training(values), "evaluation": parts.over_evaluation(values)}
+    found["both"] = parts.over_both(values) if grid.draws else found["training"]
+    row = {"mean": float(values.mean())}
+    for over, interval in found.items():
+        row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high
+    return {"n_seeds": values.shape[1] if grid.draws else 0} | _in_ones(row, grid)
+
+
+def _in_ones(row: Mapping[str, float | None], grid: Grid) -> dict[str, Any]:
+    """Numbers in the unit of a grid, as they are in the scores table; beyond what a float64 holds, the largest it does."""
+    return {
+        name: None if value is None else float(np.clip(value * grid.unit, -_LARGEST, _LARGEST))
+        for name, value in row.items()
+    }
 
 
 def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
@@ -135,17 +155,19 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         values = whole.to_numpy()
         found = parts.components(values, [of[sae] for sae in whole.index])
         floor = parts.noise_floor(values)
-        row: dict[str, Any] = {**grid.column, "mean_size": float(np.abs(values).mean())}
+        sizes: dict[str, float | None] = {"mean_size": float(np.abs(values).mean())}
+        sizes |= {"sd_training": found.training, "sd_evaluation": found.evaluation, "sd_rest": found.rest}
+        sizes |= {"floor": floor.sd, "floor_low": floor.low, "floor_high": floor.high}
+        row: dict[str, Any] = {**grid.column, **_in_ones(sizes, grid), "cv": floor.cv}
         row |= {"n_saes": found.n_saes, "n_variants": found.n_variants, "n_seeds": found.n_seeds if grid.draws else 0}
-        row |= {"sd_training": found.training, "sd_evaluation": found.evaluation, "sd_rest": found.rest}
-        row |= {"floor": floor.sd, "floor_low": floor.low, "floor_high": floor.high, "cv": floor.cv}
         compared = contest(grid, "training", controls)
         if compared is not None:
             told = discriminability(compared.values)
             row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
             sd = _pooled_sd(compared.values)
             spread = sd if compared.pairs.pooled else (sd, sd)
-            row |= {f"detectable_{n}": detectable(spread, n, len(compared.names)) for n in (2, 3, 5, 10)}
+            least = {n: detectable(spread, n, len(compared.names)) for n in (2, 3, 5, 10)}
+            row |= _in_ones({f"detectable_{n}": size for n, size in least.items()}, grid)
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
     columns += ["floor", "floor_low", "floor_high", "cv", "f", "p", "share", "groups", "compared", "pooled"]
@@ -163,9 +185,10 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
     """
     import pandas as pd
 
-    frames, controls = [], control_rows(scores)
-    for grid in grids(scores):
-        found = contest(grid, scope, controls)
+    frames, controls, variant = [], control_rows(scores), variants(scores)
+    everyone = members(variant)
+    for grid in grids(scores, variant):
+        found = contest(grid.without_blanks(everyone)[0], scope, controls)
         if found is None:
             continue
         pairs, names = found.pairs, np.array(found.names, dtype=object)
@@ -187,6 +210,8 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
                 "better": pd.Series(better, dtype="string").where(known),
             }
         )
+        sizes = ["difference", "stderr", "low", "high"]
+        frame[sizes] = (frame[sizes] * grid.unit).clip(-_LARGEST, _LARGEST)
         frame["seeds_needed"] = pd.array(_needed(found), dtype="Int64")
         frames.append(frame.assign(**grid.column)[[*COLUMN, *PLACE, *frame.columns]])
     empty = [*COLUMN, *PLACE, "scope", "first", "second", "difference", "stderr", "df", "low", "high", "p"]
@@ -229,7 +254,8 @@ def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, An
 
 def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
     """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
-    named = scores["architecture"].astype("string").fillna("").str
+    scores = scores_table(scores, columns=["sae", "architecture"])
+    named = scores["architecture"].fillna("").str
     return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
 
 

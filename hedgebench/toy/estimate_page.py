@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
+from hedgebench.looks import OKABE_ITO, PAGE, SMALL_LETTERS
 from hedgebench.toy.estimate_bars import BARS, JUDGED, Numbers, counted, of_set, read_numbers
 from hedgebench.toy.estimate_families import CONTROLS, HEDGED, Kind
 from hedgebench.toy.estimate_summary import MIN_COSINE, MIN_LATENTS, MIN_SPREAD, SAE, UNHEDGED
@@ -205,45 +206,59 @@ def _cost(frame: DataFrame) -> str:
 
 def draw_estimates(frame: DataFrame, summary: DataFrame) -> Figure:
     """What the judged estimator says of each SAE against the truth; and how every estimator ranks SAEs and latents of held-out families, with the bootstrap's intervals."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = FigureCanvasAgg(Figure(figsize=(13, 5.5), layout="constrained")).figure
-    left, right = figure.subplots(1, 2)
-    _draw_means(left, counted(frame))
-    _draw_ranks(right, summary[summary["set"] == "held out"])
+    with rc_context({"font.size": SMALL_LETTERS}):
+        figure = FigureCanvasAgg(Figure(figsize=(PAGE, 3.6), layout="constrained")).figure
+        left, right = figure.subplots(1, 2)
+        _draw_means(left, counted(frame))
+        _draw_ranks(right, summary[summary["set"] == "held out"])
     return figure
 
 
 def _draw_means(axes: Axes, saes: DataFrame) -> None:
     import seaborn as sns
 
-    colours = dict(zip(get_args(Kind), sns.color_palette("colorblind", len(get_args(Kind))), strict=True))
+    kinds = get_args(Kind)
+    colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
+    markers = dict(zip(kinds, "os^vDP*X", strict=True))
     for kind, rows in saes.groupby("kind", sort=False):
         for name in _SETS:
             own, colour = of_set(rows, name), colours[kind]
             faces, label = (colour, kind) if name == "held out" else ("none", None)
             axes.scatter(
-                own["hedge"], own[JUDGED], s=16, facecolors=faces, edgecolors=[colour], linewidths=0.8, label=label
+                own["hedge"],
+                own[JUDGED],
+                s=12,
+                marker=markers[kind],
+                facecolors=faces,
+                edgecolors=[colour],
+                linewidths=0.6,
+                label=label,
             )
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-    axes.set(title="Means of SAEs; hollow: development", xlabel="true hedging", ylabel=f"estimate `{JUDGED}`")
-    axes.legend(fontsize=8)
+    axes.set_title("Means of SAEs; hollow: development", fontsize="medium")
+    axes.set(xlabel="true hedging", ylabel=f"estimate `{JUDGED}`")
+    _legend_below(axes)
 
 
 def _draw_ranks(axes: Axes, summary: DataFrame) -> None:
     names = list(dict.fromkeys(summary["estimator"]))
-    for measure, colour, marker, shift in (("across", "C0", "o", -0.12), ("within_median", "C1", "s", 0.12)):
+    looks = (("across", OKABE_ITO[0], "o", -0.15), ("within_median", OKABE_ITO[1], "s", 0.15))
+    for measure, colour, marker, shift in looks:
         rows = summary[summary["measure"] == measure]
         places = [names.index(name) + shift for name in rows["estimator"]]
         axes.hlines(places, rows["low"], rows["high"], color=colour)
-        axes.plot(rows["value"], places, marker, color=colour, label=measure)
+        axes.plot(rows["value"], places, marker, color=colour, markersize=4.5, label=measure)
     axes.axvline(0, color="0.6", linewidth=1, zorder=0)
-    axes.set(
-        title="Rank correlation with the truth, held-out families",
-        xlabel="Spearman's, with its 95 % interval",
-        yticks=range(len(names)),
-        yticklabels=names,
-    )
+    axes.set_title("Rank correlation with the truth, held-out families", fontsize="medium")
+    axes.set(xlabel="Spearman's, with its 95 % interval", yticks=range(len(names)), yticklabels=names)
     axes.invert_yaxis()
-    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """Where it hides no point."""
+    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))

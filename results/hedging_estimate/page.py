@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
+from hedgebench.looks import OKABE_ITO, PAGE, SMALL_LETTERS
+from hedgebench.plots import save_figure
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
@@ -207,12 +210,18 @@ def losses() -> str:
 
 def draw(layers: list[Layer]) -> Figure:
     """The estimate and what growth does, by width; and what is found of added hedging, by its share."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = FigureCanvasAgg(Figure(figsize=(13, 4), layout="constrained")).figure
-    left, middle, right = figure.subplots(1, 3)
-    for colour, layer in zip(("C0", "C1"), layers, strict=False):
+    with rc_context({"font.size": SMALL_LETTERS}):
+        figure = FigureCanvasAgg(Figure(figsize=(PAGE, 2.9), layout="constrained")).figure
+        _draw(layers, *figure.subplots(1, 3))
+    return figure
+
+
+def _draw(layers: list[Layer], left: Axes, middle: Axes, right: Axes) -> None:
+    for colour, layer in zip(OKABE_ITO, layers, strict=False):
         for pattern, style, label in ((GROWN, "o-", "k = 8"), (SCALED, "s--", "k = width / 16")):
             values = layer.mean(pattern, JUDGED)
             left.plot(values.index, values, style, color=colour, label=f"layer {layer.layer}, {label}")
@@ -224,13 +233,14 @@ def draw(layers: list[Layer]) -> Figure:
             style = "o-" if width == own["width"].max() else "s--"
             right.plot(rows["share"], rows["auc"], style, color=colour, label=f"layer {layer.layer}, {width} latents")
             right.plot(rows["share"], rows["auc_signs"], style[0] + ":", color=colour, alpha=0.4)
-    for axes, title, x in ((left, f"`{JUDGED}`", "width"), (middle, "rank correlation with growth", "width"), (right, "AUC of added hedging (faint: random signs)", "share of the row")):  # fmt: skip
-        axes.set(title=title, xlabel=x)
-        axes.legend(fontsize=7)
+    for axes, title, x in ((left, f"`{JUDGED}`", "width"), (middle, "rank correlation with growth", "width"), (right, "AUC of added hedging\n(faint: random signs)", "share of the row")):  # fmt: skip
+        axes.set_title(title, fontsize="medium")
+        axes.set(xlabel=x)
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2))  # where it hides no point
         if x == "width":
             axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     right.axhline(0.5, color="0.7", linewidth=1, zorder=0)
-    return figure
 
 
 HEAD = """# A hedging estimate on a language model
@@ -316,7 +326,7 @@ def main() -> None:
     """Write the page and its figure."""
     layers = [Layer(layer) for layer in LAYERS]
     write_text(HERE / "README.md", page(layers, (HERE / "conclusions.md").read_text()))
-    draw(layers).savefig(HERE / "trend.png", dpi=110)
+    save_figure(draw(layers), HERE / "trend.png")
 
 
 if __name__ == "__main__":

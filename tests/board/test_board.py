@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +44,30 @@ def test_a_recipe_with_a_blank_has_no_mean_and_the_others_are_ranked_without_it(
     assert blank.mean is None and blank.rank is None and len(blank.values) == 4
     assert (
         blank.why
-        == "1 of 3 SAEs without a number, and no mean is taken over a blank (mse-s1: its run reports no such number)"
+        == "1 of 3 SAEs without a number, and no mean is taken over a blank (mse-s1: its run has no such number in the table)"
     )
     assert cell(board, "l2").rank is not None and cell(board, "l2").rank[:3] == (2, 2, 2)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
-    ("other", "apart"),
-    [({"eval_version": 2}, "version"), ({"data": "another-text"}, "on"), ({"config": '{"n": 2}'}, "n")],
+    ("other", "apart", "why"),
+    [
+        ({"eval_version": 2}, "version", "(version 1), but with (version 2)"),
+        ({"data": "another-text"}, "on", "(on a-text), but with (on another-text)"),
+        ({"config": '{"n": 2}'}, "n", "(no n), but with (n = 2)"),
+    ],
     ids=["version", "data", "settings"],
 )
-def test_numbers_of_two_versions_data_sets_or_settings_are_in_two_columns(other: dict[str, Any], apart: str):
+def test_numbers_of_two_versions_data_sets_or_settings_are_in_two_columns(other: dict[str, Any], apart: str, why: str):
     board = make_board(table([*alone("a", [1.0]), *alone("b", [2.0], **other)]))
     assert len(board.columns) == 2
     assert [[c.mean for c in line] for line in board.cells] == [[1.0, None], [None, 2.0]]
     assert len({column.apart for column in board.columns}) == 2 and all(
         apart in column.apart for column in board.columns
     )
-    assert cell(board, "a", 1).why == "not run with this version, data and these settings"
+    unlike, like = why.removeprefix("(").removesuffix(")").split("), but with (")
+    assert cell(board, "b").why == f"not in the table with these settings {why}"
+    assert cell(board, "a", 1).why == f"not in the table with these settings ({like}), but with ({unlike})"
 
 
 def test_subsets_are_no_columns():
@@ -73,6 +80,68 @@ def test_two_records_of_one_seed_are_a_blank_and_say_so():
     board = make_board(table([*alone("a", [1.0]), twice, *alone("b", [2.0])]))
     assert cell(board, "a").mean is None and "none is preferred" in cell(board, "a").why
     assert {value["value"] for value in cell(board, "a").values.values()} == {1.0, 9.0}
+
+
+def test_a_number_that_is_there_twice_is_one_number():
+    board = make_board(table([*alone("a", [1.0]), {"sae": "a", "seed": 0, "value": 1.0, "run_id": "another"}]))
+    assert (cell(board, "a").mean, cell(board, "a").n_seeds) == (1.0, 1)
+
+
+def test_saes_without_an_evaluation_seed_in_common_have_no_mean_and_their_seeds_are_named():
+    rows = [row | {"seed": row["seed"] + 2 * row["train_seed"]} for row in recipe("mse", [[0.5, 0.6], [0.7, 0.8]])]
+    assert (
+        cell(make_board(table(rows)), "batchtopk").why
+        == "its SAEs have no evaluation seed in common (mse-s0: 0, 1; mse-s1: 2, 3)"
+    )
+    twice = {**rows[0], "seed": 2, "value": 0.9}
+    board = make_board(table([*rows, twice, twice | {"value": 0.8, "run_id": "another"}]))
+    assert "(mse-s0: 0, 1; mse-s1: 2, 3)" in cell(board, "batchtopk").why  # of two numbers at seed 2, none is preferred
+
+
+def test_a_blank_names_no_sae_that_has_its_number_twice():
+    rows = [*recipe("mse", [[0.5], [0.6]]), *alone("z", [1.0], metric="size")]
+    twice = {**rows[0], "run_id": "another"}
+    less = [row for row in rows if row["sae"] != "mse-s1"]
+    board = make_board(table([*less, twice, {**rows[1], "metric": "size"}]))
+    assert cell(board, "batchtopk").why.endswith("(mse-s1: its run has no such number in the table)")
+
+
+def test_an_sae_that_was_run_on_two_models_is_a_row_for_each():
+    rows = [*alone("a", [1.0]), *alone("a", [3.0], model="another", run_id="r"), *alone("b", [2.0])]
+    board = make_board(table(rows))
+    assert [(row.name, line[0].mean) for row, line in zip(board.rows, board.cells, strict=True)] == [
+        ("a (a-model)", 1.0),
+        ("a (another)", 3.0),
+        ("b", 2.0),
+    ]
+    assert [row.facts["model"] for row in board.rows] == ["a-model", "another", "a-model"]
+
+
+def test_a_run_on_a_second_model_that_failed_is_a_blank_of_its_own_row(tmp_path: Path):
+    write_run(tmp_path, "a", {"quality": 0.8})
+    write_run(tmp_path, "a", {}, model="another", status="failed", error="no such model")
+    board = make_board(tmp_path)
+    assert {row.name: line[0].why for row, line in zip(board.rows, board.cells, strict=True)} == {
+        "a (a-model)": "",
+        "a (another)": "failed: no such model",
+    }
+
+
+def test_where_no_number_is_of_a_whole_sae_there_are_rows_and_no_columns(tmp_path: Path):
+    board = make_board(table(alone("a", [2.0], slice_by="letter", slice_value="q")))
+    assert ([row.name for row in board.rows], board.columns, board.cells) == (["a"], [], [[]])
+    write_run(tmp_path, "broken", {}, status="failed", error="odd")
+    assert [row.name for row in make_board(tmp_path).rows] == ["broken"]
+
+
+def test_numbers_as_large_as_numbers_can_be_have_means_intervals_and_ranks():
+    largest = 1.7e308
+    rows = [*recipe("mse", [[largest], [0.99 * largest]]), *recipe("snap", [[-largest], [-0.99 * largest]])]
+    board = make_board(table([row | {"chance": largest} for row in rows]))
+    mse, snap = cell(board, "mse"), cell(board, "snap")
+    assert mse.mean == pytest.approx(0.995 * largest) and mse.chance == largest
+    assert mse.rank is not None and snap.rank is not None and (mse.rank.rank, snap.rank.rank) == (1, 2)
+    assert all(math.isfinite(end) for ends in mse.intervals.values() for end in ends) and mse.intervals
 
 
 def test_chance_is_the_mean_of_the_saes_own():
@@ -109,7 +178,9 @@ def test_why_there_are_no_ranks_is_said():
 
     assert why(THREE) == ""
     assert "neither end" in why([{**row, "higher_is_better": None} for row in THREE])
-    assert "no two rows have several seeds" in why([*alone("a", [1.0]), *alone("b", [2.0])])
+    assert "no two rows have several training seeds" in why([*alone("a", [1.0]), *alone("b", [2.0])])
+    apart = [row | {"seed": row["seed"] + 2} for row in alone("b", [2.0, 2.1])]
+    assert "or several evaluation seeds in common" in why([*alone("a", [1.0, 1.1]), *apart])
     assert "more than 300 rows" in why([row for i in range(301) for row in alone(f"sae-{i}", [1.0, float(i)])])
 
 
@@ -129,7 +200,7 @@ def test_a_blank_says_what_came_of_the_run(tmp_path: Path):
         "shy": "cannot be measured: dead latents only",
         "partial": "left blank: no probe passed",
         "silent": "its run reports no such number",
-        "elsewhere": "not run with this version, data and these settings; failed: no such text",
+        "elsewhere": "not run with these settings (on a-text), but with (on another-text); failed: no such text",
         "newcomer": "not run",
     }
 
@@ -182,7 +253,7 @@ def test_a_table_without_anything_that_is_optional_is_a_board():
 
 
 def test_what_is_no_scores_table_is_refused(tmp_path: Path):
-    with pytest.raises(BadInput, match="has no column 'run_id'"):
+    with pytest.raises(BadInput, match="it has no column 'run_id'"):
         make_board(table(THREE).drop(columns="run_id"))
     with pytest.raises(BadInput, match="holds no number"):
         make_board(table([]))

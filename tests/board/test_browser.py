@@ -25,6 +25,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.enable_socket  # the browser is driven through a socket of this machine
 ARGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+
 ROWS = [
     *({**row, "l0": 20.0} for row in recipe("mse", [[0.50, 0.52], [0.51, 0.53], [0.52, 0.54]])),
     *({**row, "l0": 21.0} for row in recipe("snap", [[0.80, 0.82], [0.81, 0.83], [0.82, 0.84]])),
@@ -48,10 +50,11 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     contexts, said, asked = [], [], []
 
     def open_page(
-        given: Any, *, hash: str = "", width: int = 1400, scheme: str = "light", file: Path | None = None
+        given: Any, *, hash: str = "", scheme: str = "light", phone: bool = False, file: Path | None = None
     ) -> Any:
         file = file or hedgebench.leaderboard(given, tmp_path / "board.html")
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        screen = PHONE if phone else {"viewport": {"width": 1400, "height": 900}}
+        context = browser.new_context(**screen, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
@@ -85,12 +88,12 @@ def cell(page: Any, row: str, column: int = 0) -> Any:
 
 def test_a_cell_shows_mean_interval_rank_and_a_bar(page: Any):
     text = cell(page, "mse").inner_text()
-    assert "0.520" in text and "±0.0" in text and "rank 3" in text
+    assert "0.52 ±0.1" in text and "rank 3 c" in text
     assert cell(page, "mse").locator("svg .interval, svg .mean, svg .control").count() >= 3
 
 
 def test_a_blank_cell_says_why(page: Any):
-    assert "its run reports no such number" in cell(page, "mse", 1).inner_text()
+    assert "its run has no such number in the table" in cell(page, "mse", 1).inner_text()
     assert cell(page, "mse", 1).locator("svg").count() == 0
 
 
@@ -263,14 +266,130 @@ def test_light_and_dark_follow_the_system_and_can_be_chosen(visit: Callable[...,
     assert light.evaluate(ground) == dark.evaluate(ground)
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(visit: Callable[..., Any]):
-    page = visit(table(ROWS), width=375)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 375
-    box = cell(page, "mse").bounding_box()
-    assert box["x"] >= 0 and box["x"] + box["width"] <= 375
-    assert cell(page, "mse").evaluate("e => getComputedStyle(e, '::before').content") == '"an_eval quality"'
-    cell(page, "mse").click()
-    assert page.locator("dialog[open]").bounding_box()["width"] <= 375
+TWO_VERSIONS = [
+    {**row, "eval": "saebench_core", "metric": "cossim", "eval_version": version, "config": config}
+    for row in ROWS[:12]
+    for version, config in ((1, '{"n": 1}'), (2, '{"n": 10}'))
+]
+
+
+@pytest.fixture
+def phone(visit: Callable[..., Any]) -> Any:
+    return visit(table(TWO_VERSIONS), phone=True)
+
+
+def seen(page: Any, selector: str) -> list[str]:
+    """The texts that can be seen on the screen once scrolled to: whose middle nothing covers or cuts off."""
+    found: list[str] = page.evaluate(
+        """selector => [...document.querySelectorAll(selector)].filter(node => {
+            node.scrollIntoView({ block: 'center' });
+            const { x, y, width, height } = node.getBoundingClientRect(), top = document.elementFromPoint(x + width / 2, y + height / 2);
+            return width > 0 && x >= 0 && x + width <= innerWidth && top !== null && (node.contains(top) || top.contains(node));
+        }).map(node => node.innerText)""",
+        selector,
+    )
+    return found
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(phone: Any):
+    for summary in ("#filters summary", "#metrics summary"):
+        phone.tap(summary)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    box = cell(phone, "mse").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    for selector in ("td.metric .number", "td.metric .about", "tbody th.name"):
+        phone.locator(selector).first.tap()
+        dialog = phone.locator("dialog[open]")
+        assert dialog.evaluate("e => e.scrollWidth") <= dialog.bounding_box()["width"] <= 390
+        phone.tap("dialog .close")
+
+
+def test_on_a_phone_each_number_says_its_metric_what_tells_it_from_others_of_its_name_and_the_better_end(phone: Any):
+    heads = seen(phone, "tbody td.metric .about")
+    assert len(heads) == 2 * 2
+    for head, version, n in ((heads[0], 1, 1), (heads[1], 2, 10)):
+        assert head.splitlines() == ["saebench_core", "cossimi", f"version {version}, n = {n}", "↑ higher is better"]
+    assert phone.locator("thead").is_hidden()
+
+
+def test_on_a_phone_a_tap_on_a_metrics_name_opens_its_card_and_one_on_a_number_its_origin(phone: Any):
+    phone.locator("tbody td.metric .about").nth(1).tap()
+    card = phone.locator("dialog[open]").inner_text()
+    for part in ("mean cosine of x and x'", "higher is better", "chance", "SD over training seeds", "arXiv 2503.09532"):
+        assert part in card, part
+    phone.tap("dialog .close")
+    phone.locator("tbody td.metric .number").nth(1).tap()
+    origin = phone.locator("dialog[open]").inner_text()
+    assert "Where it comes from" in origin and "version 2" in origin.splitlines()[0]
+    phone.tap("dialog button:has-text('About cossim')")
+    assert phone.locator("dialog[open] h2").inner_text() == "cossim"
+    assert "mean cosine of x and x'" in phone.locator("dialog[open]").inner_text()
+    phone.tap("dialog .close")
+    assert phone.locator("dialog[open]").count() == 0
+
+
+def test_on_a_phone_the_choice_of_metrics_leads_to_every_card(phone: Any):
+    phone.tap("#metrics summary")
+    choices = seen(phone, "#metrics .choice")
+    assert ["version 1" in choices[0], "version 2" in choices[1]] == [True, True] and "higher is better" in choices[0]
+    phone.locator("#metrics .info").nth(1).tap()
+    assert "mean cosine of x and x'" in phone.locator("dialog[open]").inner_text()
+
+
+def test_on_a_phone_whatever_can_be_tapped_is_large_enough(phone: Any):
+    for summary in ("#filters summary", "#metrics summary"):
+        phone.tap(summary)
+    measure = """() => [...document.querySelectorAll('button, select, input, summary, [data-at]')]
+        .map(node => [node.outerHTML.slice(0, 80), (node.type === 'checkbox' ? node.closest('label') : node).getBoundingClientRect()])
+        .filter(([, box]) => box.width > 0 && (box.width < 24 || box.height < 24)).map(([text]) => text)"""
+    assert phone.evaluate(measure) == []
+    phone.locator("td.metric .number").first.tap()
+    assert phone.evaluate(measure) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_text_stands_out_from_its_ground(visit: Callable[..., Any], scheme: str):
+    page = visit(table(TWO_VERSIONS), phone=True, scheme=scheme)
+    light = """selector => { const node = document.querySelector(selector), style = getComputedStyle(node);
+        let ground = node; while (getComputedStyle(ground).backgroundColor === 'rgba(0, 0, 0, 0)') ground = ground.parentNode;
+        const bright = color => color.match(/[\\d.]+/g).slice(0, 3).map(part => part / 255).map(part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+            .reduce((sum, part, i) => sum + part * [.2126, .7152, .0722][i], 0);
+        const [low, high] = [bright(style.color), bright(getComputedStyle(ground).backgroundColor)].sort((a, b) => a - b); return (high + .05) / (low + .05); }"""
+    for selector in (".about", ".about small", ".number", ".half", ".notes", "th.name", "header p", "#note"):
+        assert page.evaluate(light, selector) >= 4.5, selector
+
+
+def test_a_page_that_becomes_narrow_or_wide_is_drawn_anew(page: Any):
+    assert page.locator("td .about").count() == 0
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_selector("td .about")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_selector("td .about", state="detached")
+    assert page.locator("thead .info").count() == 2
+
+
+def test_the_keyboard_reaches_a_metrics_card_where_there_is_no_header(phone: Any):
+    phone.locator("tbody [tabindex='0']").focus()
+    phone.keyboard.press("End")
+    phone.keyboard.press("Enter")
+    phone.keyboard.press("Tab")
+    phone.keyboard.press("Enter")
+    assert phone.locator("dialog[open] h2").inner_text() == "cossim"
+    phone.keyboard.press("Escape")
+    assert phone.evaluate("document.activeElement.dataset.at") == "0,6"
+
+
+def test_a_board_without_columns_says_why(visit: Callable[..., Any]):
+    page = visit(table(alone("a", [2.0], slice_by="letter", slice_value="q")))
+    assert page.locator("#note").inner_text().startswith("There is no column: no run gave a number of a whole SAE")
+    assert names(page) == ["a"]
+
+
+def test_numbers_as_large_as_numbers_can_be_are_drawn(visit: Callable[..., Any]):
+    page = visit(table([*alone("a", [1.7e308, -1.7e308]), *alone("b", [-1.7e308, -1.6e308])]))
+    assert "±" in cell(page, "a").inner_text() and "NaN" not in page.locator("#board").inner_html()
+    cell(page, "b").click()
+    assert "−1.65" in page.locator("dialog[open]").inner_text()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -327,7 +446,7 @@ def test_five_thousand_rows_are_sorted_filtered_and_paged_at_once(visit: Callabl
 
 def test_where_nothing_is_ranked_the_page_says_why(visit: Callable[..., Any]):
     page = visit(table([*alone("a", [1.0]), *alone("b", [2.0])]))
-    assert page.locator("#note").inner_text().startswith("Nothing is ranked: no two rows have several seeds")
+    assert page.locator("#note").inner_text().startswith("Nothing is ranked: no two rows have several training seeds")
 
 
 def test_the_interval_of_a_single_row_is_drawn(visit: Callable[..., Any]):

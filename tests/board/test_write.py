@@ -36,7 +36,7 @@ def saebench_file(folder: Path, sae: str, values: dict[str, float], **more: Any)
         "sae_cfg_dict": {"d_sae": 512, "architecture": "jumprelu", "metadata": {"hook_name": "blocks.8.hook_resid_post"}},
         **more,
     }  # fmt: skip
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{sae}.json").write_text(json.dumps(data))
 
 
@@ -63,6 +63,64 @@ def test_outputs_of_two_versions_of_saebench_are_in_two_columns(tmp_path: Path):
     saebench_file(tmp_path / "results", "new", values, sae_bench_commit_hash="cafe")
     data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
     assert {column["apart"] for column in data["columns"]} == {"sae-bench = c0ffee", "sae-bench = cafe"}
+
+
+def test_a_file_made_again_by_another_version_under_its_old_id_is_another_run(tmp_path: Path):
+    values = {"l0": 40.0, "ev": 0.75, "cossim": 0.5}
+    saebench_file(tmp_path / "results" / "old", "x", values)
+    saebench_file(tmp_path / "results" / "new", "x", values | {"ev": 0.5}, sae_bench_commit_hash="cafe")
+    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
+    shown = {(column["metric"], column["apart"]): cell for column, cell in zip(data["columns"], data["rows"][0]["cells"], strict=True)}  # fmt: skip
+    means = {apart: cell["mean"] for (name, apart), cell in shown.items() if name == "upstream_explained_variance"}
+    assert means == {"sae-bench = c0ffee": 0.75, "sae-bench = cafe": 0.5} and len(data["runs"]) == 2
+
+
+def test_where_two_runs_of_one_version_and_seed_differ_the_blank_says_so(tmp_path: Path):
+    values = {"l0": 40.0, "ev": 0.75, "cossim": 0.5}
+    saebench_file(tmp_path / "results" / "once", "x", values)
+    saebench_file(tmp_path / "results" / "again", "x", values | {"ev": 0.5}, eval_id="another")
+    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
+    cells = dict(zip([column["metric"] for column in data["columns"]], data["rows"][0]["cells"], strict=True))
+    why = data["reasons"][cells["upstream_explained_variance"]["why"]]
+    assert why == "2 runs with one seed and the same settings give different numbers, and none is preferred"
+    assert cells["cossim"]["mean"] == 0.5
+
+
+def test_a_copy_of_a_file_is_no_second_run(tmp_path: Path):
+    for folder in ("once", "again"):
+        saebench_file(tmp_path / "results" / folder, "x", {"l0": 40.0, "ev": 0.75, "cossim": 0.5})
+    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
+    assert len(data["runs"]) == 1 and all("mean" in cell for cell in data["rows"][0]["cells"])
+    assert not hedgebench.read_results(tmp_path / "results").duplicated(["run_id", "metric", "params"]).any()
+
+
+def test_an_output_of_another_version_is_named_where_a_cell_is_blank(tmp_path: Path):
+    values = {"l0": 40.0, "ev": 0.75, "cossim": 0.5}
+    saebench_file(tmp_path / "results", "old", values)
+    saebench_file(tmp_path / "results", "new", values, sae_bench_commit_hash="cafe")
+    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
+    assert set(data["reasons"]) == {
+        "not run with these settings (sae-bench = c0ffee), but with (sae-bench = cafe)",
+        "not run with these settings (sae-bench = cafe), but with (sae-bench = c0ffee)",
+    }
+
+
+def test_an_output_without_a_single_number_is_a_row_of_blanks(tmp_path: Path):
+    saebench_file(tmp_path / "results", "a", {"l0": 40.0, "ev": 0.75, "cossim": 0.5})
+    saebench_file(tmp_path / "results", "b", {"l0": -1, "ev": -1, "cossim": -1})
+    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
+    assert [row["name"] for row in data["rows"]] == ["somebody:a", "somebody:b"]
+    assert {data["reasons"][cell["why"]] for cell in data["rows"][1]["cells"]} == {"its run reports no such number"}
+
+
+@pytest.mark.parametrize("odd", [None, "x", 3, [1], {"a": [1]}, -(10**400), True])
+@pytest.mark.parametrize("key", ["sae_cfg_dict", "eval_config", "eval_id", "eval_type_id", "eval_result_metrics", "eval_result_details", "eval_result_unstructured", "sae_lens_id", "sae_lens_release_id", "sae_bench_commit_hash"])  # fmt: skip
+def test_an_odd_part_of_one_output_costs_no_other_file_its_numbers(tmp_path: Path, key: str, odd: Any):
+    saebench_file(tmp_path / "results", "a", {"l0": 40.0, "ev": 0.75, "cossim": 0.5})
+    saebench_file(tmp_path / "results", "b", {"l0": 41.0, "ev": 0.85, "cossim": 0.6}, **{key: odd})
+    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
+    (row,) = (row for row in data["rows"] if row["name"] == "somebody:a")
+    assert sum("mean" in cell for cell in row["cells"]) == 3
 
 
 def test_our_numbers_and_saebenchs_own_are_never_in_one_column(tmp_path: Path):

@@ -10,8 +10,10 @@ import pytest
 from hedgebench_evals.grow_delta import GrowDelta
 from matplotlib.figure import Figure
 
+from hedgebench.looks import Looks
 from hedgebench.plots import draw_figures
 from hedgebench.results import SCORES, _frame
+from hedgebench.series import APART, points
 from hedgebench.stats.intervals import mean_interval
 from hedgebench.types import CannotMeasure
 
@@ -126,14 +128,42 @@ def test_the_caption_says_at_how_many_widths_a_null_is_beaten():
     null = ("null_share", "null=isotropic")
     said = caption(study())
     assert said.endswith(
-        "; against random span: above at 2 of 2 widths; against no new latents, other data order: above at 2 of 2 widths."
+        "; against random span: above at 2 of 2 widths; against no new latents, other data order: above at 2 of 2 widths. "
+        "Above and below: by 95 % intervals over training seeds that hold for all widths together."
     )
     assert "random span: below at 2 of 2 widths" in caption(study(what=[SHARES[0], (*null, 0.5)]))
     near = [row | {"value": row["value"] + 0.1 * row["train_seed"]} if row["params"] else row for row in study()]
     assert "random span: not to be told apart at any of 2 widths" in caption(near)
     alone = caption([row for row in study() if row["train_seed"] == 0])
-    assert "random span: not to be told apart at any of 2 widths" in alone and "95 %" not in alone
+    assert "random span: not to be told apart at any of 2 widths" in alone and "(95 %" not in alone
     assert caption(study(), 1).count("against 0: above at 2 of 2 widths") == 2
+
+
+def test_a_sign_must_hold_for_all_widths_together():
+    """At each width by itself the interval of the difference leaves 0 out, by a little."""
+    rows = [
+        row | {"value": 0.5 if row["metric"] == "null_share" else 1.4 + 0.1 * row["train_seed"]}
+        for row in study(what=SHARES[:2])
+    ]
+    alone, together = (mean_interval([0.9, 1.0], level) for level in (0.95, 0.975))
+    assert alone.low > 0 and together.low < 0
+    assert "random span: not to be told apart at any of 2 widths" in caption(rows)
+
+
+@pytest.mark.parametrize(("column", "other"), [("loss", "other"), ("eval_version", 2), ("k", 5.0)])
+def test_families_look_as_they_do_elsewhere_and_are_told_apart_without_colours(column: str, other: Any):
+    another = "" if column == "eval_version" else "another "  # a version measures the same SAEs
+    rows = [*study(), *({**row, "sae": another + row["sae"], column: other} for row in study(times=2.0))]
+    axes = draw(rows)
+    assert len(means(axes)) == 2 * len(SHARES)
+    ours = axes.get_legend().legend_handles[-2:]
+    looks = {(h.get_marker(), h.get_markerfacecolor(), h.get_color()) for h in ours}
+    assert len(looks) == 2
+    everywhere = Looks(table(rows), "grow_delta")
+    assert [h.get_marker() for h in ours] == [
+        everywhere.of(group, *APART).marker
+        for _, group in points(table(rows), "grow_delta", ("delta_share", "")).groupby("family")
+    ]
 
 
 def test_the_caption_of_two_recipes_names_each():

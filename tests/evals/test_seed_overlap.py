@@ -11,17 +11,19 @@ from hedgebench_evals.seed_overlap_figures import width_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_saes import build, orthonormal_features, permuted_decoder, random_rows, unit_rows
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
 from hedgebench import evaluate
 from hedgebench.checkpoint import describe
 from hedgebench.eval import ActivationBatch, EvalContext
+from hedgebench.looks import Looks
 from hedgebench.matching import approximate
 from hedgebench.overlap import deciles, mean_over_pairs
 from hedgebench.plots import draw_figures
 from hedgebench.results import SCORES, _frame, headline
+from hedgebench.series import APART
 from hedgebench.types import BadInput, CannotMeasure
 
 D_IN = 24
@@ -358,8 +360,10 @@ def test_what_is_read_off_the_figures_is_what_the_table_says():
     scores = _frame([*whole, *pairs, *density], SCORES)
     said = [figure.caption(scores) for figure in SeedOverlap.figures]
     assert said[0] == (
-        "Share of latents that another training seed has, too, both cosines at 0.3: 0.8 (wide) to 0.9 (narrow); "
-        "at 0.7: 0.25 (wide) to 0.5 (narrow). An unrelated SAE shares at most 0.001."
+        "Share of latents that another training seed has, too, both cosines at 0.3: "
+        "0.9 [0.857, 0.943] at width 64, 0.8 [0.757, 0.843] at width 128 (95 % over training seeds); "
+        "at 0.7: 0.5 [0.457, 0.543] at width 64, 0.25 [0.207, 0.293] at width 128 (95 % over training seeds). "
+        "An SAE that is turned at random shares at most 0.001."
     )
     ends = [
         f"{at.mean:.3g} [{at.low:.3g}, {at.high:.3g}] at width {at.width}" for at in width_table(scores).itertuples()
@@ -370,15 +374,70 @@ def test_what_is_read_off_the_figures_is_what_the_table_says():
         == f"Share of latents that another training seed has, too: {', '.join(ends)} (95 % over training seeds)."
     )
     assert said[2] == (
-        "Share of latents that another training seed has, too: of the rarest tenth 0.4 (wide) to 0.9 (narrow), "
-        "of the most frequent 0.5 (narrow) to 0.7 (wide); larger of the rarest in 1 of 2 groups."
+        "Share of latents that another training seed has, too: of the rarest tenth "
+        "0.9 [0.857, 0.943] at width 64, 0.4 [0.357, 0.443] at width 128 (95 % over training seeds); "
+        "of the most frequent tenth 0.5 [0.457, 0.543] at width 64, 0.7 [0.657, 0.743] at width 128 (95 % over training seeds)."
     )
 
 
-def test_groups_are_drawn_from_the_narrowest_and_told_apart_by_colour_and_marker():
+def test_the_page_says_how_the_picture_by_density_is_read(tmp_path):
+    tenths = [str(i) for i in (*range(1, 11), "dead")]
+    rows = groups("density_decile", "threshold=0.7", tenths, narrow=[0.9] + [0.5] * 10, wide=[0.4] * 9 + [0.7, 0])
+    draw_figures(_frame([{**row, "run_id": row["sae"]} for row in rows], SCORES), tmp_path)
+    page = (tmp_path / "figures.md").read_text()
+    (how,) = (line for line in page.splitlines() if line.startswith("*How to read it*"))
+    for word in ("cut into tenths, 1 the rarest and 10 the most frequent", "one standard error", "falls to the right"):
+        assert word in how
+    axes = Figure().add_subplot()
+    SeedOverlap.figures[2].draw(_frame(rows, SCORES), axes)
+    assert "1: rarest, 10: most frequent" in axes.get_xlabel() and axes.get_ylabel().endswith("at least 0.7")
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_two_versions_measured_is_never_one_line_of_a_figure(which):
+    slices = (("all", ["all"]), ("pair", ["0-1"]), ("density_decile", ["1", "2"]))
+    rows = [
+        {**row, "eval_version": version, "value": 0.3 * version}
+        for version in (1, 2)
+        for slice_by, of in slices
+        for row in groups(slice_by, "threshold=0.7", of, g=[0.0] * len(of))
+    ]
+    axes = Figure().add_subplot()
+    SeedOverlap.figures[which].draw(_frame(rows, SCORES), axes)
+    assert sorted({v for c in axes.containers for v in c.lines[0].get_ydata()}) == [0.3, 0.6]
+    assert [text.get_text().split(", ")[-1] for text in axes.get_legend().get_texts()] == ["version 1", "version 2"]
+    assert len({h.get_markerfacecolor() for h in axes.get_legend().legend_handles}) == 2
+    said = SeedOverlap.figures[which].caption(_frame(rows, SCORES))
+    assert "version 1: 0.3 " in said and "version 2: 0.6 " in said
+
+
+def test_groups_are_drawn_from_the_narrowest_in_shades_and_lines_of_their_recipe():
     rows = groups("all", "threshold=0.7", ["all"], **{f"g{width}": [0.5] for width in range(9, -1, -1)})
     axes = Figure().add_subplot()
     SeedOverlap.figures[0].draw(_frame(rows, SCORES), axes)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"g{width}" for width in range(9, -1, -1)]
-    looks = {(to_hex(c.lines[0].get_color()), c.lines[0].get_marker()) for c in axes.containers}
-    assert len(looks) == 10
+    lines = [c.lines[0] for c in axes.containers]
+    lightness = [sum(to_rgb(line.get_color())) for line in lines]
+    assert lightness == sorted(set(lightness)) and {line.get_marker() for line in lines} == {"v"}
+    handles = axes.get_legend().legend_handles
+    assert [to_hex(h.get_color()) for h in handles] == [to_hex(line.get_color()) for line in lines]
+    assert handles[0].get_linestyle() != handles[1].get_linestyle()
+
+
+def test_a_recipe_looks_as_in_every_other_figure():
+    rows = [
+        {**row, "loss": loss}
+        for loss in ("snap", "mse")
+        for row in (
+            *groups("all", "threshold=0.7", ["all"], **{loss: [0.5]}),
+            *groups("pair", "threshold=0.7", ["0-1"], **{loss: [0.5]}),
+        )
+    ]
+    scores = _frame(rows, SCORES)
+    looks = Looks(scores, "seed_overlap")
+    expected = [looks.of(scores[scores["loss"] == loss], *APART) for loss in ("mse", "snap")]
+    for figure in SeedOverlap.figures[:2]:
+        axes = Figure().add_subplot()
+        figure.draw(scores, axes)
+        lines = [c.lines[0] for c in axes.containers]
+        assert [(line.get_color(), line.get_marker()) for line in lines] == [(of.color, of.marker) for of in expected]

@@ -23,6 +23,10 @@ def test_a_variants_words_are_what_tells_it_from_others():
         {**row, "sae": row["sae"] + w, "width": int(w)} for w in ("256", "512") for row in recipe("mse", [[1], [2]])
     ]
     assert set(variants(table(rows))) == {"width 256", "width 512"}
+    huge = [
+        {**row, "sae": row["sae"] + w, "width": int(w)} for w in ("64", "1048576") for row in recipe("mse", [[1], [2]])
+    ]
+    assert set(variants(table(huge))) == {"width 64", "width 1048576"}
     deeper = [{**row, "sae": "deep" + row["sae"], "hook": "blocks.9"} for row in recipe("mse", [[1], [2]])]
     assert "blocks.9" in " ".join(variants(table(recipe("mse", [[1], [2]]) + deeper)))
 

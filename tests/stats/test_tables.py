@@ -148,6 +148,44 @@ def test_a_blank_leaves_the_variant_its_other_numbers():
     assert (found["n_saes"], found["n_seeds"]) == (3, 1) and found["mean"] == pytest.approx(0.51)
 
 
+def test_a_variant_one_of_whose_saes_has_no_number_has_no_mean_and_no_rank_and_says_why():
+    other = [{**row, "metric": "size"} for row in THREE]
+    rows = [row for row in THREE if row["sae"] != "mse-s1"]
+    found = summary(table([*rows, *other]))
+    blank = of(found[found["metric"] == "quality"], "mse")
+    assert blank["blank"] == "1 of 3 SAEs without a number: mse-s1" and blank["saes"] == "mse-s0 mse-s2"
+    assert (blank["n_saes"], blank["n_seeds"]) == (2, 0)
+    assert blank[["mean", "training_low", "both_high", "rank", "of_best"]].isna().all()
+    whole = of(found[found["metric"] == "quality"], "snap")
+    assert whole["blank"] == "" and (whole["rank"], whole["rank_high"]) == (1, 1)
+    named = set(comparisons(table([*rows, *other])).query("metric == 'quality'")[["first", "second"]].to_numpy().flat)
+    assert "mse" not in named and "snap" in named
+
+
+def test_a_missing_value_is_a_blank():
+    rows = [row | {"value": np.nan} if row["sae"] == "mse-s1" else row for row in THREE]
+    assert "mse-s1" in of(summary(table(rows)), "mse")["blank"]
+
+
+def test_saes_without_a_seed_in_common_have_no_mean():
+    rows = [row | {"seed": row["seed"] + 2 * row["train_seed"]} for row in recipe("mse", [[0.5, 0.6], [0.7, 0.8]])]
+    (found,) = summary(table(rows)).itertuples()
+    assert np.isnan(found.mean) and found.blank == "its SAEs have no evaluation seed in common"
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_numbers_of_any_size_are_judged_alike(size: float):
+    plain, scaled = table(THREE), table([row | {"value": row["value"] * size} for row in THREE])
+    for make, unit, same in (
+        (summary, ["mean", "training_low", "both_high"], ["rank", "rank_low", "rank_high"]),
+        (noise, ["mean_size", "sd_training", "floor", "detectable_3"], ["cv", "share", "p", "groups"]),
+        (comparisons, ["difference", "stderr", "low"], ["p", "seeds_needed"]),
+    ):
+        one, other = make(plain), make(scaled)
+        assert (other[unit] / size).to_numpy() == pytest.approx(one[unit].to_numpy())
+        assert other[same].astype(float).to_numpy() == pytest.approx(one[same].astype(float).to_numpy(), nan_ok=True)
+
+
 def test_an_eval_that_draws_nothing_has_training_seeds_only():
     rows = [{**row, "seed": None} for row in THREE if row["seed"] == 0]
     found = of(summary(table(rows)), "mse")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 
 from hedgebench.cli import main
 from hedgebench.toy import estimate_bars, estimate_study, rivals
@@ -296,7 +297,11 @@ def test_the_factor_is_frozen_on_development_and_applied_to_what_is_held_out():
 def test_the_figure_shows_every_sae_hollow_or_filled_and_every_estimator():
     frame = invented()
     frame.loc[frame["family"] == "zero_2", "best_cosine"] = 0.7
-    left, right = draw_estimates(frame, summarise_sets(frame)).axes
+    figure = draw_estimates(frame, summarise_sets(frame))
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    assert figure.get_figwidth() <= 7  # a paper's page, on which letters of 6 points can be read
+    assert min(text.get_fontsize() for text in figure.findobj(Text)) >= 6
     shown = {False: 0, True: 0}
     for marks in left.collections:
         shown[len(marks.get_facecolors()) > 0] += len(marks.get_offsets())

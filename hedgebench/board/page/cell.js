@@ -9,15 +9,18 @@ function interval(cell) {
 
 const shownRank = cell => state.matched === '' ? cell.rank : cell.matched;
 
-function rankText([rank, low, high]) {
-  return `rank ${rank}${low === high ? '' : ` (${low}–${high})`}`;
+const MOST_LETTERS = 6;
+
+function rankText([rank, low, high, , letters]) {
+  const shown = letters.length > MOST_LETTERS ? `${letters.slice(0, MOST_LETTERS)}…` : letters;
+  return `rank ${rank}${low === high ? '' : ` (${low}–${high})`}${shown && ` ${shown}`}`;
 }
 
 const WIDTH = 112, HEIGHT = 14, MIDDLE = 7;
 
 function drawn(column, row, cell) {
   const [low, high] = column[state.scale];
-  const place = value => high > low ? 4 + (WIDTH - 8) * (value - low) / (high - low) : WIDTH / 2;
+  const place = value => high > low ? 4 + (WIDTH - 8) * (value / 2 - low / 2) / (high / 2 - low / 2) : WIDTH / 2; // halves: numbers may be as large as numbers can be
   const inside = value => Math.min(WIDTH - 2, Math.max(2, place(value)));
   const off = value => place(value) > WIDTH ? 1 : place(value) < 0 ? -1 : 0;
   const arrow = (value, kind) => {
@@ -38,7 +41,7 @@ function drawn(column, row, cell) {
 function cellContent(column, row, cell) {
   if (!some(cell.mean)) return [el('span', { class: 'blank' }, '—'), el('span', { class: 'why' }, el('span', { class: 'hidden' }, 'blank: '), named(data.reasons[cell.why]))];
   const ends = interval(cell);
-  const [mean, half] = ends ? withHalf(cell.mean, (ends[2] - ends[1]) / 2) : [number(cell.mean), ''];
+  const [mean, half] = ends ? withHalf(cell.mean, ends[2] / 2 - ends[1] / 2) : [number(cell.mean), ''];
   const rank = shownRank(cell);
   const notes = [
     rank ? el('span', { class: rank[0] === 1 ? 'rank best' : 'rank' }, rankText(rank)) : '',

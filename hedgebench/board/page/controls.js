@@ -26,7 +26,7 @@ function metricChoice() {
   return el('details', { id: 'metrics' }, el('summary', {}, 'Metrics ', el('span', { id: 'chosen' })),
     el('div', { class: 'buttons' }, button('First choice', firstColumns), button('All', all), button('None', [])),
     [...groups].map(([name, columns]) => el('fieldset', {}, el('legend', {}, named(name)), columns.map(([column, i]) =>
-      el('label', { class: 'tick' }, el('input', { type: 'checkbox', name: 'column', value: i, onchange: pick }), named(column.metric), column.apart ? el('small', {}, named(column.apart)) : '')))));
+      el('div', { class: 'choice' }, aboutButton(column), el('label', { class: 'tick' }, el('input', { type: 'checkbox', name: 'column', value: i, onchange: pick }), el('span', {}, named(column.metric), below(column))))))));
 }
 
 const pick = () => choose({ columns: [...document.querySelectorAll('input[name=column]')].filter(box => box.checked).map(box => box.value).join('.') });

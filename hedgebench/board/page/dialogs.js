@@ -4,15 +4,17 @@ function show(title, ...content) {
   const close = el('button', { type: 'button', class: 'close', onclick: () => dialog.close() }, 'Close');
   dialog.replaceChildren(el('div', { class: 'inside' }, el('div', { class: 'top' }, el('h2', { id: 'dialog-title' }, title), close), content));
   dialog.onclick = event => { if (event.target === dialog) dialog.close(); };
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  close.focus();
 }
 
 const SCOPES = { training: 'of recipes, by the spread over their training seeds', evaluation: 'of these SAEs, by the spread over evaluation seeds' };
 
 function rankSentence(rank) {
   if (!rank) return null;
-  const [at, low, high, scope] = rank;
-  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (${SCOPES[scope]}; those that cannot be told apart share a rank)`;
+  const [at, low, high, scope, letters] = rank;
+  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (1 more than how many are better and can be told apart, ${SCOPES[scope]})${letters && `; letters ${letters}: it cannot be told apart from those with one of these, and can from all others`}`;
 }
 
 const bothWords = ends => ends && `95 % interval ${range(ends)}`;
@@ -42,7 +44,8 @@ function provenance(row, i) {
   const lines = runs.map(([at, run]) => [named(run.sae), some(run.seed) ? run.seed : 'none', found(at) ? String(found(at)[0]) : `blank (${run.status ?? 'ok'}${run.error ? `: ${run.error}` : ''})`,
     found(at) && some(found(at)[1]) ? `±${number(found(at)[1])}` : '', some(found(at)?.[2]) ? found(at)[2] : '', el('code', {}, named(run.id)), run.file ? el('code', {}, named(run.file)) : '',
     joined(run.incomplete ?? {}, '')]);
-  show([named(column.metric), ' of ', named(row.name)], about,
+  show([named(column.metric), column.apart ? [' (', named(column.apart), ')'] : '', ' of ', named(row.name)], about,
+    el('p', {}, el('button', { type: 'button', onclick: () => metricCard(column) }, 'About ', named(column.metric), column.better ? ` (${ARROWS[column.better]})` : '')),
     el('h3', {}, 'Values'), lines.length ? grid(['SAE', 'evaluation seed', 'value', 'standard error', 'units', 'run', 'record', 'went on without'], lines) : el('p', {}, 'No run has these settings.'),
     el('h3', {}, 'Where it comes from'), list([...settingFacts(setting),
       ['model', row.model ? named(row.model) : 'not said'], ['hook point', row.hook ? named(row.hook) : 'not said'],

@@ -35,13 +35,14 @@ function cut(all, from, to) {
 
 // What ranks are among, or why there are none.
 function note(unranked) {
+  if (!data.columns.length) return 'There is no column: no run gave a number of a whole SAE. Numbers of subsets (a data set, a letter, a latent) have none.';
   if (unranked.length && unranked.every(why => why)) return `Nothing is ranked: ${[...new Set(unranked)].join('; ')}.`;
   const where = data.places.length > 1 ? ' of the same model and hook point' : '';
   if (state.matched === '') return `Ranks are among all rows but controls${where}, also those that a filter hides.`;
   return `Only rows of like L0 are compared: bands are split at the largest gaps, and within a band the largest L0 is at most 1.56 times the smallest (a factor of 1.25 to either side of its middle). Ranks are within the band${where}.`;
 }
 
-byId('about').textContent = `A row is a recipe, with its training seeds, or one SAE. A cell has the mean ± half of its 95 % interval, and the rank with the ranks that the comparisons leave open. L0 is ${mostL0 && mostL0 !== 'training' && mostL0 !== 'k' ? `as measured by ${mostL0}` : mostL0 === 'k' ? 'the k of TopK' : 'as training left it'}, unless a cell says otherwise.`;
+byId('about').textContent = `A row is a recipe, with its training seeds, or one SAE. A cell has the mean ± half of its 95 % interval, and the rank with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can. L0 is ${mostL0 && mostL0 !== 'training' && mostL0 !== 'k' ? `as measured by ${mostL0}` : mostL0 === 'k' ? 'the k of TopK' : 'as training left it'}, unless a cell says otherwise.`;
 byId('legend').append('In the bars: ', el('b', {}, '●'), ' mean, ', el('b', {}, '━'), ' interval, ', el('b', {}, '┊'), ' chance level, ', el('b', {}, '│'), ' random controls; an arrow where one lies beyond the scale.');
 makeControls();
 addEventListener('hashchange', () => { takeAddress(); draw(); });

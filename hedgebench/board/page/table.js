@@ -21,13 +21,26 @@ function head(key, name, { above = '', below = '', beside = '' } = {}) {
 // After the header was drawn again, the focus goes back to where it was.
 const again = selector => byId('board').querySelector(selector)?.focus();
 
+// What stands above and below a metric's name: its eval, what tells it from other columns of its name, and which end is better.
+const above = column => el('small', {}, named(column.eval));
+const below = column => [column.apart ? el('small', {}, named(column.apart)) : '', column.better ? el('small', {}, ARROWS[column.better]) : ''];
+
+function aboutButton(column) {
+  return el('button', { type: 'button', class: 'info', 'aria-label': `About ${column.metric}`, onclick: () => metricCard(column) }, 'i');
+}
+
 function metricHead(i) {
   const column = data.columns[i];
-  return head(String(i), named(column.metric), {
-    above: el('small', {}, named(column.eval)),
-    below: [column.apart ? el('small', {}, named(column.apart)) : '', column.better ? el('small', {}, ARROWS[column.better]) : ''],
-    beside: el('button', { type: 'button', class: 'info', 'aria-label': `About ${column.metric}`, onclick: () => metricCard(column) }, 'i'),
-  });
+  return head(String(i), named(column.metric), { above: above(column), below: below(column), beside: aboutButton(column) });
+}
+
+// On a narrow screen there is no header: each cell says what it is of, and that opens the metric's card.
+const narrow = matchMedia('(max-width: 47.99rem)');
+narrow.addEventListener('change', () => draw());
+
+function cellHead(column) {
+  if (!narrow.matches) return '';
+  return el('button', { type: 'button', class: 'about', tabindex: -1 }, above(column), el('span', {}, named(column.metric), el('span', { class: 'mark', 'aria-hidden': 'true' }, 'i')), below(column));
 }
 
 function drawTable(shown, columns) {
@@ -60,7 +73,7 @@ function bodyRow(row, columns, line) {
     const about = key === 'l0' ? [number(row.l0), row.l0_from === mostL0 ? '' : el('small', {}, row.l0_from)] : some(row[key]) ? named(String(row[key])) : '';
     cell('td', { class: key, 'data-label': name }, about);
   }
-  for (const i of columns) cell('td', { class: 'metric', 'data-label': `${data.columns[i].eval} ${data.columns[i].metric}`, 'data-column': i }, cellContent(data.columns[i], row, row.cells[i]));
+  for (const i of columns) cell('td', { class: 'metric', 'data-column': i }, cellHead(data.columns[i]), cellContent(data.columns[i], row, row.cells[i]));
   const node = el('tr', { class: row.control === null ? '' : 'control' }, made);
   node.row = row;
   return node;
@@ -98,5 +111,6 @@ function open(event) {
   cell.focus();
   const { row } = cell.parentNode;
   if (cell.dataset.column === undefined) rowCard(row);
+  else if (event.target.closest('.about')) metricCard(data.columns[Number(cell.dataset.column)]);
   else provenance(row, Number(cell.dataset.column));
 }

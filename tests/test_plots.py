@@ -1,0 +1,160 @@
+"""What every figure is: a page wide, legible, without words over points, and the same bytes again, as PNG, SVG and PDF."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from known_scores import recipe, table
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from hedgebench import plots
+from hedgebench.cli import main
+from hedgebench.plots import draw_figures
+from hedgebench.results import read_table, write_table
+from hedgebench.types import BadInput
+
+RESULTS = Path(__file__).parent.parent / "results"
+PAPER = 7.0
+"""Inches: what a page of two columns is wide, at most."""
+CORE = [
+    {**row, "eval": "saebench_core", "metric": "explained_variance", "l0": 20.0}
+    for row in [*recipe("mse", [[0.50, 0.52], [0.51, 0.53]]), *recipe("snap", [[0.80, 0.82], [0.81, 0.83]])]
+]
+
+
+def busy() -> pd.DataFrame:
+    """Recipes, widths and versions as of a large study, in every figure."""
+    said = {
+        "saebench_core": ("explained_variance", ""),
+        "saebench_tpp": ("tpp_total_metric", "n=10"),
+        "saebench_scr": ("scr_metric", "n=10"),
+        "decoder_bias": ("b_dec_norm", ""),
+        "grow_delta": ("delta_share", ""),
+    }
+    rows: list[dict[str, Any]] = []
+    widths = [2**i for i in (9, 12, 14, 15, 16, 17, 18, 19, 20)]
+    recipes = itertools.product(("batchtopk", "matryoshka_batchtopk"), ("mse", "snap"), widths, (20, 80), (0, 1))
+    for architecture, loss, width, k, seed in recipes:
+        sae = {"sae": f"{architecture}-{loss}-{width}-{k}-{seed}", "architecture": architecture, "loss": loss}
+        sae |= {"width": width, "k": float(k), "l0": float(k), "train_seed": seed, "seed": 0}
+        value = 0.3 + 0.02 * len(loss) + k / 200 + seed / 100 + width / 2**22
+        for version, (name, (metric, params)) in itertools.product((1, 2), said.items()):
+            row = {"eval": name, "metric": metric, "params": params, "eval_version": version, "value": value * version}
+            rows.append({**sae, **row})
+        rows.append({**sae, "eval": "decoder_bias", "metric": "d_in", "value": 2304.0})
+    controls = {"architecture": "permuted_control", "loss": None, "width": 512, "k": 20.0, "l0": 20.0, "seed": 0}
+    rows += [{**controls, **row, "sae": f"x/{i}", "value": -50.0 - i} for i in range(4) for row in CORE[:1]]
+    return table(rows)
+
+
+@pytest.fixture(scope="module", params=["busy", "quickstart/scores.csv", "l0/scores.parquet", "growth/scores.parquet"])
+def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
+    """Every figure of a scores table as it would be written, without captions and tables, which take their time."""
+    scores = busy() if request.param == "busy" else read_table(RESULTS / request.param)
+    found: dict[str, Figure] = {}
+
+    def keep(figure: Figure, file: Path) -> Path:
+        figure.draw_without_rendering()
+        found[file.stem] = figure
+        return file
+
+    alone = [(name, figure._replace(caption=None, table=None)) for name, figure in plots._figures(scores)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save_figure", keep)
+        patch.setattr(plots, "_figures", lambda _scores: alone)
+        draw_figures(scores, tmp_path_factory.mktemp("drawn"), ["png"])
+    assert len(found) >= 4
+    return found
+
+
+def words(figure: Figure) -> list[Text]:
+    """All that is written; labels of ticks beyond the ends of an axis are not."""
+    every = [axes for top in figure.axes for axes in (top, *top.child_axes)]
+    beyond = {
+        id(label)
+        for axes in every
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for label in (tick.label1, tick.label2)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    shown = (text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip())
+    return [text for text in shown if id(text) not in beyond]
+
+
+def test_every_figure_has_the_width_of_a_page_and_letters_that_can_be_read_there(drawn: dict[str, Figure]):
+    assert {name: figure.get_figwidth() for name, figure in drawn.items() if figure.get_figwidth() > PAPER} == {}
+    assert [
+        (name, text.get_text(), text.get_fontsize())
+        for name, figure in drawn.items()
+        for text in words(figure)
+        if text.get_fontsize() < 6
+    ] == []
+
+
+def test_no_word_is_cut_off(drawn: dict[str, Figure]):
+    out = [
+        (name, text.get_text())
+        for name, figure in drawn.items()
+        for text in words(figure)
+        if (box := text.get_window_extent()).x0 < -1
+        or box.x1 > figure.bbox.width + 1
+        or box.y0 < -1
+        or box.y1 > figure.bbox.height + 1
+    ]
+    assert out == []
+
+
+def test_no_legend_and_no_word_lies_over_what_is_drawn(drawn: dict[str, Figure]):
+    for name, figure in drawn.items():
+        insides = [axes.get_window_extent() for axes in figure.axes]
+        assert [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None] == [], name
+        assert [axes.texts for axes in figure.axes if len(axes.texts)] == [], name
+        for legend in figure.legends:
+            assert not any(legend.get_window_extent().overlaps(inside) for inside in insides), name
+        assert all(inside.height > 70 for inside in insides), name
+
+
+def test_labels_of_an_axis_do_not_touch(drawn: dict[str, Figure]):
+    for name, figure in drawn.items():
+        for axes in figure.axes:
+            low, high = sorted(axes.get_ylim())
+            rows = [t for t in axes.get_yticklabels() if t.get_text() and low <= t.get_position()[1] <= high]
+            boxes = sorted((t.get_window_extent() for t in rows), key=lambda box: box.y0)
+            assert all(a.y1 <= b.y0 + 1 for a, b in itertools.pairwise(boxes)), name
+
+
+def test_a_figure_is_written_in_the_formats_that_are_asked_for_the_same_bytes_each_time(tmp_path: Path):
+    scores = table(CORE)
+    first, second = (draw_figures(scores, tmp_path / name, ["png", "svg", "pdf"]) for name in ("first", "second"))
+    kinds = {file.suffix for file in first}
+    assert kinds == {".png", ".svg", ".pdf", ".csv", ".md"}
+    assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
+    (pdf,) = (file for file in first if file.name == "noise.pdf")
+    bytes_ = pdf.read_bytes()
+    assert b"/FontFile2" in bytes_ and b"/Type3" not in bytes_  # TrueType, in the file
+    assert b"CreationDate" not in bytes_ and b"<dc:date>" not in pdf.with_suffix(".svg").read_bytes()
+
+
+def test_the_command_writes_the_formats_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture):
+    write_table(table(CORE), tmp_path / "scores.csv")
+    command = ["plot", str(tmp_path / "scores.csv"), "--out", str(tmp_path / "drawn")]
+    assert main([*command, "--format", "pdf"]) == 0
+    names = {Path(line).name for line in capsys.readouterr().out.splitlines()}
+    assert "noise.pdf" in names and not {name for name in names if name.endswith((".png", ".svg"))}
+    page = (tmp_path / "drawn" / "figures.md").read_text()
+    assert "\n[noise](noise.pdf)" in page and "![" not in page
+    assert main([*command, "--format", "png,gif"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "hedgebench: unknown format 'gif': a figure is written as png, svg, pdf"
+    )
+
+
+def test_no_format_is_no_figure(tmp_path: Path):
+    with pytest.raises(BadInput, match="no format is named"):
+        draw_figures(table(CORE), tmp_path, [])
