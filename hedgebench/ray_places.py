@@ -23,7 +23,7 @@ from hedgebench.records import Outcome
 from hedgebench.session import Job, Session
 from hedgebench.suite import RayOptions
 from hedgebench.types import BadInput
-from hedgebench.worker import Forward, NoRoom, WorkerDied, WorkerLost
+from hedgebench.worker import Forward, NoRoom, WorkerDied
 
 logger = logging.getLogger(__name__)
 
@@ -125,19 +125,20 @@ class RayPlace:
 
         Raises:
             NoRoom: No node takes the actor.
-            WorkerLost: The actor's node is gone.
-            WorkerDied: The actor's process ended, or the job took more than `limit` seconds.
+            WorkerDied: The actor's process or its node is gone, it gave no sign of life for `limit` seconds, or took `limit` seconds for each run of the job.
         """
         import ray
 
         actor = self._running()
-        deadline = time.monotonic() + limit
+        since = heard = time.monotonic()
         messages = actor.carry_out.options(num_returns="streaming").remote(job.to_dict())
         while True:
-            ready, _ = ray.wait([messages], timeout=max(0.0, deadline - time.monotonic()))
+            over = min(heard + limit, since + limit * len(job.runs))
+            ready, _ = ray.wait([messages], timeout=max(0.0, over - time.monotonic()))
             if not ready:
                 self.close()
-                raise WorkerDied(f"stopped after the time limit of {limit:.0f} s")
+                raise WorkerDied(f"the Ray actor was stopped: the time limit of {limit:.0f} s for a run is over")
+            heard = time.monotonic()
             try:
                 message = ray.get(next(messages))
             except StopIteration:
@@ -191,9 +192,9 @@ class RayPlace:
         lost = isinstance(error, ray.exceptions.ActorUnavailableError) or not self._on_a_node()
         self.close()
         if lost:
-            return WorkerLost("the Ray node it ran on was lost")
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return WorkerDied(f"the Ray actor is gone: {' '.join(lines)[:300]}")
+            return WorkerDied("the Ray node it ran on was lost", outside=True)
+        why = " ".join(str(error).split())
+        return WorkerDied(f"the Ray actor is gone: {why[:300]}", outside="SIGKILL" in why or "memory" in why)
 
     def _on_a_node(self) -> bool:
         return not self._node or self._node in {node["NodeID"] for node in _alive()}

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,7 @@ class Outcome:
         return cls(**{**data, "scores": tuple(data["scores"])})
 
 
+@cache
 def package_version(name: str) -> str | None:
     """The installed version of a package, or None."""
     try:
@@ -227,10 +229,41 @@ def write_text(path: Path, text: str) -> None:
         raise BadInput(f"cannot write {path}: {error.strerror or error}") from error
 
 
+Stamp = tuple[int, int, int]
+"""What tells a file from one that took its place."""
+
+
+def file_stamp(path: Path) -> Stamp | None:
+    """The stamp of whatever lies at a path, a broken link included; None where nothing does."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def set_aside(path: Path) -> None:
+    """Rename what is no whole record, so that the run can be made again, and say so.
+
+    Raises:
+        BadInput: The folder cannot be written, or the record may be whole but not be read.
+    """
+    if path.exists() and not os.access(path, os.R_OK):
+        raise BadInput(f"cannot read {path}: permission denied")
+    aside = path.with_suffix(".damaged")
+    while os.path.lexists(aside):
+        aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}.damaged")
+    logger.warning("%s is no whole record: set aside as %s, and the run is made again", path, aside.name)
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise BadInput(f"cannot set aside {path}: {error.strerror or error}") from error
+
+
 def read_json(path: Path) -> Any:
     """The JSON in a file, or None where there is no file or it is not whole."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None  # a pipe would never end
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -248,6 +281,47 @@ def read_record(path: Path) -> dict[str, Any] | None:
         and ours.keys() >= {"seed", "model", "data", "eval_version", "config", "versions"}
     )
     return record if whole else None
+
+
+def read_finished(path: Path) -> dict[str, Any] | None:
+    """The record of the run that a path names, sound in every part that is read of it; None where the run has to be made again."""
+    record = read_record(path)
+    if record is None or record["hedgebench"]["run_id"] != path.stem:
+        return None
+    ours = record["hedgebench"]
+    sound = _fits(ours, _OURS) and all(
+        score.keys() >= {"metric", "value"} and _fits(score, _SCORE) for score in ours["scores"]
+    )
+    return record if sound else None
+
+
+_NUMBER, _NONE = (int, float), type(None)
+_OURS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "data", "error"), (str, _NONE)),
+    **dict.fromkeys(("config", "versions"), (dict,)),
+    **dict.fromkeys(("seed", "eval_version"), (int, _NONE)),
+    **dict.fromkeys(("seconds", "started_at"), _NUMBER),
+    "peak_mb": (*_NUMBER, _NONE),
+    **dict.fromkeys(("incomplete", "missing"), (dict, _NONE)),
+}
+_SCORE: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("metric", "params", "slice_by", "slice_value"), (str,)),
+    "value": _NUMBER,
+    **dict.fromkeys(("stderr", "chance"), (*_NUMBER, _NONE)),
+    "n": (int, _NONE),
+    "higher_is_better": (bool, _NONE),
+}
+
+
+def _fits(data: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> bool:
+    """Whether the parts of a record that are there are of these kinds, and their numbers finite."""
+    return all(
+        isinstance(data[key], kind)
+        and (bool in kind or not isinstance(data[key], bool))
+        and (not isinstance(data[key], float) or math.isfinite(data[key]))
+        for key, kind in kinds.items()
+        if key in data
+    )
 
 
 def read_records(out: Path) -> Iterator[dict[str, Any]]:

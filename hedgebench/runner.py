@@ -6,37 +6,54 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
-from hedgebench.jobs import make_jobs
+from hedgebench.claims import Claims
+from hedgebench.jobs import Agenda, make_jobs
+from hedgebench.pace import Bar, Pace
 from hedgebench.plan import Plan
-from hedgebench.records import Outcome, build_record, read_record, record_path, write_card, write_record
-from hedgebench.session import Job, Session
+from hedgebench.records import (
+    Outcome,
+    build_record,
+    file_stamp,
+    read_finished,
+    record_path,
+    set_aside,
+    write_card,
+    write_record,
+)
+from hedgebench.session import Job, Session, error_line
 from hedgebench.types import BadInput, Run
-from hedgebench.worker import NoRoom, Worker, WorkerDied, WorkerLost
+from hedgebench.worker import NoRoom, Worker, WorkerDied
 
 logger = logging.getLogger(__name__)
 
 
-MOST_LOST = 3
-"""Times that a run may lose its place, by no fault of its own."""
-
-
 class Place(Protocol):
-    """Somewhere a job can be carried out: this process, or a worker."""
+    """Somewhere a job can be carried out: this process, a worker process, another machine. It does one job at a time."""
 
     def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
-        """Yield (run_id, outcome) for the job's runs; raise `WorkerDied` where the place gave way under it, `WorkerLost` where it is not to blame."""
+        """Do a job, and yield (run_id, outcome) for each of its runs, as they finish.
+
+        A run of several that gets no outcome is tried alone, as all are that are left when the place gives way. The place stays usable after that.
+
+        Args:
+            job: The runs.
+            limit: Seconds that one run may take. A job of several may take as many times that, with a sign of life within every `limit` seconds.
+            progress: Is told the share of the job that is done, now and then.
+
+        Raises:
+            WorkerDied: The place gave way; `outside` where the job need not be to blame.
+            NoRoom: It gave way for good.
+            BadInput: No job can be done here at all: it ends the batch.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, at once, also of a job that another thread has carried out here. It may be called again."""
         ...
 
 
@@ -70,16 +87,15 @@ class Summary:
 
 
 def pending_runs(plan: Plan, out: Path, *, retry_failed: bool = False, force: bool = False) -> list[Run]:
-    """The runs of a plan that have no record yet (or whose record says failed or incomplete, with `retry_failed`; or all, with `force`)."""
-    if force:
-        return list(plan.runs)
+    """The runs of a plan that have no whole record yet (or whose record says failed or incomplete, with `retry_failed`; or all, with `force`).
+
+    The plan remembers what lay in their places: a record that comes later is another process's work.
+    """
     pending = []
     for run in plan.runs:
         path = record_path(out, run.eval, run.run_id)
-        record = read_record(path)
-        if record is None and path.exists():
-            logger.warning("%s is no whole record: set aside as .damaged, and the run is made again", path)
-            path.replace(path.with_suffix(".damaged"))
+        plan.seen[run.run_id] = file_stamp(path)
+        record = None if force else read_finished(path)
         ours = record["hedgebench"] if record is not None else {}
         again = ours.get("status") == "failed" or bool(ours.get("incomplete"))
         if record is None or (retry_failed and again):
@@ -87,131 +103,195 @@ def pending_runs(plan: Plan, out: Path, *, retry_failed: bool = False, force: bo
     return pending
 
 
-def execute(
-    plan: Plan,
-    pending: list[Run],
-    out: Path,
-    places: Iterable[Place],
-) -> Summary:
+def execute(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place]) -> Summary:
     """Carry out the pending runs of a plan on the given places, and write their records.
 
-    One failing run never stops the others. A job whose worker dies is taken apart, and its runs are tried one by one.
+    One failing run never stops the others. A job whose place gives way is taken apart, and its runs are tried one by one. Runs that another
+    process on the same folder has in hand are waited for, and taken over where it ends without a record.
 
     Raises:
-        BadInput: The results folder cannot be written.
+        BadInput: The results folder cannot be written, or no worker can be started.
     """
     now = {run.run_id for run in pending}
     done_before = sum(record_path(out, r.eval, r.run_id).exists() for r in plan.runs if r.run_id not in now)
-    batch = _Batch(plan, out, len(pending))
-    for run in plan.runs:
-        for card in (run.checkpoint, *(run.siblings if run.checkpoint.members else ())):
+    cards = [card for run in plan.runs for card in (run.checkpoint, *(run.siblings if run.checkpoint.members else ()))]
+    with Claims(out) as claims:
+        for card in {card.digest: card for card in cards}.values():
             write_card(out, card)
-    batch.give_up(pending)
-    jobs = deque(make_jobs([r for r in pending if r.run_id not in plan.unreadable], plan.shares))
-    threads = [threading.Thread(target=batch.serve, args=(place, jobs), daemon=True) for place in places]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():  # a bare join would not let Ctrl-C in
-                thread.join(0.2)
-        if jobs and batch.no_room:
-            batch.error = batch.error or BadInput(
-                f"{batch.no_room}; what is finished is kept, and the same command goes on from there"
-            )
-    finally:
-        jobs.clear()
-        batch.bar.close()
-    if batch.error is not None:
-        raise batch.error
+        _Batch(plan, pending, out, places, claims).carry_out()
     return summarise(plan, out, done_before)
 
 
 class _Batch:
     """The state that the threads of one `execute` share."""
 
-    def __init__(self, plan: Plan, out: Path, n_pending: int) -> None:
-        self.plan, self.out = plan, out
-        self.lock = threading.Lock()
+    def __init__(self, plan: Plan, pending: list[Run], out: Path, places: Sequence[Place], claims: Claims) -> None:
+        self.plan, self.pending, self.out, self.places, self.claims = plan, pending, out, places, claims
+        readable = [run for run in pending if run.run_id not in plan.unreadable]
+        self.agenda = Agenda(make_jobs(readable, plan.shares, len(places)))
+        self.changed = threading.Condition()
+        """Guards what is below."""
+        self.busy = 0
+        """Places at work."""
+        self.elsewhere: list[Run] = []
+        """Runs that another process has claimed."""
+        self.tried: set[str] = set()
+        """Runs whose place gave way, perhaps by no fault of theirs."""
+        self.n_failed = 0
+        self.n_serving = len(places)
+        self.stopped = False
         self.error: BaseException | None = None
-        self.bar = tqdm(total=n_pending, unit="run", desc=plan.name, smoothing=0, disable=n_pending == 0)
-        self.finished, self.n_failed = 0, 0
-        self.lost: Counter[str] = Counter()
-        self.no_room = ""
-        self.partial: dict[int, float] = {}
+        pace = Pace.of_folder(out, {run.eval for run in readable})
+        self.bar = Bar(plan.name, pending, pace, len(places))
 
-    def write(self, run: Run, outcome: Outcome) -> None:
-        record = build_record(run, outcome)
-        with self.lock:
-            write_record(self.out, record)
-            self.finished += 1
-            self.n_failed += outcome.status == "failed"
-
-    def show(self, place: Place, amount: float) -> None:
-        """Runs finished, and the share of those under way."""
-        with self.lock:
-            self.partial[id(place)] = amount
-            self.bar.update(round(self.finished + sum(self.partial.values()), 1) - self.bar.n)
-
-    def give_up(self, pending: list[Run]) -> None:
-        """Record the runs on SAEs that cannot be loaded."""
-        for run in pending:
-            if run.run_id in self.plan.unreadable:
-                self.write(run, Outcome("failed", self.plan.unreadable[run.run_id], started_at=time.time()))
-
-    def serve(self, place: Place, jobs: deque[Job]) -> None:
-        """Take jobs until there are none. Whatever the harness itself raises ends the batch and is raised in the caller."""
+    def carry_out(self) -> None:
+        """Do all there is to do. The first place is served by this thread, so that Ctrl-C ends what it is at."""
+        threads = [threading.Thread(target=self.serve, args=(place,), daemon=True) for place in self.places[1:]]
         try:
-            while True:
-                try:
-                    job = jobs.popleft()
-                except IndexError:
-                    return
-                failed = f", {self.n_failed} failed" if self.n_failed else ""
-                self.bar.set_postfix_str(job.first.eval + failed, refresh=False)
-                self.carry_out(place, job, jobs)
-        except NoRoom as error:
-            logger.warning("%s; the other places go on", error)
-            self.no_room = str(error)
+            for run in self.pending:
+                if run.run_id in self.plan.unreadable:
+                    self.write(run, Outcome("failed", self.plan.unreadable[run.run_id], started_at=time.time()))
+            for thread in threads:
+                thread.start()
+            self.serve(self.places[0])
+            for thread in threads:
+                while thread.is_alive():  # a bare join would not let Ctrl-C in
+                    thread.join(0.2)
         except BaseException as error:
-            self.error = self.error or error
-            jobs.clear()
-        finally:
+            self.stop(error)
+        self.bar.close()
+        if self.error is not None:
+            raise self.error
+
+    def stop(self, error: BaseException) -> None:
+        """End everything: nothing more is written, and no process is left."""
+        with self.changed:
+            self.stopped, self.error = True, self.error or error
+            self.changed.notify_all()
+        for place in self.places:
             place.close()
 
-    def carry_out(self, place: Place, job: Job, jobs: deque[Job]) -> None:
-        open_runs = {run.run_id: run for run in job.runs}
-        size = len(job.runs)
-        self.show(place, 0.0)
+    def serve(self, place: Place) -> None:
+        """Take jobs until there are none. Whatever the harness itself raises ends the batch and is raised in the caller."""
         try:
-            limit = self.plan.time_limit * size
-            for run_id, outcome in place.carry_out(job, limit, lambda fraction: self.show(place, fraction * size)):
-                self.write(open_runs.pop(run_id), outcome)
-        except NoRoom:
-            jobs.appendleft(job)
-            raise
-        except WorkerLost as lost:
-            self.again(open_runs, str(lost), jobs)
-        except WorkerDied as died:
-            if size > 1:
-                # Which of the runs brought the worker down is not known: each gets a chance of its own.
-                jobs.extendleft(Job((run,)) for run in reversed(open_runs.values()))
-            else:
-                for run in open_runs.values():
-                    self.write(run, Outcome("failed", str(died), started_at=time.time()))
-        self.show(place, 0.0)
+            while (job := self.next_job(place)) is not None:
+                try:
+                    self.work(place, job)
+                finally:
+                    with self.changed:
+                        self.busy -= 1
+                        self.bar.under_way(id(place), job.first, 0.0)
+                        self.changed.notify_all()
+            place.close()
+        except NoRoom as error:
+            self.retire(place, error)
+        except BaseException as error:
+            self.stop(error)
 
-    def again(self, open_runs: dict[str, Run], why: str, jobs: deque[Job]) -> None:
-        """Put back a job whose place was lost; a run that has lost too many fails."""
-        for run_id in open_runs:
-            self.lost[run_id] += 1
-        for run in [run for run in open_runs.values() if self.lost[run.run_id] > MOST_LOST]:
-            self.write(
-                open_runs.pop(run.run_id),
-                Outcome("failed", f"{why}, {self.lost[run.run_id]} times", started_at=time.time()),
+    def retire(self, place: Place, error: NoRoom) -> None:
+        """Go on without a place."""
+        place.close()
+        with self.changed:
+            self.n_serving -= 1
+            last = not self.n_serving
+        if last:
+            self.stop(BadInput(f"{error}; what is finished is kept, and the same command goes on from there"))
+        else:
+            logger.warning("%s; the others go on", error)
+
+    def next_job(self, place: Place) -> Job | None:
+        """A job whose runs are this process's to do; None where nothing is left and nothing can come back."""
+        with self.changed:
+            while not self.stopped:
+                job = self.agenda.take(id(place))
+                if job is not None:
+                    runs = tuple(run for run in job.runs if self.claim(run))
+                    if runs:
+                        self.busy += 1
+                        failed = f", {self.n_failed} failed" if self.n_failed else ""
+                        self.bar.set_postfix_str(job.first.eval + failed, refresh=False)
+                        return Job(runs)
+                elif self.busy or self.elsewhere:
+                    if not self.busy:
+                        self.bar.set_postfix_str(f"waiting for {len(self.elsewhere)} runs of another process")
+                    self.changed.wait(1.0)
+                    waiting, self.elsewhere = self.elsewhere, []
+                    for run in waiting:
+                        self.agenda.put_back(Job((run,)))
+                else:
+                    break
+        return None
+
+    def claim(self, run: Run) -> bool:
+        """Whether a run is this process's to do: nobody else has it in hand, or has done it meanwhile."""
+        path = record_path(self.out, run.eval, run.run_id)
+        if not self.claims.take(run.run_id):
+            self.elsewhere.append(run)
+            return False
+        stamp = file_stamp(path)
+        record = read_finished(path) if stamp is not None else None
+        if record is not None and stamp != self.plan.seen.get(run.run_id, stamp):
+            self.claims.let_go(run.run_id)
+            self.bar.count(run, None)
+            return False
+        if stamp is not None and record is None:
+            set_aside(path)
+        return True
+
+    def work(self, place: Place, job: Job) -> None:
+        """Have a job done, and write the records of its runs."""
+        left = {run.run_id: run for run in job.runs}
+        why = WorkerDied("it got no answer")
+        try:
+            for run_id, outcome in place.carry_out(
+                job, self.plan.time_limit, lambda share: self.show(place, job, share)
+            ):
+                if run_id in left:
+                    self.write(left.pop(run_id), outcome)
+        except NoRoom:
+            with self.changed:
+                self.agenda.put_back(Job(tuple(left.values())))
+            raise
+        except WorkerDied as died:
+            why = died
+        with self.changed:
+            if self.stopped or not left:
+                return
+            if len(job.runs) > 1:
+                # Which of the runs brought the place down is not known: each gets a chance of its own.
+                again = list(left.values())
+            else:
+                again = [run for run in left.values() if why.outside and run.run_id not in self.tried]
+                self.tried.update(left)
+            for run in reversed(again):
+                self.agenda.put_back(Job((left.pop(run.run_id),)))
+        for run in left.values():
+            self.write(run, Outcome("failed", str(why), started_at=time.time()))
+
+    def show(self, place: Place, job: Job, share: float) -> None:
+        """Tell the bar what share of a job is done."""
+        with self.changed:
+            self.bar.under_way(id(place), job.first, share * len(job.runs))
+
+    def write(self, run: Run, outcome: Outcome) -> None:
+        """Write the record of a run, and let go of the claim on it."""
+        if self.stopped:
+            return
+        try:
+            write_record(self.out, build_record(run, outcome))
+        except BadInput as error:
+            raise BadInput(
+                f"{error}; what is finished is kept: put that right, and the same command goes on from there"
+            ) from None
+        except (TypeError, ValueError) as error:
+            outcome = Outcome(
+                "failed", f"its outcome cannot be written: {error_line(error)}", started_at=outcome.started_at
             )
-        if open_runs:
-            jobs.appendleft(Job(tuple(open_runs.values())))
+            write_record(self.out, build_record(run, outcome))
+        self.claims.let_go(run.run_id)
+        with self.changed:
+            self.n_failed += outcome.status == "failed"
+            self.bar.count(run, outcome.seconds if outcome.status == "ok" else None)
 
 
 def run_name(run: Run) -> str:
@@ -223,7 +303,7 @@ def summarise(plan: Plan, out: Path, done_before: int) -> Summary:
     """Read back what the plan's runs came to."""
     summary = Summary(total=len(plan.runs), done_before=done_before)
     for run in plan.runs:
-        record = read_record(record_path(out, run.eval, run.run_id))
+        record = read_finished(record_path(out, run.eval, run.run_id))
         if record is None:
             continue
         ours = record["hedgebench"]
@@ -258,4 +338,4 @@ def worker_places(n: int, device: str, out: Path) -> list[Place]:
     """
     check_device(device)
     threads = max(1, (os.cpu_count() or 1) // n) if n > 1 else None
-    return [Worker(device, out / "logs" / f"worker-{i}.log", threads) for i in range(n)]
+    return [Worker(device, out / "logs", threads) for _ in range(n)]

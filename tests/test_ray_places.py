@@ -145,7 +145,7 @@ def test_a_run_that_kills_its_actor_or_hangs_fails_alone(
     assert set(runs.loc[["sae0", "sae2", "sae3", "sae5"], "status"]) == {"ok"}
     assert set(runs.loc[["sae1", "sae4"], "status"]) == {"failed"}
     assert runs.loc["sae1", "error"].str.contains("the Ray actor is gone").all()
-    assert set(runs.loc["sae4", "error"]) == {"stopped after the time limit of 5 s"}
+    assert set(runs.loc["sae4", "error"]) == {"the Ray actor was stopped: the time limit of 5 s for a run is over"}
 
 
 def test_without_a_node_that_is_large_enough_nothing_begins(

@@ -194,7 +194,9 @@ def test_dry_run_limit_and_only_do_what_they_say(
     site, out = plugin(EVALS, **POINTS), three_saes / "out"
     path = suite(three_saes, "fair, together")
     assert main(["run", str(path), "--out", str(out), "--dry-run"]) == 0
-    assert len(capfd.readouterr().out.splitlines()) == 6 and not out.exists()
+    shown = capfd.readouterr().out
+    assert shown.count("to do    fair on") == shown.count("to do    together on") == 3 and not out.exists()
+    assert "6 runs: 6 to do; 4 jobs for 1 worker" in shown and "time unknown: 3 runs of fair" in shown
     assert main(["run", str(path), "--out", str(out), "--only", "fair", "--limit", "2"]) == 0
     assert (
         "2 of 3 runs ok (0 were done before), 0 cannot be measured, 0 failed, 1 still to do" in capfd.readouterr().err
