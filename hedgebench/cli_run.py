@@ -51,16 +51,18 @@ def run(args: argparse.Namespace) -> int:
     try:
         with _places(args, suite, out) as places:
             summary = execute(plan, pending[: args.limit], out, places)
+        with Claims(out) as claims, claims.tables():
+            _report(summary, out, {run.run_id for run in plan.runs})
+    except BadInput as error:
+        raise BadInput(f"{error}; what is finished is kept, and the same command goes on from there") from error
     except KeyboardInterrupt:
-        left = len(pending_runs(plan, out))
-        how = "with --force it begins anew" if args.force else "goes on from there"
+        n_done = len(plan.runs) - len(pending_runs(plan, out))
+        how = "with --force begins anew" if args.force else "goes on from there"
         print(
-            f"hedgebench: stopped; {len(plan.runs) - left} of {len(plan.runs)} runs are done, and the same command {how}",
+            f"hedgebench: stopped; {n_done} of {len(plan.runs)} runs are done, and the same command {how}",
             file=sys.stderr,
         )
         return 130
-    with Claims(out) as claims, claims.tables():
-        _report(summary, out, {run.run_id for run in plan.runs})
     if plan.mistakes:
         return 2
     return 1 if summary.failed else 0

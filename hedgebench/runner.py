@@ -279,10 +279,8 @@ class _Batch:
             return
         try:
             write_record(self.out, build_record(run, outcome))
-        except BadInput as error:
-            raise BadInput(
-                f"{error}; what is finished is kept: put that right, and the same command goes on from there"
-            ) from None
+        except BadInput:
+            raise
         except (TypeError, ValueError) as error:
             outcome = Outcome(
                 "failed", f"its outcome cannot be written: {error_line(error)}", started_at=outcome.started_at

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -18,12 +19,36 @@ from typing import IO
 import warm_worker
 
 
-def start(*argv: str, log: Path) -> warm_worker.Process:
-    """Start a command; what it prints goes to `log`."""
+def start(*argv: str, log: Path, dies: str = "never") -> warm_worker.Process:
+    """Start a command.
+
+    Args:
+        argv: Its words.
+        log: Takes what it prints.
+        dies: When it is killed: `before N`, `after N` the Nth record gets its name; `at FILE` after that file got its.
+    """
     warm_worker.start_nursery()
-    process = warm_worker.CONTEXT.Process(target=_command, args=(argv, dict(os.environ), str(log)))
+    process = warm_worker.CONTEXT.Process(target=_command, args=(argv, dict(os.environ), str(log), dies))
     process.start()
     return process
+
+
+def hold(out: Path) -> warm_worker.Process:
+    """A process that is at work in a results folder."""
+    warm_worker.start_nursery()
+    there, here = warm_worker.CONTEXT.Pipe()
+    process = warm_worker.CONTEXT.Process(target=_hold, args=(str(out), here))
+    process.start()
+    there.recv()
+    return process
+
+
+def _hold(out: str, here: Connection) -> None:
+    from hedgebench.claims import Claims
+
+    with Claims(Path(out)):
+        here.send("there")
+        time.sleep(1000)
 
 
 def workers(pid: int) -> list[int]:
@@ -43,7 +68,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def _command(argv: tuple[str, ...], env: dict[str, str], log: str) -> None:
+def _command(argv: tuple[str, ...], env: dict[str, str], log: str, dies: str) -> None:
     os.environ.clear()
     os.environ.update(env)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -56,7 +81,24 @@ def _command(argv: tuple[str, ...], env: dict[str, str], log: str) -> None:
     worker.subprocess = SimpleNamespace(  # type: ignore[assignment]
         PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired, Popen=ForkedProcess
     )
+    _die(dies)
     sys.exit(main(argv))
+
+
+def _die(moment: str) -> None:
+    replace, count = Path.replace, 0
+
+    def deadly(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += (is_record := "records" in Path(target).parts)
+        if is_record and moment == f"before {count}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = replace(self, target)
+        if (is_record and moment == f"after {count}") or moment == f"at {Path(target).name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    Path.replace = deadly  # type: ignore[method-assign]
 
 
 class ForkedProcess:
