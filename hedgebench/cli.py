@@ -94,8 +94,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
     sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
     sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
-    sub.add_argument("--executor", choices=["local"], default="local", help="where runs are carried out")
-    sub.add_argument("--workers", type=_count, default=1, metavar="N", help="worker processes (default 1)")
+    sub.add_argument(
+        "--executor",
+        choices=["local", "ray"],
+        default="local",
+        help="where runs are carried out: processes of this machine, or actors of a Ray cluster (`ray:` in the suite, RAY_ADDRESS)",
+    )
+    sub.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="worker processes (default 1), or Ray actors (default: all that fit)",
+    )
     sub.add_argument("--only", metavar="EVAL", action="append", default=[], help="only this eval (repeatable)")
     sub.add_argument("--limit", type=_count, metavar="N", help="at most N runs now")
     sub.add_argument("--dry-run", action="store_true", help="print the plan: runs, what is done, time by past records")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from hedgebench.plan import Plan
-    from hedgebench.runner import Summary
+    from hedgebench.runner import Place, Summary
     from hedgebench.suite import Suite
     from hedgebench.types import Run
 
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
     from hedgebench.claims import Claims
     from hedgebench.plan import make_plan
-    from hedgebench.runner import execute, pending_runs, worker_places
+    from hedgebench.runner import execute, pending_runs
 
     suite = _suite(args)
     out = Path(args.out or f"out/{suite.name}")
@@ -42,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
         return 2
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
-        _show(plan, pending, args.limit, out, args.workers)
+        _show(plan, pending, args.limit, out, args.workers or 1)
         return 2 if plan.mistakes else 0
     if not pending:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
     try:
-        summary = execute(plan, pending[: args.limit], out, worker_places(args.workers, args.device, out))
+        with _places(args, suite, out) as places:
+            summary = execute(plan, pending[: args.limit], out, places)
         with Claims(out) as claims, claims.tables():
             _report(summary, out, {run.run_id for run in plan.runs})
     except BadInput as error:
@@ -63,6 +66,17 @@ def run(args: argparse.Namespace) -> int:
     if plan.mistakes:
         return 2
     return 1 if summary.failed else 0
+
+
+def _places(args: argparse.Namespace, suite: Suite, out: Path) -> AbstractContextManager[Sequence[Place]]:
+    """Where the runs are carried out."""
+    if args.executor == "ray":
+        from hedgebench.ray_places import ray_places
+
+        return ray_places(args.workers, args.device, suite.ray)
+    from hedgebench.runner import worker_places
+
+    return nullcontext(worker_places(args.workers or 1, args.device, out))
 
 
 def _suite(args: argparse.Namespace) -> Suite:

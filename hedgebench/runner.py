@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -26,7 +27,9 @@ from hedgebench.records import (
 )
 from hedgebench.session import Job, Session, error_line
 from hedgebench.types import BadInput, Run
-from hedgebench.worker import Worker, WorkerDied
+from hedgebench.worker import NoRoom, Worker, WorkerDied
+
+logger = logging.getLogger(__name__)
 
 
 class Place(Protocol):
@@ -44,6 +47,7 @@ class Place(Protocol):
 
         Raises:
             WorkerDied: The place gave way; `outside` where the job need not be to blame.
+            NoRoom: It gave way for good.
             BadInput: No job can be done here at all: it ends the batch.
         """
         ...
@@ -134,6 +138,7 @@ class _Batch:
         self.tried: set[str] = set()
         """Runs whose place gave way, perhaps by no fault of theirs."""
         self.n_failed = 0
+        self.n_serving = len(places)
         self.stopped = False
         self.error: BaseException | None = None
         pace = Pace.of_folder(out, {run.eval for run in readable})
@@ -181,8 +186,21 @@ class _Batch:
                         self.bar.under_way(id(place), job.first, 0.0)
                         self.changed.notify_all()
             place.close()
+        except NoRoom as error:
+            self.retire(place, error)
         except BaseException as error:
             self.stop(error)
+
+    def retire(self, place: Place, error: NoRoom) -> None:
+        """Go on without a place."""
+        place.close()
+        with self.changed:
+            self.n_serving -= 1
+            last = not self.n_serving
+        if last:
+            self.stop(BadInput(f"{error}; what is finished is kept, and the same command goes on from there"))
+        else:
+            logger.warning("%s; the others go on", error)
 
     def next_job(self, place: Place) -> Job | None:
         """A job whose runs are this process's to do; None where nothing is left and nothing can come back."""
@@ -233,6 +251,10 @@ class _Batch:
             ):
                 if run_id in left:
                     self.write(left.pop(run_id), outcome)
+        except NoRoom:
+            with self.changed:
+                self.agenda.put_back(Job(tuple(left.values())))
+            raise
         except WorkerDied as died:
             why = died
         with self.changed:

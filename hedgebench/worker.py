@@ -49,6 +49,10 @@ class WorkerDied(Exception):
         self.outside = outside
 
 
+class NoRoom(WorkerDied):
+    """There is nowhere to start the place again: it is given up, and its job is another's."""
+
+
 class Worker:
     """The parent's side: starts a worker process when the first job comes, and again after it died.
 
@@ -282,7 +286,7 @@ def main() -> None:
             told = time.monotonic()
             answer({"progress": max(0.0, min(1.0, float(fraction)))})
 
-    notice.addHandler(_Forward(answer))
+    notice.addHandler(Forward(answer))
     notice.propagate = False
     while True:
         job = Job.from_dict(json.loads(jobs.get()))
@@ -292,7 +296,7 @@ def main() -> None:
         answer({"done": True})
 
 
-class _Forward(logging.Handler):
+class Forward(logging.Handler):
     """Hands notices on to the parent, for the user's eyes."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
