@@ -30,8 +30,9 @@ import torch
 from hedgebench.compat import prepare
 from hedgebench.plan import make_plan
 from hedgebench.results import read_results, read_runs, write_table
-from hedgebench.runner import execute, pending_runs, worker_places
+from hedgebench.runner import execute, pending_runs
 from hedgebench.suite import read_suite
+from hedgebench.worker import worker_places
 
 EVALS = "[decoder_bias, {decoder_similarity: {n_batches: 0}}]"
 

@@ -15,17 +15,17 @@ from hedgebench.types import BadInput
 if TYPE_CHECKING:
     import argparse
 
+    from hedgebench.places import Place
     from hedgebench.plan import Plan
-    from hedgebench.runner import Place, Summary
+    from hedgebench.runner import Summary
     from hedgebench.suite import Suite
     from hedgebench.types import Run
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
-    from hedgebench.claims import Claims
     from hedgebench.plan import make_plan
-    from hedgebench.runner import execute, pending_runs
+    from hedgebench.runner import pending_runs
 
     suite = _suite(args)
     out = Path(args.out or f"out/{suite.name}")
@@ -50,11 +50,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
     try:
         with _places(args, suite, out) as places:
-            summary = execute(plan, pending[: args.limit], out, places)
-        with Claims(out) as claims, claims.tables():
-            _report(summary, out, {run.run_id for run in plan.runs})
-    except BadInput as error:
-        raise BadInput(f"{error}; what is finished is kept, and the same command goes on from there") from error
+            summary = _carry_out(plan, pending[: args.limit], out, places)
     except KeyboardInterrupt:
         n_done = len(plan.runs) - len(pending_runs(plan, out))
         how = "with --force begins anew" if args.force else "goes on from there"
@@ -68,13 +64,31 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
+def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place]) -> Summary:
+    """Do the runs, and report on the folder.
+
+    Raises:
+        BadInput: It ends here; the message says that it can go on.
+    """
+    from hedgebench.claims import Claims
+    from hedgebench.runner import execute
+
+    try:
+        summary = execute(plan, pending, out, places)
+        with Claims(out) as claims, claims.tables():
+            _report(summary, out, {run.run_id for run in plan.runs})
+    except BadInput as error:
+        raise BadInput(f"{error}; what is finished is kept, and the same command goes on from there") from error
+    return summary
+
+
 def _places(args: argparse.Namespace, suite: Suite, out: Path) -> AbstractContextManager[Sequence[Place]]:
     """Where the runs are carried out."""
     if args.executor == "ray":
         from hedgebench.ray_places import ray_places
 
         return ray_places(args.workers, args.device, suite.ray)
-    from hedgebench.runner import worker_places
+    from hedgebench.worker import worker_places
 
     return nullcontext(worker_places(args.workers or 1, args.device, out))
 
@@ -144,9 +158,10 @@ def _check_only(only: list[str], known: dict[str, bool]) -> None:
 
 def _show(plan: Plan, pending: list[Run], limit: int | None, out: Path, workers: int) -> None:
     """Print a plan: its runs, what is done of it, and how long the rest may take by the records that are there."""
+    from hedgebench.finished import read_finished
     from hedgebench.jobs import make_jobs
     from hedgebench.pace import Pace, kind_of, words
-    from hedgebench.records import read_finished, record_path
+    from hedgebench.records import record_path
     from hedgebench.runner import run_name
 
     now = pending[:limit]

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hedgebench.records import read_finished
+from hedgebench.finished import read_finished
 from hedgebench.types import Run
 
 _SAMPLE = 200

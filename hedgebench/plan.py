@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, asked, public_config
+from hedgebench.finished import Stamp
 from hedgebench.formats.layouts import display_name, find_layout, find_paths
 from hedgebench.identities import Identities
-from hedgebench.records import Stamp
 from hedgebench.registry import get_eval, make_config, nearest
 from hedgebench.relatives import Family, as_groups, family_of, with_siblings
 from hedgebench.suite import EvalEntry, SaeEntry, Suite

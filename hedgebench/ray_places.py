@@ -14,21 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hedgebench.compat import prepare
-from hedgebench.eval import notice
+from hedgebench.places import Listener, NoRoom, WorkerDied, answer, check_device, forward_notices
 from hedgebench.records import Outcome
-from hedgebench.session import Job, Session
+from hedgebench.session import Job, Session, error_line
 from hedgebench.suite import RayOptions
 from hedgebench.types import BadInput
-from hedgebench.worker import Forward, NoRoom, WorkerDied
 
 logger = logging.getLogger(__name__)
 
-START = 120.0
-"""Seconds that an actor may take to start: torch is imported in it."""
+FIND = 120.0
+"""Seconds to find a node for an actor."""
 SETTLE = 30.0
 """Seconds to find out what became of an actor that does not answer."""
 _PASSED_ON = ("HEDGEBENCH_", "HF_", "PYTHONPATH")
@@ -45,13 +45,20 @@ def ray_places(n: int | None, device: str, options: RayOptions) -> Iterator[list
         options: Where the cluster is, and what each place takes of it.
 
     Raises:
-        BadInput: Ray is not installed, the cluster is not there, or none of its nodes has room for a single place.
+        BadInput: Ray is not installed, the cluster is not there, or none of its nodes has room for a single place; the device is a GPU, and
+            a place takes none.
     """
     try:
         import ray
     except ImportError:
         raise BadInput("--executor ray needs the extra [ray]: pip install 'hedgebench[ray]'") from None
 
+    if options.num_gpus is None:
+        options = replace(options, num_gpus=1.0 if _is_gpu(device) else 0.0)
+    if _is_gpu(device) and not options.num_gpus:
+        raise BadInput(
+            f"--device {device} needs `num_gpus` above 0 in the suite's `ray:`: Ray hides GPUs from places that take none"
+        )
     address = options.address or os.environ.get("RAY_ADDRESS")
     ours = not ray.is_initialized()
     if ours:
@@ -78,6 +85,10 @@ def ray_places(n: int | None, device: str, options: RayOptions) -> Iterator[list
             ray.shutdown()
 
 
+def _is_gpu(device: str) -> bool:
+    return device.startswith("cuda")
+
+
 def _alive() -> list[Mapping[str, Any]]:
     import ray
 
@@ -88,7 +99,7 @@ def _room(options: RayOptions) -> int:
     """How many places fit on the nodes that are there, if nothing else ran on them."""
 
     def fits(has: Mapping[str, float]) -> int:
-        wanted = {"CPU": options.num_cpus, "GPU": options.num_gpus}
+        wanted = {"CPU": options.num_cpus, "GPU": options.num_gpus or 0.0}
         return math.floor(
             min((has.get(name, 0.0) / amount + 1e-9 for name, amount in wanted.items() if amount), default=0.0)
         )
@@ -124,57 +135,50 @@ class RayPlace:
         """Have a job done; yield (run_id, outcome) as they come.
 
         Raises:
-            NoRoom: No node takes the actor.
+            NoRoom: No node takes the actor, or it cannot start there.
             WorkerDied: The actor's process or its node is gone, it gave no sign of life for `limit` seconds, or took `limit` seconds for each run of the job.
         """
         import ray
 
         actor = self._running()
-        since = heard = time.monotonic()
+        listener = Listener(job, limit, progress)
         messages = actor.carry_out.options(num_returns="streaming").remote(job.to_dict())
-        while True:
-            over = min(heard + limit, since + limit * len(job.runs))
-            ready, _ = ray.wait([messages], timeout=max(0.0, over - time.monotonic()))
+        while not listener.done:
+            ready, _ = ray.wait([messages], timeout=max(0.0, listener.patience))
             if not ready:
                 self.close()
-                raise WorkerDied(f"the Ray actor was stopped: the time limit of {limit:.0f} s for a run is over")
-            heard = time.monotonic()
+                raise WorkerDied(f"the Ray actor was stopped: {listener.complaint}", outside=not listener.began)
             try:
-                message = ray.get(next(messages))
-            except StopIteration:
-                return
+                heard = listener.hear(ray.get(next(messages)))
             except ray.exceptions.RayError as error:
-                raise self._gone(error) from None
-            if "progress" in message:
-                progress(message["progress"])
-            elif "notice" in message:
-                notice.warning("%s", message["notice"])
-            else:
-                yield message["run_id"], Outcome.from_dict(message["outcome"])
+                raise self._gone(error, began=listener.began) from None
+            if heard is not None:
+                yield heard
 
     def _running(self) -> Any:
         import ray
 
         if self._actor is None:
             env = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+            self._node = ""
             self._actor = (
                 ray.remote(_Actor)
                 .options(num_cpus=self.options.num_cpus, num_gpus=self.options.num_gpus, runtime_env={"env_vars": env})
                 .remote(self.device, str(Path.cwd()))
             )
             try:
-                self._node = ray.get(self._actor.where.remote(), timeout=START)
+                self._node = ray.get(self._actor.where.remote(), timeout=FIND)
             except ray.exceptions.GetTimeoutError:
                 self.close()
                 raise NoRoom(
                     f"no node of the Ray cluster took a place with {_wanted(self.options)}; its nodes have {_nodes()}"
                 ) from None
             except ray.exceptions.RayError as error:
-                raise self._gone(error) from None
+                raise self._gone(error, began=False) from None
         return self._actor
 
-    def _gone(self, error: Exception) -> WorkerDied:
-        """What it means that the actor is gone: with its node, by itself, or out of reach."""
+    def _gone(self, error: Exception, *, began: bool) -> WorkerDied:
+        """What it means that the actor is gone: with its node, by itself, or out of reach; or that it has raised an error."""
         import ray
 
         until = time.monotonic() + SETTLE
@@ -193,8 +197,12 @@ class RayPlace:
         self.close()
         if lost:
             return WorkerDied("the Ray node it ran on was lost", outside=True)
-        why = " ".join(str(error).split())
-        return WorkerDied(f"the Ray actor is gone: {why[:300]}", outside="SIGKILL" in why or "memory" in why)
+        raised = isinstance(error, ray.exceptions.RayTaskError)
+        why = error_line(error.cause) if raised else " ".join(str(error).split())[:300]  # type: ignore[attr-defined]
+        outside = not raised and ("SIGKILL" in why or "memory" in why)
+        if not began and not outside:
+            return NoRoom(f"a place on the Ray cluster cannot start: {why}")
+        return WorkerDied(f"the Ray actor is gone: {why}", outside=outside)
 
     def _on_a_node(self) -> bool:
         return not self._node or self._node in {node["NodeID"] for node in _alive()}
@@ -213,18 +221,9 @@ class _Actor:
     """The actor's side: carries out jobs in a process of the cluster."""
 
     def __init__(self, device: str, folder: str) -> None:
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            raise BadInput(
-                f"a Ray node cannot see {folder} ({error.strerror}): all nodes must share the file system"
-            ) from None
-        prepare()
-        importlib.import_module("sae_lens")  # the first run's time is its own
-        self.session = Session(device)
-        self.said: queue.Queue[dict[str, Any] | BaseException | None] = queue.Queue()
-        notice.addHandler(Forward(lambda message: self.said.put(message)))
-        notice.propagate = False
+        self.device, self.folder = device, folder
+        self.session: Session | None = None
+        self.said: queue.Queue[dict[str, Any] | BaseException] = queue.Queue()
 
     def where(self) -> str:
         """The node's id."""
@@ -233,21 +232,36 @@ class _Actor:
         return str(ray.get_runtime_context().get_node_id())
 
     def carry_out(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield each outcome of a job as it comes, with progress and notices between them."""
+        """Yield what there is to say of a job, as it comes; see `answer`."""
         said = self.said = queue.Queue()
 
         def work() -> None:
             try:
-                for run_id, outcome in self.session.carry_out(
-                    Job.from_dict(job), lambda share: said.put({"progress": share})
-                ):
-                    said.put({"run_id": run_id, "outcome": outcome.to_dict()})
-                said.put(None)
+                answer(self._begin(), Job.from_dict(job), said.put)
             except BaseException as error:
                 said.put(error)
 
         threading.Thread(target=work, daemon=True).start()
-        while (message := said.get()) is not None:
+        while True:
+            message = said.get()
             if isinstance(message, BaseException):
                 raise message
             yield message
+            if "done" in message:
+                return
+
+    def _begin(self) -> Session:
+        """What takes long, with the first job: the seconds are no run's."""
+        if self.session is None:
+            try:
+                os.chdir(self.folder)
+            except OSError as error:
+                raise BadInput(
+                    f"a Ray node cannot see {self.folder} ({error.strerror}): all nodes must share the file system"
+                ) from None
+            check_device(self.device)
+            prepare()
+            importlib.import_module("sae_lens")
+            forward_notices(lambda message: self.said.put(message))
+            self.session = Session(self.device)
+        return self.session

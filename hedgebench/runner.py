@@ -3,72 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from hedgebench.claims import Claims
+from hedgebench.finished import file_stamp, read_finished, set_aside
 from hedgebench.jobs import Agenda, make_jobs
 from hedgebench.pace import Bar, Pace
+from hedgebench.places import NoRoom, Place, WorkerDied
 from hedgebench.plan import Plan
-from hedgebench.records import (
-    Outcome,
-    build_record,
-    file_stamp,
-    read_finished,
-    record_path,
-    set_aside,
-    write_card,
-    write_record,
-)
-from hedgebench.session import Job, Session, error_line
+from hedgebench.records import Outcome, build_record, record_path, write_card, write_record
+from hedgebench.session import Job, error_line
 from hedgebench.types import BadInput, Run
-from hedgebench.worker import NoRoom, Worker, WorkerDied
 
 logger = logging.getLogger(__name__)
-
-
-class Place(Protocol):
-    """Somewhere a job can be carried out: this process, a worker process, another machine. It does one job at a time."""
-
-    def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
-        """Do a job, and yield (run_id, outcome) for each of its runs, as they finish.
-
-        A run of several that gets no outcome is tried alone, as all are that are left when the place gives way. The place stays usable after that.
-
-        Args:
-            job: The runs.
-            limit: Seconds that one run may take. A job of several may take as many times that, with a sign of life within every `limit` seconds.
-            progress: Is told the share of the job that is done, now and then.
-
-        Raises:
-            WorkerDied: The place gave way; `outside` where the job need not be to blame.
-            NoRoom: It gave way for good.
-            BadInput: No job can be done here at all: it ends the batch.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of everything, at once, also of a job that another thread has carried out here. It may be called again."""
-        ...
-
-
-class Here:
-    """This process: for SAE objects in memory. A crash of an eval's native code takes the process along, and no time limit holds."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:  # noqa: ARG002
-        """See `Place`."""
-        yield from self.session.carry_out(job, progress)
-
-    def close(self) -> None:
-        """See `Place`."""
 
 
 @dataclass
@@ -162,6 +113,8 @@ class _Batch:
         for thread in threads:
             if thread.ident is not None:
                 thread.join(5)  # a record that it writes is to be whole
+        for place in self.places:
+            place.close()  # one that was about to start a process when the others ended has one now
         self.bar.close()
         if self.error is not None:
             raise self.error
@@ -198,7 +151,7 @@ class _Batch:
             self.n_serving -= 1
             last = not self.n_serving
         if last:
-            self.stop(BadInput(f"{error}; what is finished is kept, and the same command goes on from there"))
+            self.stop(BadInput(str(error)))
         else:
             logger.warning("%s; the others go on", error)
 
@@ -315,28 +268,3 @@ def summarise(plan: Plan, out: Path, done_before: int) -> Summary:
         else:
             getattr(summary, ours["status"]).append((run_name(run), ours["error"]))
     return summary
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that torch cannot use here.
-
-    Raises:
-        BadInput: It is unknown, or not there.
-    """
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"device {device!r} cannot be used here: {' '.join(str(error).split())[:120]}") from None
-
-
-def worker_places(n: int, device: str, out: Path) -> list[Place]:
-    """`n` worker processes that log into the results folder and share the cores.
-
-    Raises:
-        BadInput: There is no such device.
-    """
-    check_device(device)
-    threads = max(1, (os.cpu_count() or 1) // n) if n > 1 else None
-    return [Worker(device, out / "logs", threads) for _ in range(n)]

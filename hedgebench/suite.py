@@ -58,8 +58,8 @@ class RayOptions:
     """Of a cluster that is there; None: RAY_ADDRESS, or else one on this machine, for as long as it is used."""
     num_cpus: float = 1.0
     """Cores of each place, which also are its threads."""
-    num_gpus: float = 0.0
-    """GPUs of each place, or a share of one."""
+    num_gpus: float | None = None
+    """GPUs of each place, or a share of one; None: one where `--device` is a GPU."""
 
 
 @dataclass(frozen=True)
@@ -158,19 +158,15 @@ class _Reader:
         if not given:
             return RayOptions()
         self.keys(given, ("address", "num_cpus", "num_gpus"), "'ray'")
-        amounts = {key: self.amount(given, key, default) for key, default in (("num_cpus", 1.0), ("num_gpus", 0.0))}
-        if not any(amounts.values()):
+        cpus, gpus = self.amount(given, "num_cpus"), self.amount(given, "num_gpus")
+        if cpus == 0 and not gpus:
             raise self.wrong(data.lines["ray"], "'ray' takes no core and no GPU: nothing would limit its places")
-        return RayOptions(self.text(given, "address"), **amounts)
+        return RayOptions(self.text(given, "address"), 1.0 if cpus is None else cpus, gpus)
 
-    def amount(self, data: LineMap, key: str, default: float) -> float:
-        return (
-            default
-            if key not in data
-            else 0.0
-            if data[key] in (0, 0.0) and data[key] is not False
-            else self.positive(data, key, 1.0)
-        )
+    def amount(self, data: LineMap, key: str) -> float | None:
+        if key not in data:
+            return None
+        return 0.0 if data[key] == 0 and data[key] is not False else self.positive(data, key, 1.0)
 
     def beside(self, value: str | None) -> str | None:
         """A file or folder beside the suite is meant before any other thing of that name."""

@@ -16,41 +16,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from hedgebench.compat import prepare
-from hedgebench.eval import notice
+from hedgebench.places import Listener, WorkerDied, answer, check_device, forward_notices
 from hedgebench.records import Outcome
 from hedgebench.session import Job, Session
 from hedgebench.types import BadInput
 
-START_LIMIT = 600.0
-"""Seconds until a new process takes up its job: imports from a busy network drive take minutes."""
 OUTPUT_LIMIT = 256 * 2**20
 """Bytes that one job may print."""
 _ANSWER_LIMIT = 2**30
 """Characters of one answer."""
-
-
-class WorkerDied(Exception):
-    """The place where a job was carried out gave way; the message says how.
-
-    Args:
-        why: One line.
-        outside: Whether the job need not be to blame (something else took the memory, a node went down), so that it is worth another try.
-    """
-
-    def __init__(self, why: str, *, outside: bool = False) -> None:
-        super().__init__(why)
-        self.outside = outside
-
-
-class NoRoom(WorkerDied):
-    """There is nowhere to start the place again: it is given up, and its job is another's."""
 
 
 class Worker:
@@ -83,36 +63,27 @@ class Worker:
         process = self._running()
         self._begin_log()
         threading.Thread(target=_send, args=(process.stdin, job), daemon=True).start()
-        began = False
-        since = heard = time.monotonic()
-        while True:
+        listener = Listener(job, limit, progress)
+        while not listener.done:
             try:
                 line = self._lines.get(timeout=0.5)
             except queue.Empty:
                 pass
             else:
                 if line is None:
-                    raise self._epitaph(process, began)
-                kind, content = _read_answer(line)
-                heard = time.monotonic()
-                if kind == "began":
-                    began, self._came_up, since = True, True, heard
+                    raise self._epitaph(process, listener.began)
+                began = listener.began
+                try:
+                    heard = listener.hear(json.loads(line))
+                except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                    raise self._stopped(f"it answered with what is no answer: {line[:60]!r}") from None
+                if listener.began and not began:
+                    self._came_up = True
                     self._log_start += self._printed()  # what importing prints is no run's
-                elif kind == "progress":
-                    progress(content)
-                elif kind == "notice":
-                    notice.warning("%s", content)
-                elif kind == "outcome":
-                    yield content
-                elif kind == "done":
-                    return
-                else:
-                    raise self._stopped(f"it answered with what is no answer: {content}")
-            now = time.monotonic()
-            if not began and now - since > START_LIMIT:
-                raise self._stopped(f"it did not begin within {START_LIMIT:.0f} s")
-            if began and (now - heard > limit or now - since > limit * len(job.runs)):
-                raise self._stopped(f"the time limit of {limit:.0f} s for a run is over")
+                if heard is not None:
+                    yield heard
+            if listener.patience <= 0:
+                raise self._stopped(listener.complaint)
             if self._printed() > OUTPUT_LIMIT:
                 raise self._stopped(f"it printed more than {OUTPUT_LIMIT // 2**20} MiB")
 
@@ -207,6 +178,17 @@ class Worker:
         return f"; its last lines: {' | '.join(lines[:3] if crash else lines[-3:])}" if lines else ""
 
 
+def worker_places(n: int, device: str, out: Path) -> list[Worker]:
+    """`n` worker processes that log into the results folder and share the cores.
+
+    Raises:
+        BadInput: There is no such device.
+    """
+    check_device(device)
+    threads = max(1, (os.cpu_count() or 1) // n) if n > 1 else None
+    return [Worker(device, out / "logs", threads) for _ in range(n)]
+
+
 def _open_log(folder: Path) -> IO[bytes]:
     """The first log that is free. It is so again when the worker, too, is gone, which has it as its standard error."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,22 +219,6 @@ def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
-def _read_answer(line: str) -> tuple[str, Any]:
-    """What kind of answer a line is, and its content; `nonsense`, and the line's beginning, for what is none."""
-    try:
-        message = json.loads(line)
-        if message.keys() == {"run_id", "outcome"}:
-            return "outcome", (message["run_id"], Outcome.from_dict(message["outcome"]))
-        ((kind, content),) = message.items()
-        if kind in ("began", "notice", "done"):
-            return kind, content
-        if kind == "progress":
-            return kind, float(content)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        pass
-    return "nonsense", repr(line[:60])
-
-
 # --- the process itself --------------------------------------------------------------------------------------------------------
 
 
@@ -261,9 +227,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints to standard output, in Python or below it, goes to the log
     faulthandler.enable()
-    with suppress(
-        OSError
-    ):  # where memory runs out, the system is to end this process, not the one that keeps the books
+    with suppress(OSError):  # out of memory, the system is to end this process, not the one that keeps the books
         Path("/proc/self/oom_score_adj").write_text("1000")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     jobs: queue.Queue[str] = queue.Queue()
@@ -273,39 +237,15 @@ def main() -> None:
 
     session = Session(device=sys.argv[1])
     writing = threading.Lock()
-    told = 0.0
 
-    def answer(message: dict[str, Any]) -> None:
+    def say(message: dict[str, Any]) -> None:
         text = json.dumps(message, allow_nan=False) + "\n"
         with writing:
             answers.write(text)
 
-    def progress(fraction: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > 0.1:
-            told = time.monotonic()
-            answer({"progress": max(0.0, min(1.0, float(fraction)))})
-
-    notice.addHandler(Forward(answer))
-    notice.propagate = False
+    forward_notices(say)
     while True:
-        job = Job.from_dict(json.loads(jobs.get()))
-        answer({"began": True})
-        for run_id, outcome in session.carry_out(job, progress):
-            answer({"run_id": run_id, "outcome": outcome.to_dict()})
-        answer({"done": True})
-
-
-class Forward(logging.Handler):
-    """Hands notices on to the parent, for the user's eyes."""
-
-    def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
-        self.answer({"notice": record.getMessage()})
+        answer(session, Job.from_dict(json.loads(jobs.get())), say)
 
 
 def _read_jobs(jobs: queue.Queue[str]) -> None:

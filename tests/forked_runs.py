@@ -74,7 +74,11 @@ def _command(argv: tuple[str, ...], env: dict[str, str], log: str, dies: str) ->
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(out, standard)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # whatever the tests were started with: `&` and nohup ignore some
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     from hedgebench import worker
     from hedgebench.cli import main
 

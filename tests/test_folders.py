@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from hedgebench.cli import main
+from hedgebench.places import Here
 from hedgebench.plan import make_plan
 from hedgebench.results import read_results, read_runs
-from hedgebench.runner import Here, Summary, execute, pending_runs
+from hedgebench.runner import Summary, execute, pending_runs
 from hedgebench.session import Session
 from hedgebench.suite import read_suite
 from hedgebench.types import BadInput

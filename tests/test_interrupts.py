@@ -133,9 +133,14 @@ def test_what_a_killed_command_started_ends_with_it(stuck: Callable[..., Stuck])
 def test_ctrl_c_stops_an_evaluation_in_this_process(stuck: Callable[..., Stuck], tmp_path: Path):
     from hedgebench import evaluate
 
-    stuck("os.kill(os.getpid(), 2); time.sleep(1000)")
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(tmp_path / "saes/bob", "slow")
+    batch = stuck("os.kill(os.getpid(), 2); time.sleep(1000)")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(tmp_path / "saes/bob", "slow")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        os.kill(batch.pids()[1], signal.SIGKILL)
 
 
 def test_the_commands_own_signals_are_those_of_before_when_it_is_over(tmp_path: Path):
