@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval
 from hedgebench.identities import IN_MEMORY
+from hedgebench.places import Here, check_device
 from hedgebench.plan import make_plan
 from hedgebench.registry import InvalidPlugin, check_eval, nearest
 from hedgebench.results import read_results
-from hedgebench.runner import Here, check_device, execute, pending_runs
+from hedgebench.runner import execute, pending_runs
 from hedgebench.session import Session
 from hedgebench.suite import DTYPES, EvalEntry, SaeEntry, Suite, check_seeds
 from hedgebench.types import BadInput

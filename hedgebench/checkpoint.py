@@ -62,7 +62,7 @@ def _memo_file(ref: str | Path) -> Path | None:
 
 def _remember(memo: Path, card: Checkpoint) -> None:
     try:
-        write_json(memo, json.loads(json.dumps(card.to_dict(), default=str)))
+        write_json(memo, json.loads(json.dumps(card.to_dict(), default=str)), sync=False)
     except BadInput:
         return  # a cache that cannot be written costs time, nothing else
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        code: int = args.command(args)
+        with _stoppable():
+            code: int = args.command(args)
         return code
     except BadInput as error:
         print(f"hedgebench: {error}", file=sys.stderr)
@@ -35,6 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader (head, less) has seen enough
         return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A batch system's SIGTERM, and the SIGHUP of a terminal that is gone, stop a command as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    here = threading.current_thread() is threading.main_thread()
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if here and signal.getsignal(n) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,11 +96,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
     sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
     sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
-    sub.add_argument("--executor", choices=["local"], default="local", help="where runs are carried out")
-    sub.add_argument("--workers", type=_count, default=1, metavar="N", help="worker processes (default 1)")
+    sub.add_argument(
+        "--executor",
+        choices=["local", "ray"],
+        default="local",
+        help="where runs are carried out: processes of this machine, or actors of a Ray cluster (`ray:` in the suite, RAY_ADDRESS)",
+    )
+    sub.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="worker processes (default 1), or Ray actors (default: all that fit)",
+    )
     sub.add_argument("--only", metavar="EVAL", action="append", default=[], help="only this eval (repeatable)")
     sub.add_argument("--limit", type=_count, metavar="N", help="at most N runs now")
-    sub.add_argument("--dry-run", action="store_true", help="say what would run")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan: runs, what is done, time by past records")
     sub.add_argument("--retry-failed", action="store_true", help="run again what failed or is incomplete")
     sub.add_argument("--force", action="store_true", help="run again everything")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,17 @@ from hedgebench.types import BadInput
 if TYPE_CHECKING:
     import argparse
 
+    from hedgebench.places import Place
+    from hedgebench.plan import Plan
     from hedgebench.runner import Summary
     from hedgebench.suite import Suite
+    from hedgebench.types import Run
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command and return its exit code."""
     from hedgebench.plan import make_plan
-    from hedgebench.runner import execute, pending_runs, run_name, worker_places
+    from hedgebench.runner import pending_runs
 
     suite = _suite(args)
     out = Path(args.out or f"out/{suite.name}")
@@ -39,17 +44,53 @@ def run(args: argparse.Namespace) -> int:
         return 2
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
-        for run in pending[: args.limit]:
-            print(f"{run_name(run)}  {run.run_id}")
-        print(f"{len(pending)} of {len(plan.runs)} runs to do", file=sys.stderr)
+        _show(plan, pending, args.limit, out, args.workers or 1)
         return 2 if plan.mistakes else 0
     if not pending:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
-    summary = execute(plan, pending[: args.limit], out, worker_places(args.workers, args.device, out))
-    _report(summary, out, {run.run_id for run in plan.runs})
+    try:
+        with _places(args, suite, out) as places:
+            summary = _carry_out(plan, pending[: args.limit], out, places)
+    except KeyboardInterrupt:
+        n_done = len(plan.runs) - len(pending_runs(plan, out))
+        how = "with --force begins anew" if args.force else "goes on from there"
+        print(
+            f"hedgebench: stopped; {n_done} of {len(plan.runs)} runs are done, and the same command {how}",
+            file=sys.stderr,
+        )
+        return 130
     if plan.mistakes:
         return 2
     return 1 if summary.failed else 0
+
+
+def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place]) -> Summary:
+    """Do the runs, and report on the folder.
+
+    Raises:
+        BadInput: It ends here; the message says that it can go on.
+    """
+    from hedgebench.claims import Claims
+    from hedgebench.runner import execute
+
+    try:
+        summary = execute(plan, pending, out, places)
+        with Claims(out) as claims, claims.tables():
+            _report(summary, out, {run.run_id for run in plan.runs})
+    except BadInput as error:
+        raise BadInput(f"{error}; what is finished is kept, and the same command goes on from there") from error
+    return summary
+
+
+def _places(args: argparse.Namespace, suite: Suite, out: Path) -> AbstractContextManager[Sequence[Place]]:
+    """Where the runs are carried out."""
+    if args.executor == "ray":
+        from hedgebench.ray_places import ray_places
+
+        return ray_places(args.workers, args.device, suite.ray)
+    from hedgebench.worker import worker_places
+
+    return nullcontext(worker_places(args.workers or 1, args.device, out))
 
 
 def _suite(args: argparse.Namespace) -> Suite:
@@ -113,6 +154,41 @@ def _check_only(only: list[str], known: dict[str, bool]) -> None:
     for name in only:
         if name not in known:
             raise BadInput(f"--only {name}: the suite has no such eval{nearest(name, known)}")
+
+
+def _show(plan: Plan, pending: list[Run], limit: int | None, out: Path, workers: int) -> None:
+    """Print a plan: its runs, what is done of it, and how long the rest may take by the records that are there."""
+    from hedgebench.finished import read_finished
+    from hedgebench.jobs import make_jobs
+    from hedgebench.pace import Pace, kind_of, words
+    from hedgebench.records import record_path
+    from hedgebench.runner import run_name
+
+    now = pending[:limit]
+    state = {run.run_id: "later" for run in pending} | {run.run_id: "to do" for run in now}
+    for run in plan.runs:
+        if run.run_id not in state:
+            record = read_finished(record_path(out, run.eval, run.run_id))
+            status = record["hedgebench"]["status"] if record else "gone"
+            state[run.run_id] = "done" if status == "ok" else status
+        print(f"{state[run.run_id]:7}  {run_name(run)}  {run.run_id}")
+    readable = [run for run in now if run.run_id not in plan.unreadable]
+    jobs = len(make_jobs(readable, plan.shares, workers)) if readable else 0
+    counts = ", ".join(f"{n} {word}" for word, n in sorted(Counter(state.values()).items()))
+    print(
+        f"{len(plan.runs)} runs: {counts}; {jobs} job{'s' if jobs != 1 else ''} for {workers} worker{'s' if workers > 1 else ''}"
+    )
+    pace = Pace.of_folder(out, {run.eval for run in readable})
+    times = [(run.eval, pace.seconds(kind_of(run))) for run in readable]
+    known = [seconds for _, seconds in times if seconds is not None]
+    if known:
+        print(
+            f"about {words(sum(known) / workers)} for {len(known)} of them, by {pace.n_records} records of their evals in {out}"
+        )
+    for name, n in Counter(name for name, seconds in times if seconds is None).items():
+        print(
+            f"time unknown: {n} run{'s' if n > 1 else ''} of {name}, of which no record with these settings is in {out}"
+        )
 
 
 def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:

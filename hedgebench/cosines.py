@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -180,10 +181,16 @@ def random_cosine(d: int) -> float:
 
 def largest_random_cosine(n: int, d: int, *, absolute: bool = False, points: int = 400) -> float:
     """The mean of the largest of the cosines of one random direction with n others, which are independent: the integral of their quantiles."""
+    nodes, weights = _quadrature(points)
+    return float(weights @ largest_random_quantile(n, d, (nodes + 1) / 2, absolute=absolute) / 2)
+
+
+@cache
+def _quadrature(points: int) -> tuple[NDArray, NDArray]:
     import numpy as np
 
     nodes, weights = np.polynomial.legendre.leggauss(points)
-    return float(weights @ largest_random_quantile(n, d, (nodes + 1) / 2, absolute=absolute) / 2)
+    return nodes, weights
 
 
 def largest_random_quantile(n: int, d: int, q: ArrayLike, *, absolute: bool = False) -> NDArray:

@@ -202,10 +202,11 @@ class Eval:
         """Measure one SAE."""
         raise TypeError(f"eval {type(self).__name__} does not say how to run")
 
-    def run_many(self, ctxs: Sequence[EvalContext], cfg: Any) -> Iterator[tuple[int, Score | Exception]]:
+    def run_many(self, ctxs: Sequence[EvalContext], cfg: Any) -> Iterator[tuple[int, Score | Exception | None]]:
         """Measure several SAEs of one hook point, with one seed. One failing SAE fails its own run only.
 
-        Yields (index of the context, score or error); after an error, no more of that index.
+        Yields (index of the context, score or error); after an error, no more of that index. An eval that is done with one SAE before the
+        others may say so: (index, None) has its record written at once, and nothing that happens later can take it along.
         """
         for i, ctx in enumerate(ctxs):
             try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, asked, public_config
+from hedgebench.finished import Stamp
 from hedgebench.formats.layouts import display_name, find_layout, find_paths
 from hedgebench.identities import Identities
 from hedgebench.registry import get_eval, make_config, nearest
@@ -39,6 +40,8 @@ class Plan:
     """Evals that the suite names and that cannot be had, a line each: the rest of the suite is carried out."""
     shares: dict[str, bool] = field(default_factory=dict)
     """Whether an eval shares work over the SAEs of one hook point."""
+    seen: dict[str, Stamp | None] = field(default_factory=dict)
+    """By run_id, what lay at the place of its record when that was last looked at."""
 
 
 def make_plan(suite: Suite, objects: dict[str, SAE] | None = None, evals: dict[str, type[Eval]] | None = None) -> Plan:

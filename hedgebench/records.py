@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,7 @@ class Outcome:
         return cls(**{**data, "scores": tuple(data["scores"])})
 
 
+@cache
 def package_version(name: str) -> str | None:
     """The installed version of a package, or None."""
     try:
@@ -196,18 +198,23 @@ def write_card(out: Path, checkpoint: Checkpoint) -> None:
         write_json(path, card)
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, *, sync: bool = True) -> None:
     """Write strict JSON to a temporary file beside `path`, then rename it there: readers see all of it or none.
+
+    Args:
+        path: The file.
+        data: What it is to hold.
+        sync: Whether it must outlive a power cut that comes at once.
 
     Raises:
         BadInput: The file cannot be written.
     """
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=1)
-    write_text(path, text)
+    write_text(path, text, sync=sync)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a text file whole or not at all; `sync` as in `write_json`.
 
     Raises:
         BadInput: The file cannot be written.
@@ -218,8 +225,9 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -230,7 +238,7 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """The JSON in a file, or None where there is no file or it is not whole."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None  # a pipe would never end
     except (OSError, ValueError, RecursionError):
         return None
 

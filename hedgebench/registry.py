@@ -8,9 +8,12 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -101,6 +104,21 @@ def _check_run(found: type[Eval]) -> None:
 
 
 def _load(group: str) -> tuple[dict[str, Plugin], list[Broken]]:
+    return _load_from(group, tuple((place, _changed(place)) for place in sys.path))
+
+
+def _changed(place: str) -> int | None:
+    try:
+        return os.stat(place or ".").st_mtime_ns  # noqa: PTH116 - looked up for every run
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _load_from(
+    group: str,
+    places: tuple[tuple[str, int | None], ...],  # noqa: ARG001 - what is installed there is looked up once, until it changes
+) -> tuple[dict[str, Plugin], list[Broken]]:
     plugins: dict[str, Plugin] = {}
     broken: list[Broken] = []
     for point in sorted(set(entry_points(group=group)), key=_order):

@@ -73,10 +73,13 @@ class _Item:
     context: EvalContext | None = None
     rows: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     error: Exception | SystemExit | None = None
+    finished: bool = False
+    """Nothing that comes after it counts."""
 
-    def take(self, eval_class: type[Eval], score: Score | Exception) -> None:
-        """Check and keep a score; keep the first error, and nothing after it."""
-        if self.error is not None:
+    def take(self, eval_class: type[Eval], score: Score | Exception | None) -> None:
+        """Check and keep a score. An error finishes the run, and so does None: it has all its scores."""
+        if score is None:
+            self.finished = True
             return
         try:
             if isinstance(score, Exception):
@@ -87,7 +90,7 @@ class _Item:
                 raise ValueError(f"reported twice: {' '.join(key)}")
             self.rows[key] = row
         except Exception as error:
-            self.error = error
+            self.error, self.finished = error, True
 
 
 class Session:
@@ -111,45 +114,63 @@ class Session:
         self.shelf = Shelf(device, objects, worlds)
 
     def carry_out(self, job: Job, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
-        """Run a job and yield (run_id, outcome) for each of its runs. What an eval raises becomes its outcome."""
+        """Run a job and yield (run_id, outcome) for each of its runs, as they finish. What an eval raises becomes its outcome.
+
+        Where the work that several runs share fails, those not finished have no outcome: each may yet succeed alone.
+        """
         from hedgebench.isolation import isolated
 
-        started = time.time()
-        items = [_Item(run) for run in job.runs]
+        started = since = time.time()
+        left = {run.run_id: _Item(run) for run in job.runs}
         with isolated():
             try:
-                self._fill(items, progress)
+                for item in self._fill(list(left.values()), progress):
+                    del left[item.run.run_id]
+                    yield item.run.run_id, _outcome(item, time.time() - since, started, self.device)
+                    since = time.time()
             except (Exception, SystemExit) as error:
-                # What all runs of the job share has failed: none that was still open has an answer.
-                for item in items:
+                if len(job.runs) > 1 and not isinstance(error, (BadInput, CannotMeasure)):
+                    logger.error("%s failed on %d SAEs together", job.first.eval, len(left), exc_info=error)
+                    return
+                for item in left.values():
                     item.error = item.error or error
-        seconds = (time.time() - started) / len(items)
-        for item in items:
-            yield item.run.run_id, _outcome(item, seconds, started, self.device)
+        seconds = (time.time() - since) / max(1, len(left))
+        for run_id, item in left.items():
+            yield run_id, _outcome(item, seconds, started, self.device)
 
-    def _fill(self, items: Sequence[_Item], progress: Callable[[float], None]) -> None:
+    def _fill(self, items: Sequence[_Item], progress: Callable[[float], None]) -> Iterator[_Item]:
+        """Measure the items together; yield those that are finished before the others are."""
         first = items[0].run
         eval_class = self.evals.get(first.eval) or get_eval(first.eval)
         config = make_config(eval_class, dict(first.config))
+        ready: list[tuple[_Item, EvalContext]] = []
         for item in items:
             try:
                 item.context = self._context(eval_class, config, item.run, progress)
+                ready.append((item, item.context))
             except Exception as error:
                 item.error = error
-        ready = [(item, item.context) for item in items if item.context is not None]
+                yield item
         try:
             if ready:
                 for i, score in eval_class().run_many([context for _, context in ready], config):
-                    ready[i][0].take(eval_class, score)
+                    item, context = ready[i]
+                    if not item.finished:
+                        item.take(eval_class, score)
+                        if item.finished:
+                            self._look_at_saes(item, context)
+                            yield item
         finally:
             self.shelf.release_hooks()
             for item, context in ready:
-                given = (context.sae, context.control, context.second_control, *context.siblings)
-                # each is looked at: a changed one must not be kept for the next run
-                if any([self.shelf.drop_if_changed(sae) for sae in given if sae is not None]):
-                    item.error = ValueError(
-                        "the eval changed the SAE it was given, or one beside it: it must work on a copy"
-                    )
+                if not item.finished:
+                    self._look_at_saes(item, context)
+
+    def _look_at_saes(self, item: _Item, context: EvalContext) -> None:
+        """A run that changed what it was given has failed, and the next gets a fresh one."""
+        given = (context.sae, context.control, context.second_control, *context.siblings)
+        if any([self.shelf.drop_if_changed(sae) for sae in given if sae is not None]):  # each is looked at
+            item.error = ValueError("the eval changed the SAE it was given, or one beside it: it must work on a copy")
 
     def _context(self, eval_class: type[Eval], config: Any, run: Run, progress: Callable[[float], None]) -> EvalContext:
         import torch
@@ -233,7 +254,7 @@ def _outcome(item: _Item, seconds: float, started: float, device: str) -> Outcom
         return Outcome("skipped" if skipped else "failed", error=error_line(error), **common)
     try:
         json.dumps(context.details, allow_nan=False)
-    except (TypeError, ValueError) as wrong:
+    except (TypeError, ValueError, RecursionError) as wrong:
         return Outcome("failed", error=f"its details are not plain JSON: {error_line(wrong)}", **common)
     return Outcome(
         "ok",

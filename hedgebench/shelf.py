@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.artifacts import Artifacts, Memory
 from hedgebench.control_cards import CALIBRATION_BATCHES, CALIBRATION_SEED, MADE_FROM
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 SAE_BUDGET = 8 * 2**30
 """Bytes of SAE weights kept."""
+
+
+class _Kept(NamedTuple):
+    sae: SAE
+    fingerprint: int
+    size: int
+    """Bytes of its weights."""
 
 
 class Shelf:
@@ -48,7 +55,8 @@ class Shelf:
         self._texts: dict[str, TextSource] = {}
         self._labelled: dict[str, LabelledData] = {}
         self._memory = Memory()
-        self._saes: dict[str, tuple[SAE, int]] = {}
+        self._saes: dict[str, _Kept] = {}
+        self._held = 0
 
     def model(self, run: Run) -> Any:
         """The language model of a run. One is kept at a time.
@@ -155,10 +163,15 @@ class Shelf:
             key += f" {run.revision} {of_world if _by_world(card, run) else self._text(run).identity}"
         if key not in self._saes:
             sae = self._make(card, run, calibrated)
-            while self._saes and sum(_size(s) for s, _ in self._saes.values()) + _size(sae) > SAE_BUDGET:
-                del self._saes[next(iter(self._saes))]
-            self._saes[key] = sae, _fingerprint(sae)
-        return self._saes[key][0]
+            kept = _Kept(sae, _fingerprint(sae), _size(sae))
+            while self._saes and self._held + kept.size > SAE_BUDGET:
+                self._let_go(next(iter(self._saes)))
+            self._saes[key] = kept
+            self._held += kept.size
+        return self._saes[key].sae
+
+    def _let_go(self, key: str) -> None:
+        self._held -= self._saes.pop(key).size
 
     def release_hooks(self) -> None:
         """Take every hook off the model that an eval left there."""
@@ -167,11 +180,11 @@ class Shelf:
 
     def drop_if_changed(self, sae: SAE) -> bool:
         """Whether an SAE that was handed out is no longer what it was. If so, the next run gets a fresh one."""
-        for key, (kept, fingerprint) in self._saes.items():
-            if kept is sae and _fingerprint(sae) != fingerprint:
-                del self._saes[key]
-                return True
-        return False
+        found = next((key for key, kept in reversed(self._saes.items()) if kept.sae is sae), None)
+        if found is None or _fingerprint(sae) == self._saes[found].fingerprint:
+            return False
+        self._let_go(found)
+        return True
 
     def _make(self, card: Checkpoint, run: Run, calibrated: bool) -> SAE:
         from hedgebench.checkpoint import digest_of

@@ -14,7 +14,7 @@ from hedgebench.lines import LineMap, read_yaml
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
-_TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit")
+_TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit", "ray")
 _SAE = ("path", "release", "ids", "controls", "like", "control", "second_control", "group", "world", "tags", "name")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -51,6 +51,18 @@ class EvalEntry:
 
 
 @dataclass(frozen=True)
+class RayOptions:
+    """`ray:`, for `--executor ray`."""
+
+    address: str | None = None
+    """Of a cluster that is there; None: RAY_ADDRESS, or else one on this machine, for as long as it is used."""
+    num_cpus: float = 1.0
+    """Cores of each place, which also are its threads."""
+    num_gpus: float | None = None
+    """GPUs of each place, or a share of one; None: one where `--device` is a GPU."""
+
+
+@dataclass(frozen=True)
 class Suite:
     """A whole suite, checked but not yet loaded."""
 
@@ -64,6 +76,7 @@ class Suite:
     dtype: str = "float32"
     time_limit: float = 3600.0
     """Seconds one run may take."""
+    ray: RayOptions = RayOptions()
 
 
 def read_suite(path: str | Path) -> Suite:
@@ -110,6 +123,7 @@ class _Reader:
             dtype=self.choice(data, "dtype", "float32", DTYPES),
             time_limit=self.positive(data, "time_limit", 3600.0),
             seeds=self.seeds(data),
+            ray=self.ray(data),
             saes=tuple(self.sae(entry, data.lines["saes"]) for entry in data["saes"]),
             evals=tuple(self.eval(entry, data.lines["evals"]) for entry in data["evals"]),
         )
@@ -136,6 +150,23 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise self.wrong(data.lines[key], f"{key!r} must be a number above 0, not {value!r}")
         return float(value)
+
+    def ray(self, data: LineMap) -> RayOptions:
+        given = data.get("ray", {})
+        if not isinstance(given, LineMap) and given:
+            raise self.wrong(data.lines["ray"], f"'ray' is a mapping such as `num_gpus: 1`, not {given!r}")
+        if not given:
+            return RayOptions()
+        self.keys(given, ("address", "num_cpus", "num_gpus"), "'ray'")
+        cpus, gpus = self.amount(given, "num_cpus"), self.amount(given, "num_gpus")
+        if cpus == 0 and not gpus:
+            raise self.wrong(data.lines["ray"], "'ray' takes no core and no GPU: nothing would limit its places")
+        return RayOptions(self.text(given, "address"), 1.0 if cpus is None else cpus, gpus)
+
+    def amount(self, data: LineMap, key: str) -> float | None:
+        if key not in data:
+            return None
+        return 0.0 if data[key] == 0 and data[key] is not False else self.positive(data, key, 1.0)
 
     def beside(self, value: str | None) -> str | None:
         """A file or folder beside the suite is meant before any other thing of that name."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hedgebench.places import Here, check_device
 from hedgebench.plan import make_plan
 from hedgebench.results import read_results, read_runs, write_table
-from hedgebench.runner import Here, Summary, check_device, execute, pending_runs
+from hedgebench.runner import Summary, execute, pending_runs
 from hedgebench.session import Session
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, CannotMeasure

@@ -1,10 +1,13 @@
 """The worker process: takes jobs as JSON lines, hands outcomes back. `python -m hedgebench.worker DEVICE`.
 
-What upstream code prints, leaks or crashes on stays in here. The process ends by itself when its parent is gone.
+What upstream code prints, leaks or crashes on stays in here. The process ends by itself, with all that it started, when its parent is gone.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import fcntl
+import itertools
 import json
 import logging
 import os
@@ -13,19 +16,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from hedgebench.eval import notice
+from hedgebench.compat import prepare
+from hedgebench.places import Listener, WorkerDied, answer, check_device, forward_notices
 from hedgebench.records import Outcome
 from hedgebench.session import Job, Session
+from hedgebench.types import BadInput
 
-
-class WorkerDied(Exception):
-    """The worker process is gone, or took too long; the message says which, with its last lines."""
+OUTPUT_LIMIT = 256 * 2**20
+"""Bytes that one job may print."""
+_ANSWER_LIMIT = 2**30
+"""Characters of one answer."""
 
 
 class Worker:
@@ -33,100 +38,184 @@ class Worker:
 
     Args:
         device: Torch device for the worker.
-        log: File that takes what the worker and the code in it print.
+        logs: Folder for what the worker and the code in it print: `worker-N.log`, N the first that no other worker writes to.
         threads: Threads of its tensor operations; None leaves them to torch. Workers that share the cores of a machine
             must share them out: with all cores to each they wait for one another most of the time.
     """
 
-    def __init__(self, device: str, log: Path, threads: int | None = None) -> None:
-        self.device, self.log, self.threads = device, log, threads
+    def __init__(self, device: str, logs: Path, threads: int | None = None) -> None:
+        self.device, self.logs, self.threads = device, logs, threads
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
+        self._log: IO[bytes] | None = None
+        self._log_start = 0
+        self._came_up = False
+        self._ending = threading.Lock()
 
     def carry_out(self, job: Job, limit: float, progress: Callable[[float], None]) -> Iterator[tuple[str, Outcome]]:
         """Have a job done; yield (run_id, outcome) as they come.
 
         Raises:
-            WorkerDied: The process ended, or the job took more than `limit` seconds.
+            WorkerDied: The process ended, gave no sign of life for `limit` seconds, took `limit` seconds for each run of the job, printed
+                more than `OUTPUT_LIMIT`, or answered with what is no answer.
+            BadInput: No process can be started.
         """
         process = self._running()
-        deadline = time.monotonic() + limit
-        try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(job.to_dict()) + "\n")
-            process.stdin.flush()
-        except OSError:
-            raise WorkerDied(self._epitaph(process)) from None
-        while True:
+        self._begin_log()
+        threading.Thread(target=_send, args=(process.stdin, job), daemon=True).start()
+        listener = Listener(job, limit, progress)
+        while not listener.done:
             try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = self._lines.get(timeout=0.5)
             except queue.Empty:
-                self.close()
-                raise WorkerDied(f"stopped after the time limit of {limit:.0f} s{self._last_lines()}") from None
-            if line is None:
-                raise WorkerDied(self._epitaph(process))
-            message = json.loads(line)
-            if "progress" in message:
-                progress(message["progress"])
-            elif "notice" in message:
-                notice.warning("%s", message["notice"])
-            elif "run_id" in message:
-                yield message["run_id"], Outcome.from_dict(message["outcome"])
+                pass
             else:
-                return
+                if line is None:
+                    raise self._epitaph(process, listener.began)
+                began = listener.began
+                try:
+                    heard = listener.hear(json.loads(line))
+                except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                    raise self._stopped(f"it answered with what is no answer: {line[:60]!r}") from None
+                if listener.began and not began:
+                    self._came_up = True
+                    self._log_start += self._printed()  # what importing prints is no run's
+                if heard is not None:
+                    yield heard
+            if listener.patience <= 0:
+                raise self._stopped(listener.complaint)
+            if self._printed() > OUTPUT_LIMIT:
+                raise self._stopped(f"it printed more than {OUTPUT_LIMIT // 2**20} MiB")
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            self._lines = queue.Queue()
-            threads = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
-            with self.log.open("ab") as log:
+            try:
+                self._log = self._log or _open_log(self.logs)
+                threads = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "hedgebench.worker", self.device],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
+                    stderr=self._log,
+                    encoding="utf-8",
+                    errors="replace",
                     env={**threads, **os.environ},
                     start_new_session=True,  # Ctrl-C is the parent's to handle
                 )
+            except OSError as error:
+                raise BadInput(f"cannot start a worker process that logs to {self.logs}: {error.strerror}") from error
+            self._lines, self._came_up = queue.Queue(), False
             threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True).start()
         return self._process
 
-    def _epitaph(self, process: subprocess.Popen[str]) -> str:
-        code = process.wait()
-        self.close()
-        if code < 0:
-            why = f"the worker process was ended by {signal.Signals(-code).name}"
-            why += " (out of memory?)" if -code == signal.SIGKILL else ""
-        else:
-            why = f"the worker process ended with exit code {code}"
-        return why + self._last_lines()
-
-    def _last_lines(self) -> str:
+    def _epitaph(self, process: subprocess.Popen[str], began: bool) -> Exception:
+        """What there is to say of a process that ended by itself."""
         try:
-            lines = [line.strip() for line in self.log.read_text(errors="replace")[-4000:].splitlines() if line.strip()]
-        except OSError:
-            return ""
-        return f"; its last lines: {' | '.join(lines[-3:])}" if lines else ""
+            code = process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return self._stopped("it closed the channel of its answers")
+        why, came_up = f"the worker process ended with exit code {code}", self._came_up
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            why = f"the worker process was ended by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
+        why += self._last_lines()
+        self._end()
+        if code > 0 and not came_up:
+            return BadInput(f"no worker process can be had: {why}")
+        return WorkerDied(why, outside=not began or -code in (signal.SIGKILL, signal.SIGTERM))
+
+    def _stopped(self, why: str) -> WorkerDied:
+        """End the process; the exception that says why."""
+        self._end()
+        return WorkerDied(f"the worker process was stopped: {why}{self._last_lines()}")
 
     def close(self) -> None:
         """End the process and whatever it started."""
-        process, self._process = self._process, None
-        if process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        self._end()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _end(self) -> None:
+        with self._ending:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            for kill in (os.killpg, os.kill):
+                with suppress(OSError):
+                    kill(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # a process that a driver holds on to is left to the system
+                process.wait(timeout=10)
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     with suppress(OSError):
                         stream.close()
 
+    # --- the log ---
 
-def _pump(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
-    assert stream is not None
-    for line in stream:
-        lines.put(line)
+    def _begin_log(self) -> None:
+        assert self._log is not None
+        self._log_start = 0
+        if self._printed() > OUTPUT_LIMIT:
+            self._log.truncate(0)
+        self._log_start = self._printed()
+
+    def _printed(self) -> int:
+        """Bytes that the present job has printed."""
+        assert self._log is not None
+        return os.fstat(self._log.fileno()).st_size - self._log_start
+
+    def _last_lines(self) -> str:
+        assert self._log is not None
+        size = min(self._printed(), 2**16)
+        text = os.pread(self._log.fileno(), size, self._log_start + self._printed() - size).decode(errors="replace")
+        before, crash, after = text.partition("Fatal Python error: ")
+        lines = [
+            "".join(c if c.isprintable() else " " for c in line).strip()
+            for line in (crash + after or before).splitlines()
+        ]
+        lines = [line[:200] for line in lines if line]
+        return f"; its last lines: {' | '.join(lines[:3] if crash else lines[-3:])}" if lines else ""
+
+
+def worker_places(n: int, device: str, out: Path) -> list[Worker]:
+    """`n` worker processes that log into the results folder and share the cores.
+
+    Raises:
+        BadInput: There is no such device.
+    """
+    check_device(device)
+    threads = max(1, (os.cpu_count() or 1) // n) if n > 1 else None
+    return [Worker(device, out / "logs", threads) for _ in range(n)]
+
+
+def _open_log(folder: Path) -> IO[bytes]:
+    """The first log that is free. It is so again when the worker, too, is gone, which has it as its standard error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in itertools.count():
+        log = (folder / f"worker-{i}.log").open("a+b")
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.close()
+            continue
+        except OSError:
+            pass  # a file system without locks: lines of two workers may mix
+        break
+    return log
+
+
+def _send(stream: IO[str], job: Job) -> None:
+    """In a thread of its own: a worker that hangs as it starts reads nothing."""
+    with suppress(OSError, ValueError):  # whoever waits for the answers learns that it is gone
+        stream.write(json.dumps(job.to_dict()) + "\n")
+        stream.flush()
+
+
+def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:
+    with suppress(OSError, ValueError):
+        while line := stream.readline(_ANSWER_LIMIT):
+            lines.put(line)
     lines.put(None)
 
 
@@ -137,39 +226,34 @@ def main() -> None:
     """Serve jobs until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints to standard output, in Python or below it, goes to the log
+    faulthandler.enable()
+    with suppress(OSError):  # out of memory, the system is to end this process, not the one that keeps the books
+        Path("/proc/self/oom_score_adj").write_text("1000")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    prepare()
+    import sae_lens  # noqa: F401 - the seconds that it takes are no run's
+
     session = Session(device=sys.argv[1])
+    writing = threading.Lock()
 
-    def answer(message: dict[str, Any]) -> None:
-        answers.write(json.dumps(message, allow_nan=False) + "\n")
+    def say(message: dict[str, Any]) -> None:
+        text = json.dumps(message, allow_nan=False) + "\n"
+        with writing:
+            answers.write(text)
 
-    notice.addHandler(_Forward(answer))
-    notice.propagate = False
+    forward_notices(say)
     while True:
-        job = Job.from_dict(json.loads(jobs.get()))
-        for run_id, outcome in session.carry_out(job, lambda fraction: answer({"progress": fraction})):
-            answer({"run_id": run_id, "outcome": outcome.to_dict()})
-        answer({"done": True})
-
-
-class _Forward(logging.Handler):
-    """Hands notices on to the parent, for the user's eyes."""
-
-    def __init__(self, answer: Callable[[dict[str, Any]], None]) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
-        self.answer({"notice": record.getMessage()})
+        answer(session, Job.from_dict(json.loads(jobs.get())), say)
 
 
 def _read_jobs(jobs: queue.Queue[str]) -> None:
-    """Pass jobs on; when the parent is gone, end at once, in the middle of a computation too."""
+    """Pass jobs on; when the parent is gone, end at once, in the middle of a computation too, and all that evals started with it."""
     for line in sys.stdin:
         jobs.put(line)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)
 
 

@@ -18,6 +18,7 @@ MODULES = {
 READING = (
     "results",
     "records",
+    "finished",
     "columns",
     "scores_table",
     "saebench_output",

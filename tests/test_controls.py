@@ -18,9 +18,10 @@ from hedgebench import Eval, Metric, Score
 from hedgebench.control_cards import CALIBRATION_SEED, KINDS, control_card
 from hedgebench.controls import calibration_sample, make_control, match_l0, oracle_control, pca_control
 from hedgebench.loaders import build_sae, prepare
+from hedgebench.places import Here
 from hedgebench.plan import Plan, make_plan
 from hedgebench.results import read_results
-from hedgebench.runner import Here, execute
+from hedgebench.runner import execute
 from hedgebench.session import Job, Session
 from hedgebench.suite import EvalEntry, SaeEntry, Suite, read_suite
 from hedgebench.toy.world_config import WorldConfig

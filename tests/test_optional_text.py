@@ -12,9 +12,10 @@ from tiny_models import save_world
 from hedgebench import models
 from hedgebench.cli import main
 from hedgebench.eval import Eval
+from hedgebench.places import Here
 from hedgebench.plan import Plan, make_plan
 from hedgebench.records import read_records
-from hedgebench.runner import Here, Summary, execute, pending_runs
+from hedgebench.runner import Summary, execute, pending_runs
 from hedgebench.session import Session
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, Metric, Score

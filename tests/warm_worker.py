@@ -8,37 +8,38 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from multiprocessing import forkserver, reduction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT = multiprocessing.get_context("forkserver")
+Process = CONTEXT.Process
 
 
 class WarmProcess:
     """What `hedgebench.worker` needs of `subprocess.Popen`."""
 
     def __init__(self, command: list[str], stderr: IO[bytes], env: dict[str, str], **_: object) -> None:
-        _start_nursery()
+        start_nursery()
         (read_in, write_in), (read_out, write_out), (read_up, write_up) = os.pipe(), os.pipe(), os.pipe()
         theirs = [read_in, write_out, stderr.fileno(), write_up]
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(_Ends(theirs), command, env, str(Path.cwd())), daemon=True
-        )
+        self._process = CONTEXT.Process(target=_serve, args=(_Ends(theirs), command, env, str(Path.cwd())), daemon=True)
         self._process.start()
         for end in (read_in, write_out, write_up):
             os.close(end)
         os.read(read_up, 1)  # it has a session of its own now, by which it can be ended
         os.close(read_up)
         self.pid = self._process.pid
-        self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out)
+        self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out, errors="replace")
 
-    def wait(self) -> int:
+    def wait(self, timeout: float) -> int:
         """The exit code; of a process that a signal ended, less than 0."""
-        self._process.join()
-        assert self._process.exitcode is not None
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("worker", timeout)
         return self._process.exitcode
 
 
@@ -74,12 +75,12 @@ def _serve(ends: list[int], command: list[str], env: dict[str, str], cwd: str) -
     worker.main()
 
 
-def _start_nursery() -> None:
+def start_nursery() -> None:
     """Start the process that the others are forks of, unless there is one."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
     try:
-        _CONTEXT.set_forkserver_preload(["warm_imports"])
+        CONTEXT.set_forkserver_preload(["warm_imports"])
         forkserver.ensure_running()
     finally:
         os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -87,4 +88,4 @@ def _start_nursery() -> None:
 
 def popen(real: Any) -> SimpleNamespace:
     """Stands for the module `subprocess` in `hedgebench.worker`."""
-    return SimpleNamespace(PIPE=real.PIPE, Popen=WarmProcess)
+    return SimpleNamespace(PIPE=real.PIPE, TimeoutExpired=real.TimeoutExpired, Popen=WarmProcess)

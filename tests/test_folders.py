@@ -1,0 +1,308 @@
+"""Results folders that are full, closed, or hold damaged files: one clear line, nothing lost that was done, and the same command goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import forked_runs
+import pandas as pd
+import pytest
+
+from hedgebench.cli import main
+from hedgebench.places import Here
+from hedgebench.plan import make_plan
+from hedgebench.results import read_results, read_runs
+from hedgebench.runner import Summary, execute, pending_runs
+from hedgebench.session import Session
+from hedgebench.suite import read_suite
+from hedgebench.types import BadInput
+
+N = 5
+
+
+@pytest.fixture
+def five(tmp_path: Path, save_sae: Callable[..., Path]) -> Path:
+    """A suite of five runs."""
+    for seed in range(N):
+        save_sae(tmp_path / "saes" / f"sae-{seed}", seed=seed)
+    (tmp_path / "s.yaml").write_text("saes: [{path: saes/*}]\nevals: [decoder_bias]\n")
+    return tmp_path
+
+
+def run(folder: Path, *options: str, out: Path | None = None) -> int:
+    return main(["run", str(folder / "s.yaml"), "--out", str(out or folder / "out"), *options])
+
+
+def records(out: Path) -> list[Path]:
+    return sorted((out / "records").rglob("*.json"))
+
+
+def complaint(capfd: pytest.CaptureFixture[str]) -> str:
+    err = capfd.readouterr().err
+    (line,) = [line for line in err.splitlines() if line.startswith("hedgebench:")]
+    assert "Traceback" not in err
+    return line
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make the disk full after so many files of the results folder."""
+    sync, left = os.fsync, [0]
+
+    def fsync(fd: int) -> None:
+        sync(fd)
+        if "/out/" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def make(n_files: int) -> None:
+        left[0] = n_files
+        monkeypatch.setattr("os.fsync", fsync)
+
+    return make
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_full_disk_ends_the_batch_with_one_line_and_keeps_what_is_done(
+    five: Path, full: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: str
+):  # fmt: skip
+    full(N + 2)  # the cards and two records
+    assert run(five, "--workers", workers) == 2
+    line = complaint(capfd)
+    assert "No space left on device" in line and "what is finished is kept" in line and "goes on from there" in line
+    monkeypatch.undo()
+    kept = records(five / "out")
+    assert len(kept) == 2 and not list((five / "out").rglob("*.part"))
+    before = [path.read_bytes() for path in kept]
+    assert run(five) == 0
+    assert [path.read_bytes() for path in kept] == before and len(read_runs(five / "out")) == N
+
+
+def test_a_disk_that_is_full_when_the_tables_are_written_is_told_and_a_later_run_writes_them(
+    five: Path, full: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    full(2 * N)
+    assert run(five) == 2
+    assert "scores.csv: No space left on device" in complaint(capfd)
+    assert len(records(five / "out")) == N and not (five / "out/scores.csv").exists()
+    monkeypatch.undo()
+    assert run(five) == 0 and (five / "out/scores.csv").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", place], capture_output=True).returncode:
+        pytest.skip("mounting takes root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_on_a_small_disk_that_is_really_full_nothing_is_lost(
+    five: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
+):
+    out, filler = small_disk / "out", small_disk / "filler"
+    assert run(five, "--limit", "2", out=out) == 0
+    before = {path: path.read_bytes() for path in records(out)}
+    assert len(before) == 2
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    capfd.readouterr()
+    assert run(five, out=out) == 2
+    assert "No space left on device" in complaint(capfd)
+    assert {path: path.read_bytes() for path in records(out)} == before
+    filler.unlink()
+    assert run(five, out=out) == 0 and len(read_runs(out)) == N
+
+
+def test_a_folder_that_can_only_be_read_is_told_before_anything_is_computed(
+    five: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
+):
+    out = small_disk / "out"
+    assert run(five, "--limit", "2", out=out) == 0
+    first = read_results(out)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    capfd.readouterr()
+    assert run(five, out=out) == 2
+    assert "Read-only file system" in complaint(capfd)
+    pd.testing.assert_frame_equal(read_results(out), first)
+
+
+def test_a_folder_that_is_somebody_elses_is_told(five: Path, capfd: pytest.CaptureFixture[str]):
+    (five / "out").mkdir(mode=0o500)
+    if os.access(five / "out", os.W_OK):
+        pytest.skip("root may write anywhere")
+    assert run(five) == 2
+    assert "Permission denied" in complaint(capfd)
+
+
+@pytest.mark.parametrize("place", ["out", "out/records", "out/checkpoints", "out/logs", "out/records/decoder_bias"])
+def test_a_file_where_a_folder_should_be_is_told(five: Path, place: str, capfd: pytest.CaptureFixture[str]):
+    (five / place).parent.mkdir(parents=True, exist_ok=True)
+    (five / place).write_text("in the way")
+    assert run(five) == 2
+    assert str(five / "out") in complaint(capfd) and (five / place).read_text() == "in the way"
+
+
+# --- damaged records ---------------------------------------------------------------------------------------------------------
+
+
+def _score(**changes: object) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        record = json.loads(path.read_text())
+        record["hedgebench"]["scores"][0] |= changes
+        path.write_text(json.dumps(record))
+
+    return damage
+
+
+def _part(**changes: object) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        record = json.loads(path.read_text())
+        record["hedgebench"] |= changes
+        path.write_text(json.dumps(record))
+
+    return damage
+
+
+def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return damage
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "last byte": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(4096)),
+    "no text": lambda path: path.write_bytes(bytes(range(256))),
+    "no UTF-8": lambda path: path.write_bytes(path.read_bytes().replace(b"decoder", b"deco\xffer")),
+    "a list": lambda path: path.write_text("[]"),
+    "null": lambda path: path.write_text("null"),
+    "another's": lambda path: path.write_text('{"hedgebench": 3}'),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "of another run": lambda path: shutil.copy(next(p for p in path.parent.iterdir() if p != path), path),
+    "no scores": _part(scores=None),
+    "scores of another kind": _part(scores=[3]),
+    "a status of another kind": _part(status="fine"),
+    "incomplete of another kind": _part(incomplete=["data"]),
+    "error of another kind": _part(status="failed", error=3),
+    "seconds of another kind": _part(seconds="long"),
+    "versions of another kind": _part(versions=None),
+    "a value that is a text": _score(value="much"),
+    "a value that is not finite": _score(value=float("nan")),
+    "a value that is true": _score(value=True),
+    "no value": _score(value=None),
+    "a metric of another kind": _score(metric=3),
+    "params of another kind": _score(params={"k": 1}),
+    "stderr of another kind": _score(stderr="small"),
+    "a folder": _replaced(lambda path: path.mkdir()),
+    "a folder with a file": _replaced(lambda path: (path.mkdir(), (path / "x").write_text("x"))),
+    "a link to itself": _replaced(lambda path: path.symlink_to(path.name)),
+    "a link to nothing": _replaced(lambda path: path.symlink_to("nowhere")),
+    "a pipe": _replaced(lambda path: os.mkfifo(path)),
+}
+
+
+def carry_out(folder: Path) -> Summary:
+    """In this process."""
+    plan, out = make_plan(read_suite(folder / "s.yaml")), folder / "out"
+    return execute(plan, pending_runs(plan, out), out, [Here(Session())])
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_record_is_set_aside_with_a_warning_and_made_again(
+    name: str, five: Path, caplog: pytest.LogCaptureFixture
+):
+    out = five / "out"
+    assert carry_out(five).ok == N
+    first, others = read_results(out), {path: path.stat().st_mtime_ns for path in records(out)}
+    victim = records(out)[2]
+    del others[victim]
+    DAMAGE[name](victim)
+    damaged = victim.lstat().st_ino
+    caplog.clear()
+    summary = carry_out(five)
+    assert (summary.ok, summary.done_before) == (N, N - 1)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert f"{victim} is no whole record: set aside as {victim.stem}.damaged" in warning
+    assert victim.with_suffix(".damaged").lstat().st_ino == damaged
+    assert {path: path.stat().st_mtime_ns for path in records(out) if path != victim} == others
+    pd.testing.assert_frame_equal(read_results(out), first)
+
+
+def test_a_record_damaged_again_and_again_leaves_all_its_pieces(five: Path):
+    carry_out(five)
+    victim = records(five / "out")[0]
+    for i in range(3):
+        DAMAGE["a folder with a file" if i else "half"](victim)
+        assert carry_out(five).ok == N
+    assert len(list(victim.parent.glob("*.damaged"))) == 3
+
+
+def test_a_dry_run_sets_nothing_aside_and_counts_a_damaged_record_as_to_do(
+    five: Path, capfd: pytest.CaptureFixture[str]
+):
+    carry_out(five)
+    victim = records(five / "out")[0]
+    DAMAGE["half"](victim)
+    before = sorted((five / "out").rglob("*"))
+    assert run(five, "--dry-run") == 0
+    assert "5 runs: 4 done, 1 to do; 1 job for 1 worker" in capfd.readouterr().out
+    assert sorted((five / "out").rglob("*")) == before
+
+
+def test_a_record_that_may_be_whole_but_cannot_be_read_is_left_alone(five: Path):
+    carry_out(five)
+    victim = records(five / "out")[0]
+    victim.chmod(0)
+    if os.access(victim, os.R_OK):
+        pytest.skip("root may read anything")
+    with pytest.raises(BadInput, match=f"cannot read {victim}: permission denied"):
+        carry_out(five)
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away_but_not_what_another_is_writing(five: Path):
+    carry_out(five)
+    out = five / "out"
+    left = [out / place / f".{name}.0123.part" for place, name in (
+        ("records/decoder_bias", "r.json"), ("checkpoints", "c.json"), ("", "scores.csv"), ("", "runs.csv"))]  # fmt: skip
+    others = [out / ".leaderboard.html.0123.part", out / "notes.part"]
+    other = forked_runs.hold(out)
+    for path in [*left, *others]:
+        path.write_text("half")
+    try:
+        carry_out(five)
+        assert all(path.exists() for path in [*left, *others])
+    finally:
+        other.kill()
+        other.join()
+    carry_out(five)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
+def test_on_a_file_system_without_locks_a_batch_goes_on_and_warns_once(
+    five: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def lockf(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    (five / "out/checkpoints").mkdir(parents=True)
+    (five / "out/checkpoints/.c.json.0123.part").write_text("whose?")
+    assert carry_out(five).ok == N
+    assert caplog.text.count("without locks (No locks available): start no second process on it") == 1
+    assert (five / "out/checkpoints/.c.json.0123.part").exists()
