@@ -11,15 +11,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
 from hedgebench.cli_run import run
 from hedgebench.cli_toy import toy
+from hedgebench.one_line import tell
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+MAX_WORKERS = 1024
+"""Processes that one command starts at most."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,14 +36,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = args.command(args)
         return code
     except BadInput as error:
-        print(f"hedgebench: {error}", file=sys.stderr)
+        tell(error)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (head, less) has seen enough
+        return 0
+    except OSError as error:
+        tell(f"{error.filename or 'the system says'}: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
         print("hedgebench: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader (head, less) has seen enough
-        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        tell(f"{message}; see `{self.prog} --help`")
+        self.exit(2)
 
 
 @contextmanager
@@ -60,7 +77,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hedgebench", description="Can this sparse autoencoder be trusted?")
+    parser = _Parser(prog="hedgebench", description="Can this sparse autoencoder be trusted?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: Any, summary: str) -> argparse.ArgumentParser:
@@ -104,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument(
         "--workers",
-        type=_count,
+        type=_workers,
         metavar="N",
         help="worker processes (default 1), or Ray actors (default: all that fit)",
     )
@@ -185,9 +202,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
+
+
+def _workers(text: str) -> int:
+    if (n := _count(text)) > MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
+    return n
 
 
 # --- list, inspect -------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.one_line import tell
+from hedgebench.paths import is_folder
+from hedgebench.toy.world_files import is_world
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out or f"out/{suite.name}")
     plan = make_plan(suite)
     for mistake in plan.mistakes:
-        print(f"hedgebench: {mistake}{'; the rest goes on' if plan.runs else ''}", file=sys.stderr)
+        tell(f"{mistake}{'; the rest goes on' if plan.runs else ''}")
     if not plan.runs:
         return 2
     if args.only:
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     readable = [r for r in plan.runs if r.run_id not in plan.unreadable]
     if not readable:
         for line in dict.fromkeys(plan.unreadable.values()):
-            print(f"hedgebench: {line}", file=sys.stderr)
+            tell(line)
         return 2
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
@@ -108,8 +111,10 @@ def _suite(args: argparse.Namespace) -> Suite:
         raise BadInput("give a suite, or --sae REF and --eval NAME")
     if not args.out:
         raise BadInput("without a suite, --out DIR says where the results go")
-    if args.world and not Path(args.world).is_dir():
+    if args.world and not is_folder(args.world):
         raise BadInput(f"--world {args.world}: there is no such folder")
+    if args.world and not is_world(Path(args.world)):
+        raise BadInput(f"--world {args.world}: it holds no toy world")
     relatives = {"control": args.control, "second_control": args.second_control, "group": args.group}
     return Suite(
         name=Path(args.out).name or "run",
@@ -122,13 +127,13 @@ def _suite(args: argparse.Namespace) -> Suite:
 
 
 def _parse_seeds(text: str | None) -> tuple[int, ...]:
+    from hedgebench.suite import check_seeds
+
     try:
         seeds = tuple(int(part) for part in (text or "0").split(","))
     except ValueError:
         raise BadInput(f"--seeds is a list such as 0,1,2, not {text!r}") from None
-    if any(seed < 0 for seed in seeds):
-        raise BadInput(f"--seeds are whole numbers from 0, not {text!r}")
-    return seeds
+    return check_seeds(seeds, "--seeds")
 
 
 def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
@@ -141,6 +146,8 @@ def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise BadInput(f"--eval {text!r}: write NAME:key=value,key=value")
+        if key in config:
+            raise BadInput(f"--eval {text!r}: {key!r} is given twice")
         try:
             config[key] = read_value(value)
         except BadInput as error:

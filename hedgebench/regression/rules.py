@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -162,7 +162,7 @@ def _tolerance(path: Path, entry: LineMap) -> tuple[float | None, bool]:
 
 
 def _number(path: Path, data: LineMap, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         more = " or a share such as 2%" if key == "tolerance" else ""
         raise _wrong(path, data, key, f"{key!r} must be a number from 0{more}, not {value!r}")
     return float(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgebench.lines import LineMap, read_yaml
+from hedgebench.paths import is_there
 from hedgebench.registry import nearest
 from hedgebench.training.grow_config import Growing, check_starts, read_growing
 from hedgebench.training.losses import LOSSES, LossName
@@ -135,7 +136,7 @@ def read_config(path: str | Path) -> TrainConfig:
     values = typed_values(path, data, TrainConfig, given={"saes": ()})
     values["saes"] = tuple(recipe for entry in entries for recipe in _recipes(path, entry, data))
     for key in ("model", "data"):
-        if (beside := path.parent / values.get(key, "offline")).exists():
+        if is_there(beside := path.parent / values.get(key, "offline")):
             values[key] = str(beside.resolve())
     config = TrainConfig(**values)
     _check_config(path, data, config)
