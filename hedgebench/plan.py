@@ -232,6 +232,9 @@ def _expand(entry: SaeEntry) -> Iterator[str]:
         yield from (f"{release}:{i}" for i in found)
 
 
+_BEGINNING = 2**20
+
+
 def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
     """A card for what cannot be loaded, named by the bytes that cannot be read, so that a mended file is another one."""
     h, path = hashlib.sha256(ref.encode(errors="surrogateescape") if not is_there(ref) else b""), Path(ref)
@@ -239,9 +242,8 @@ def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
     inside = sorted(path.glob("*")) if is_folder(path) else [path]
     for file in dict.fromkeys([*(found.files if found else ()), *inside]):
         if is_file(file):
-            h.update(os.fsencode(file.name))
-            with file.open("rb") as opened:
-                h.update(hashlib.file_digest(opened, "sha256").digest())
+            with file.open("rb") as opened:  # of a huge file the beginning, with the shapes, is enough to know it by
+                h.update(os.fsencode(f"{file.name} {file.stat().st_size} ") + opened.read(_BEGINNING))
     return Checkpoint(
         f"unreadable-{h.hexdigest()[:21]}",
         entry.name or one_line(display_name(ref)),

@@ -157,7 +157,8 @@ def _tolerance(path: Path, entry: LineMap) -> tuple[float | None, bool]:
         return None, False
     given = entry["tolerance"]
     if isinstance(given, str) and re.fullmatch(r"\d+(\.\d*)?\s*%", given):
-        return float(given[:-1]) / 100, True
+        share = _number(path, entry, "tolerance", float(given[:-1]))
+        return share / 100, True
     return _number(path, entry, "tolerance", given), False
 
 

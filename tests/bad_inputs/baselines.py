@@ -44,12 +44,19 @@ def baseline(what: str, content: bytes | Callable[[bytes], bytes], said: str, na
 def rules(text: str, said: str, what: str | None = None) -> Case:
     """A config of checks."""
     content = text.encode("utf-8", "surrogateescape")
-    return case(what or f"rules: `{text}`".replace("\n", " "), [*CHECK, "--config", "check.yaml"], lambda here: (here / "check.yaml").write_bytes(content), said)
+    return case(
+        what or f"rules: `{text}`".replace("\n", " "),
+        [*CHECK, "--config", "check.yaml"],
+        lambda here: (here / "check.yaml").write_bytes(content),
+        said,
+    )
 
 
 def readme(what: str, content: bytes, said: str = "README.md: its metadata cannot be read") -> Case:
     """A README to write the numbers into."""
-    return case(f"README.md: {what}", [*EXPORT, "--sae", "a"], lambda here: (here / "README.md").write_bytes(content), said)
+    return case(
+        f"README.md: {what}", [*EXPORT, "--sae", "a"], lambda here: (here / "README.md").write_bytes(content), said
+    )
 
 
 def _instead(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -82,8 +89,8 @@ CASES = [
     baseline("a text", b"hello", "it has no column 'sae'"),
     baseline("bytes", bytes(range(256)), "before.csv: no scores table"),
     baseline("not UTF-8", _instead(b"an_eval", b"an_\xff"), "no scores table can be read"),
-    baseline("half a line", lambda data: data[: len(data) - 30], "before.csv"),
-    baseline("a line of more cells", _instead(b"\n", b"\n1,2,3\n"), "before.csv: no scores table"),
+    baseline("half a line", lambda data: data[: len(data) - 30], "before.csv: no scores table: its last line ends halfway; write or copy it again"),
+    baseline("a line of more cells", _instead(b"\n", b"\n1,2,3\n"), "before.csv: row 1 has no slice_by"),
     baseline("a value that is a word", _instead(b",1.0,", b",e,"), "value is 'e' in row 1, not a finite number; leave the row out"),
     baseline("a value that is infinite", _instead(b",1.0,", b",inf,"), "value is 'inf' in row 1"),
     baseline("a value that is missing", _instead(b",1.0,", b",,"), "row 1 has no value"),

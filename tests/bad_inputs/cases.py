@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -92,6 +93,7 @@ def _main(args: list[str]) -> int:
 def _lines(text: str, here: Path) -> tuple[str, ...]:
     """What was printed, without the bars of progress."""
     lines = [line.rpartition("\r")[2] for line in text.replace(f"{here}/", "").replace(str(here), "HERE").split("\n")]
+    lines = [re.sub(r"[\d.]+ GB are available", "... GB are available", line) for line in lines]
     return tuple(line for line in lines if line.strip() and "run/s" not in line and "s/run" not in line)
 
 
@@ -135,9 +137,9 @@ def _bounded() -> Iterator[None]:
     old = [signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)]
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     signal.setitimer(signal.ITIMER_REAL, 20 * SECONDS)  # what waits takes no processor time
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * 2**30, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + 8 * 2**30, hard))
     try:
         yield
     finally:
@@ -145,7 +147,7 @@ def _bounded() -> Iterator[None]:
             signal.setitimer(timer, 0)
         for number, handler in zip((signal.SIGPROF, signal.SIGALRM), old, strict=True):
             signal.signal(number, handler)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _peak() -> float:

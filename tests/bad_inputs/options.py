@@ -18,12 +18,23 @@ def bare(line: str, said: str) -> Case:
 
 def run(line: str, said: str, what: str | None = None, code: int = 2) -> Case:
     """`hedgebench run` on a good SAE, with these options."""
-    return Case(ROOM, what or f"`run ... {line}`", lambda here: good.evaluated(good.sae(here / "good"), *line.split()), said, code)
+    return Case(
+        ROOM,
+        what or f"`run ... {line}`",
+        lambda here: good.evaluated(good.sae(here / "good"), *line.split()),
+        said,
+        code,
+    )
 
 
 def evaluate(text: str, said: str) -> Case:
     """`--eval` of this text."""
-    return Case(ROOM, f"`--eval '{text}'`", lambda here: ["run", "--sae", str(good.sae(here / "good")), "--eval", text, "--out", "out"], said)
+    return Case(
+        ROOM,
+        f"`--eval '{text}'`",
+        lambda here: ["run", "--sae", str(good.sae(here / "good")), "--eval", text, "--out", "out"],
+        said,
+    )
 
 
 def placed(what: str, make: Callable[[Path], object], said: str, *args: str) -> Case:

@@ -21,7 +21,9 @@ def results(here: Path) -> tuple[Path, Path]:
 
     out = here / "r"
     for name in ("good", "bad"):
-        card = Checkpoint(digest=name, name=name, architecture="topk", d_in=8, width=12, hook="blocks.1.hook_resid_post")
+        card = Checkpoint(
+            digest=name, name=name, architecture="topk", d_in=8, width=12, hook="blocks.1.hook_resid_post"
+        )
         run = Run(name, card, EVAL, 2, {}, None, None, None, None, None, "float32")
         score: dict[str, Any] = {"metric": METRIC, "params": "", "slice_by": "all", "slice_value": "all", "value": 1.5}
         write_card(out, card)
@@ -88,7 +90,9 @@ def card(what: str, content: Callable[[dict[str, Any]], Any]) -> Case:
         file.write_bytes(made if isinstance(made, bytes) else json.dumps(made).encode())
         return ["table", "r"]
 
-    return Case(ROOM, f"an SAE's card: {what}", make, "r/checkpoints/bad.json is no whole checkpoint card and is left out", 0)
+    return Case(
+        ROOM, f"an SAE's card: {what}", make, "r/checkpoints/bad.json is no whole checkpoint card and is left out", 0
+    )
 
 
 def _upstream(here: Path) -> Sequence[str]:
@@ -110,7 +114,6 @@ CASES = [
     text("100 000 brackets deep", "[" * 100_000),
     text("a number of 5000 digits", f'{{"hedgebench": {"9" * 5000}}}'),
     spoiled("257 MiB", lambda file: os.truncate(file, 257 * 2**20), "r/records/decoder_bias/bad.json"),
-    instead("a folder", Path.mkdir),
     instead("a pipe", os.mkfifo),
     instead("a link to itself", lambda file: file.symlink_to(file.name)),
     instead("a link to nothing", lambda file: file.symlink_to("nowhere")),

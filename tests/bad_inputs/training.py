@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from bad_inputs.cases import Case
 
 ROOM = "training config"
@@ -13,7 +16,7 @@ def case(what: str, text: str | bytes, said: str) -> Case:
     """A config of this text."""
     content = text if isinstance(text, bytes) else text.encode()
 
-    def make(here):  # noqa: ANN001, ANN202
+    def make(here: Path) -> Sequence[str]:
         (here / "train.yaml").write_bytes(content)
         return ["train", "train.yaml", "--out", "out"]
 
@@ -51,7 +54,7 @@ CASES = [
     top("tokens: 0", "'tokens' must be above 0, not 0"),
     top("tokens: 1e6", "'tokens' must be a whole number, not 1000000.0"),
     top("data: nowhere", "unknown data 'nowhere'"),
-    top("data_seed: -1", "'data_seed'"),
+    top("data_seed: -1", "'data_seed' must be a whole number from 0, not -1"),
     top("lr: .nan", "'lr' must be a number, not nan"),
     top(f"lr: 1{'0' * 400}", "'lr' must be a number", "`lr` of 400 digits"),
     top("normalize: maybe", "'normalize' must be true or false, not 'maybe'"),
@@ -62,18 +65,19 @@ CASES = [
     sae("architecture: transcoder", "'transcoder' is no SAE of one hook point"),
     sae("width: 0", "'width' must be above 0, not 0"),
     sae("width: 8.5", "'width' must be a whole number, not 8.5"),
-    sae("width: 1000000000000", "GB are available"),
+    sae("width: 1000000000000", "training these SAEs at once takes 32000.0 GB, and ... GB are available: train fewer or narrower ones in one config"),
     sae("k: 9", "'k' must be above 0 and at most the width 8, not 9"),
     sae("k: two", "'k' must be a number, not 'two'"),
     sae("loss: mze", "'loss' is 'mze'; did you mean 'mse'?"),
     sae("loss: []", "'loss' is an empty list"),
     sae("train_seed: one", "'train_seed' must be a whole number, not 'one'"),
-    sae("train_seed: -1", "'train_seed'"),
-    sae("train_seed: 9223372036854775808", "'train_seed'"),
+    sae("train_seed: -1", "'train_seed' must be a whole number from 0, not -1"),
+    sae("train_seed: 9223372036854775808", "'train_seed' must be a whole number from 0"),
     sae("snap_at: 1.0", "'snap_at' is a fraction of training between 0 and 1"),
     sae("name: ../escape", "'name' gives '../escape', which is no folder name"),
     sae("name: /tmp/escape", "'name' gives '/tmp/escape', which is no folder name"),
-    sae('name: "{width.__class__}"', "'name'"),
+    sae('name: "{width.__class__}"', "'name' has a field that is none"),
+    sae('name: "{width:9999999999}"', "'name' has a field that is none: {width:9999999999}"),
     sae('name: "{k"', "'name' has a field that is none"),
     sae("grow: 3", "'grow' is a mapping such as `{from: 64, add: 64, to: 512}`"),
     sae("l1: 1", "'l1' does not apply to batchtopk"),
