@@ -53,9 +53,11 @@ def load_raw(ref: str | Path) -> SAE:
     ):  # others first: ours say no to what they do not know
         try:
             sae: SAE | None = plugin.object(ref)
-        except BadInput:
+        except BadInput as error:
+            if problems:  # it may have been meant for one of these
+                raise BadInput("; ".join([str(error), *problems])) from error
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Somebody else's loader, perhaps on a reference that is not even its own.
             problems.append(f"loader {plugin.name!r} of {plugin.package!r} failed: {one_line(error)}")
             continue

@@ -35,7 +35,7 @@ def baseline(what: str, content: bytes | Callable[[bytes], bytes], said: str, na
     """Another baseline."""
 
     def spoil(here: Path) -> None:
-        made = content(((here / "before.csv").read_bytes())) if callable(content) else content
+        made = content((here / "before.csv").read_bytes()) if callable(content) else content
         (here / name).write_bytes(made)
 
     return case(f"baseline {name}: {what}", [*CHECK[:-1], name], spoil, said)

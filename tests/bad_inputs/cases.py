@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -105,6 +106,7 @@ def _there(here: Path) -> Iterator[None]:
     os.environ["HEDGEBENCH_CACHE"] = str(here / "cache")
     sys.path.insert(0, str(here / "site"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here / "site"), environment.get("PYTHONPATH")]))
+    importlib.invalidate_caches()
     try:
         yield
     finally:

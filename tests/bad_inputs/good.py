@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 D_IN, D_SAE = 8, 12
+_KEPT = tempfile.TemporaryDirectory(prefix="good-")
 
 
 @functools.cache
-def _made() -> Path:
+def made() -> Path:
+    """The folder they are kept in."""
     import torch
     from known_saes import random_rows
 
-    folder = Path(tempfile.mkdtemp(prefix="good-"))
+    folder = Path(_KEPT.name)
     random_rows(D_IN, D_SAE, torch.Generator().manual_seed(0)).save_model(folder / "saelens")
     config = json.loads((folder / "saelens/cfg.json").read_text())
     config["metadata"] = {"hook_name": "blocks.1.hook_resid_post", "model_name": "tiny"}
@@ -27,7 +29,7 @@ def _made() -> Path:
 
 def sae(folder: Path) -> Path:
     """A SAELens folder: a standard SAE with random rows."""
-    return Path(shutil.copytree(_made() / "saelens", folder))
+    return Path(shutil.copytree(made() / "saelens", folder))
 
 
 def evaluated(ref: Path | str, *more: str) -> list[str]:
