@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.eval import Figure
 from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
-from hedgebench.reading import told
+from hedgebench.reading import compared
 from hedgebench.series import FAMILY, editions, labels, points, shared, split_l0, with_family
 from hedgebench.stats.grid import variants
 from hedgebench.types import CannotMeasure
@@ -92,16 +92,25 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
     control = rows["architecture"].fillna("").map(is_control).astype(bool)
     trained = rows[~control]
     of_each = l0[trained["sae"].unique()].groupby(variant).mean()
-    said = []
+    found = []
     for band in split_l0(of_each[of_each > 0]):
         inside = of_each.index[of_each.between(*band)]
         here = trained[trained["sae"].map(variant).isin(inside)]
-        where = f"{name} at L0 {' to '.join(dict.fromkeys(f'{end:.3g}' for end in band))}"
-        only = f"{where}: {inside[0]} alone."
-        said.append(told(here, where, variant[here["sae"].unique()]) if len(inside) > 1 else only)
-    if all(line.endswith("alone.") for line in said):
-        said = [f"{name}: no two variants have a like L0."]
-    return " ".join([*said, _controls_beside(rows[control], trained, variant)]).strip()
+        where = f"at L0 {' to '.join(dict.fromkeys(f'{end:.3g}' for end in band))}"
+        said = compared(here, variant[here["sae"].unique()]) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
+        found.append((where, *said))
+    seeds = " or ".join(sorted({over for _, over, _, _ in found if over}))
+    if seeds:
+        lines = [f"{where} {count}{more}" for where, _, count, more in found]
+        lines[0] = (
+            f"{name}, SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): {lines[0]}"
+        )
+        lines[1:] = [line[0].upper() + line[1:] for line in lines[1:]]
+    elif any(count.startswith("too few") for _, _, count, _ in found):
+        lines = [f"{name}: too few seeds to tell a difference from noise."]
+    else:
+        lines = [f"{name}: no two variants have a like L0."]
+    return " ".join([*lines, _controls_beside(rows[control], trained, variant)]).strip()
 
 
 def _controls_beside(controls: DataFrame, trained: DataFrame, variant: Series) -> str:
@@ -114,7 +123,7 @@ def _controls_beside(controls: DataFrame, trained: DataFrame, variant: Series) -
     means = (sign * controls["value"]).groupby(controls["sae"]).mean()
     better = means[means >= best]
     named = ", ".join(f"{sae} ({sign * value:.3g})" for sae, value in better.items())
-    return f"No variant's mean is better than that of {named}, a control." if named else ""
+    return f"No variant's mean is better than that of a control: {named}." if named else ""
 
 
 def _measured(scores: DataFrame, known: DataFrame, eval_name: str) -> Series:

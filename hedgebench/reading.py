@@ -29,24 +29,30 @@ def told(rows: DataFrame, name: str, variant: Series | None = None) -> str:
         name: What the numbers are called.
         variant: The variant of each SAE, as `stats.grid.variants` has it of a whole table, whose SAEs without such a number are blanks; None: of these rows.
     """
+    seeds, count, more = compared(rows, variant)
+    return f"{name}: {count} (95 %, all pairs together, over {seeds} seeds){more}" if seeds else f"{name}: {count}"
+
+
+def compared(rows: DataFrame, variant: Series | None = None) -> tuple[str, str, str]:
+    """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart, and what else is to be said."""
     from hedgebench.stats.tables import comparisons, summary
 
     pairs = comparisons(rows, variant=variant)
     if pairs.empty:
-        return f"{name}: too few seeds to tell a difference from noise."
+        return "", "too few seeds to tell a difference from noise.", ""
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
-    count = int(pairs["apart"].sum())
-    said = f"{name}: {count or 'none'} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
+    apart = int(pairs["apart"].sum())
+    count = f"{apart or 'none'} of {len(pairs)} pairs can be told apart"
     ranked = summary(rows, variant).dropna(subset="rank")
     if not len(ranked):
-        return said
-    if not count:
-        return f"{said} Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}."
+        return seeds, count, "."
+    if not apart:
+        return seeds, count, f". Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}."
     first = ranked[ranked["rank"] == 1]
     best = ", ".join(sorted(first["variant"].unique()))
     least, most = first["mean"].min(), first["mean"].max()
     where = f"{least:.3g}" if len(first) == 1 else f"{least:.3g} to {most:.3g}"
-    return f"{said} Beaten by none: {best} ({where})."
+    return seeds, count, f". Beaten by none: {best} ({where})."
 
 
 def from_to(means: DataFrame) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.columns import CARD, NAMES, RUNS, SCORES, typed_column
 from hedgebench.formats.layouts import find_layout
+from hedgebench.made_with import deciding_packages, made_with
 from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
-from hedgebench.registry import find_evals
 from hedgebench.saebench_output import is_saebench
 from hedgebench.saebench_rows import saebench_rows
 from hedgebench.scores_table import scores_table
@@ -127,24 +127,6 @@ def _our_rows(
     }
     for score in ours["scores"]:
         yield {**common, **score}
-
-
-def deciding_packages() -> dict[str, tuple[str, ...]]:
-    """The packages whose version decides an eval's numbers, by the name of each eval that is installed and names any."""
-    return {name: found.object.packages for name, found in find_evals()[0].items() if found.object.packages}
-
-
-def made_with(ours: Mapping[str, Any], deciding: Mapping[str, Sequence[str]]) -> str | None:
-    """What decides a record's numbers beside its eval, settings and data, as JSON: revision of the model, numeric type, versions of the packages that its eval names; None where it is nothing.
-
-    Args:
-        ours: The record's part that is ours.
-        deciding: `deciding_packages`.
-    """
-    versions = ours["versions"] if isinstance(ours.get("versions"), Mapping) else {}
-    found = {key: str(ours[key]) for key in ("revision", "dtype") if ours.get(key)}
-    found |= {name: str(versions[name]) for name in deciding.get(ours["eval"], ()) if name in versions}
-    return _text(found) if found else None
 
 
 def _text(value: Any) -> str:

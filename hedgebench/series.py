@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.looks import EDITION
+from hedgebench.made_with import settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -133,6 +133,5 @@ def _words(family: str) -> dict[str, str]:
     if words["eval_version"]:
         words["eval_version"] = f"version {words['eval_version']}"
     for column in ("config", "made_with"):
-        settings: dict[str, Any] = json.loads(words.pop(column) or "{}")
-        words |= {f"{column}.{name}": f"{name} = {value}" for name, value in settings.items()}
+        words |= {f"{column}.{name}": f"{name} = {value}" for name, value in settings(words.pop(column)).items()}
     return words

@@ -212,19 +212,19 @@ def at_two_l0s(**better: Any) -> pd.DataFrame:
 
 def test_saes_of_like_l0_are_read_by_themselves_and_controls_that_nothing_beats_are_named():
     assert read_against_l0(at_two_l0s(), Shown("an_eval", "quality")) == (
-        "quality at L0 20 to 21: 1 of 1 pairs can be told apart (95 %, all pairs together, over training seeds). Beaten by none: mse k 20 (0.51). "
-        "quality at L0 80: none of 1 pairs can be told apart (95 %, all pairs together, over training seeds). Means are 0.807 to 0.81. "
-        "No variant's mean is better than that of x/random (0.9), a control."
+        "quality, SAEs of like L0 compared (95 %, all pairs at an L0 together, over training seeds): at L0 20 to 21 1 of 1 pairs can be told apart. Beaten by none: mse k 20 (0.51). "
+        "At L0 80 none of 1 pairs can be told apart. Means are 0.807 to 0.81. "
+        "No variant's mean is better than that of a control: x/random (0.9)."
     )
     low = read_against_l0(at_two_l0s(higher_is_better=False), Shown("an_eval", "quality"))
-    assert "Beaten by none: snap k 20 (0.31)" in low and "that of x/permuted (0.1), a control" in low
+    assert "Beaten by none: snap k 20 (0.31)" in low and "that of a control: x/permuted (0.1)." in low
     assert "a control" not in read_against_l0(at_two_l0s(higher_is_better=None), Shown("an_eval", "quality"))
 
 
 def test_variants_that_are_alone_at_their_l0_are_compared_with_none():
     rows = table([*recipe("mse", [[0.5], [0.6]], l0=20.0), *recipe("snap", [[0.8], [0.9]], l0=80.0)])
     assert read_against_l0(rows, Shown("an_eval", "quality")) == "quality: no two variants have a like L0."
-    assert "quality at L0 80: snap alone." in read_against_l0(
+    assert "At L0 80 snap alone." in read_against_l0(
         table(
             [
                 *recipe("mse", [[0.5], [0.6]], l0=20.0),

@@ -149,7 +149,7 @@ def test_every_figure_is_a_png_and_an_svg_with_its_numbers_and_a_page_says_what_
     page = (tmp_path / "figures.md").read_text()
     assert (
         "![noise](noise.png)" in page
-        and "explained_variance at L0 " in page
+        and "explained_variance, SAEs of like L0 compared" in page
         and "1 of 1 pairs can be told apart" in page
     )
     assert pd.read_csv(tmp_path / "saebench_core-l0_vs_explained_variance.csv")["mean"].tolist() == pytest.approx(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.columns import CARD, NAMES, typed_column, typed_value
+from hedgebench.made_with import deciding_packages, made_with, settings, telling
 from hedgebench.records import read_cards, read_json, read_record
 from hedgebench.registry import Plugin, find_evals
-from hedgebench.results import deciding_packages, made_with, read_results, read_table, result_files, sae_names
+from hedgebench.results import read_results, read_table, result_files, sae_names
 from hedgebench.saebench_output import is_saebench
 from hedgebench.saebench_rows import saebench_facts
 from hedgebench.scores_table import scores_table
@@ -37,7 +36,7 @@ class Made(NamedTuple):
     hook: str | None = None
     """What the SAE read; likewise `model`."""
     made_with: str | None = None
-    """What decides its numbers and no other column says (`results.made_with`)."""
+    """What decides its numbers and no other column says (`hedgebench.made_with`)."""
     status: str = "ok"
     error: str | None = None
     missing: Mapping[str, str] = {}
@@ -192,41 +191,17 @@ def _theirs(data: Mapping[str, Any], facts: Mapping[str, Any], file: str) -> Mad
 
 def _told_apart(runs: list[Made]) -> list[Made]:
     """The runs, with what they were made with added to their settings wherever it is not the same for all runs of an eval on a model."""
-    places = [(run.eval, run.source, run.model) for run in runs]
-    facts = [settings(run.made_with) for run in runs]
-    alike: dict[tuple[str | None, ...], list[dict[str, Any]]] = {}
-    for place, found in zip(places, facts, strict=True):
-        alike.setdefault(place, []).append(found)
-    telling = {
-        place: [key for key in dict.fromkeys(chain(*those)) if len({str(found.get(key)) for found in those}) > 1]
-        for place, those in alike.items()
-    }
-    told = []
-    for run, place, found in zip(runs, places, facts, strict=True):
-        more = {key: found.get(key, "not known") for key in telling[place]}
-        config = json.dumps({**settings(run.config), **more}, sort_keys=True) if more else run.config
-        told.append(run._replace(config=config))
-    return told
+    found = telling([(run.eval, run.source, run.model) for run in runs], [run.made_with for run in runs])
+    return [
+        run._replace(config=json.dumps({**settings(run.config), **more}, sort_keys=True)) if more else run
+        for run, more in zip(runs, found, strict=True)
+    ]
 
 
 def declared(names: Iterable[str]) -> dict[str, Plugin]:
     """The evals of these names that are installed."""
     evals, _ = find_evals()
     return {name: evals[name] for name in names if name in evals}
-
-
-def settings(config: str | None) -> dict[str, Any]:
-    """The settings in a cell of the table's column `config`."""
-    try:
-        found = json.loads(config or "{}", parse_constant=str, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return {"config": config}
-    return found if isinstance(found, dict) else {"config": found}
-
-
-def _finite(text: str) -> float | str:
-    """A number of a text, which itself is left of one that no number holds."""
-    return number if math.isfinite(number := float(text)) else text
 
 
 def plain(frame: DataFrame) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hedgebench.made_with import told_apart
 from hedgebench.scores_table import scores_table
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PLACE = ["model", "hook"]
 VARIANT = ["architecture", "loss", "width", "k", "objective", "train_tokens", "release", "recipe", *PLACE]
 """SAEs that are equal in these, and known to differ in their training seed, are one variant: trained alike but for the seed. Without a recipe, the others are all that is known of it."""
 _OF_SAES = ["sae", "train_seed", *VARIANT]
-_READ = list(dict.fromkeys([*COLUMN, *PLACE, *_OF_SAES, "value", "higher_is_better", "chance", "seed"]))
+_READ = list(dict.fromkeys([*COLUMN, "source", *PLACE, *_OF_SAES, "value", "higher_is_better", "chance", "seed"]))
 """Columns of the scores table that are read here."""
 _EXTREME = 1e100
 """Numbers that are larger, or smaller than its inverse, have squares that no float64 holds."""
@@ -92,7 +93,7 @@ def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
         scores: The scores table.
         variant: The variant of each SAE, where that is not for these scores alone to say; None: `variants(scores)`.
     """
-    scores = scores_table(scores, columns=_READ)
+    scores = told_apart(scores_table(scores, columns=_READ))
     variant = variants(scores) if variant is None else variant
     for _, rows in scores.groupby([*COLUMN, *PLACE], sort=False, dropna=False):
         first = rows.iloc[0]

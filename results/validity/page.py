@@ -19,6 +19,10 @@ _NO_EFFECT = "latents that do nothing have no side effects either: not to be rea
 _LIVE = "a mean over live latents, which dead ones drop out of"
 _MORE = "one latent alone was added for a concept: with n above 1 those of other concepts may be taken with it"
 _UNIT = "parts of a unit row: more of one fault leaves less of another"
+_DENSE = "the five latents that hedge fire on nearly every token (L0 4.9 of 5): whatever makes them fire less often makes them more precise"
+_ROWS = "random rows hold little of each feature, of either sign: a row that follows no feature mixes none into another"
+_RATIO = "divided by what the spurious concept costs the probe in this direction, which is next to nothing: numbers of -2 to -70 are of no size"
+_PUSH = "on the Matryoshka SAE alone; probably a dense latent that writes another one's row, which pushes activations off all data when it is taken away"
 WHY = {
     "mean_absorption_fraction_score": "what fires on nothing in particular absorbs nothing",
     "mean_full_absorption_score": "what fires on nothing in particular absorbs nothing",
@@ -26,6 +30,20 @@ WHY = {
     "upstream_tpp_unintended_diff_only": _NO_EFFECT,
     **{f"{metric}, dead, dial": _LIVE for metric in ("hedged", "absorbed", "decoder_cosine", "encoder_cosine")},
     "hedged, mixed, dial": _UNIT,
+    "hedged, random": _ROWS,
+    **{f"{metric}, {case}": _DENSE for metric in ("precision", "f1") for case in ("random", "noise, dial")},
+    "scr_dir1": _RATIO,
+    "upstream_scr_dir1": _RATIO,
+    **{
+        f"{metric}, permuted{dial}": _PUSH
+        for metric in (
+            "tpp_intended_diff_only",
+            "upstream_tpp_intended_diff_only",
+            "tpp_total_metric",
+            "upstream_tpp_total_metric",
+        )
+        for dial in ("", ", dial")
+    },
     **{f"{metric}, oracle": _MORE for metric in ("tpp_total_metric", "upstream_tpp_total_metric")},
 }
 """What is known to be behind wrong answers, by metric, or by metric and case."""

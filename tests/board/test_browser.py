@@ -132,7 +132,7 @@ def test_ranks_of_two_seeds_say_how_little_that_is_and_a_recipe_among_single_sae
     rows = [*alone("one", [0.5, 0.6]), *alone("two", [0.7, 0.8]), *recipe("snap", [[0.9, 1.0], [0.3, 0.4]])]
     page = visit(table(rows))
     said = []
-    for row in ("one", "snap"):
+    for row in ("one", "batchtopk"):
         cell(page, row).click()
         said.append(page.locator("#dialog").inner_text())
         page.keyboard.press("Escape")

@@ -131,19 +131,6 @@ def test_the_way_to_the_best_begins_at_the_control_of_ones_own_width():
     assert found["a/random"] == found["b/random"] == 0
 
 
-def test_numbers_that_were_made_with_other_versions_are_never_put_together():
-    made = ['{"sae-bench": "0.5"}', '{"sae-bench": "0.6"}']
-    rows = [
-        row
-        for text, value in zip(made, (0.2, 0.9), strict=True)
-        for row in alone("a", [value, value + 0.1], made_with=text, run_id=text)
-    ]
-    rows = [row | {"run_id": f"{row['run_id']} {row['seed']}"} for row in rows]
-    found = summary(table(rows))
-    assert found["made_with"].tolist() == made and found["mean"].tolist() == pytest.approx([0.25, 0.95])
-    assert len(noise(table(rows))) == 2 and comparisons(table(rows)).empty
-
-
 def test_controls_are_no_part_of_a_metrics_noise():
     control = alone("mse-s0/random", [0.1, 0.9], architecture="random_control", loss=None)
     pd.testing.assert_frame_equal(noise(table([*THREE, *control])), noise(table(THREE)))
