@@ -34,17 +34,23 @@ def eval_results(scores: DataFrame, sae: str | None = None) -> tuple[str, list[E
     Raises:
         BadInput: No such SAE, or several and none is named.
     """
+    import pandas as pd
     from huggingface_hub import EvalResult
 
     controls = set(control_rows(scores))
     names = [str(name) for name in scores["sae"].unique() if name not in controls or name == sae]
     if sae is None and len(names) != 1:
         said = f"one of {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "there is none here"
-        raise BadInput(f"--sae says whose numbers: {said}")
+        raise BadInput(one_line(f"--sae says whose numbers: {said}"))
     name = names[0] if sae is None else sae
     if name not in names:
         raise BadInput(f"no SAE is called {name!r}{nearest(name, names)}")
-    rows = summary(scores[(scores["sae"] == name) & (scores["slice_by"] == "all")])
+    mine = scores[scores["sae"].isin([name]) & (scores["slice_by"] == "all")]
+    if mine.empty:
+        raise BadInput(f"{one_line(name)}: there is no number (those about subsets take no part)")
+    made_alike = mine.fillna({"made_with": ""}).groupby("made_with", sort=False)
+    parts = [summary(rows.assign(made_with=None)).assign(made_with=made) for made, rows in made_alike]
+    rows = pd.concat(parts, ignore_index=True)
     better = scores.drop_duplicates(["eval", "eval_version", "metric"])
     rows = rows.merge(better[["eval", "eval_version", "metric", "higher_is_better"]], how="left")
     rows = rows[rows["mean"].notna()].astype(object)
@@ -74,7 +80,7 @@ def _args(row: Mapping[Any, Any]) -> dict[str, Any]:
         said["interval_95"] = [float(low), float(high)]
     if row["higher_is_better"] is not None:
         said["higher_is_better"] = bool(row["higher_is_better"])
-    return said | {name: row[name] for name in _HOW if row[name] is not None}
+    return said | {name: row[name] for name in _HOW if row[name] not in (None, "")}
 
 
 def with_results(readme: bytes, where: str, name: str, results: list[EvalResult]) -> str:

@@ -97,6 +97,7 @@ def test_names_come_back_as_they_are(name: str):
 )
 def test_a_hostile_name_stays_on_its_line_and_does_not_end_the_metadata(name: str):
     card = ModelCard(named(name))
+    assert len(card.data.eval_results or []) == 1
     assert card.data.model_name == one_line(name) and card.data.license == "mit"
     assert card.text == "# A card\r\n\r\n---\r\nIts text\r\n"
 
@@ -130,6 +131,8 @@ def test_an_sae_that_is_not_there_or_not_named_is_told(tmp_path: Path, capsys: p
     assert capsys.readouterr().err == "hedgebench: --sae says whose numbers: one of a, b\n"
     assert main(["export", str(scores), "--model-card", "--sae", "bb"]) == 2
     assert capsys.readouterr().err == "hedgebench: no SAE is called 'bb'; did you mean 'b'?\n"
+    with pytest.raises(BadInput, match="a: there is no number"):
+        eval_results(table(alone("a", [5.0], slice_by="letter", slice_value="x")))
     with pytest.raises(BadInput, match="there is none here"):
         eval_results(table(ROWS[-1:]))
 

@@ -103,10 +103,12 @@ def values_of(scores: DataFrame, variant: Series) -> dict[Key, tuple[Values, boo
     import pandas as pd
 
     found = {}
-    for grid in grids(scores, variant):
-        rows = {str(sae): i for i, sae in enumerate(grid.table.index)}
-        seeds = tuple(None if pd.isna(seed) else int(seed) for seed in grid.table.columns)
-        found[Key(**grid.column)] = Values(rows, seeds, grid.table.to_numpy() * grid.unit), grid.higher_is_better
+    for made, alike in scores.groupby("made_with", sort=False, dropna=False):
+        for grid in grids(alike.assign(made_with=None), variant):
+            key = Key(**{**grid.column, "made_with": None if pd.isna(made) else made})
+            rows = {str(sae): i for i, sae in enumerate(grid.table.index)}
+            seeds = tuple(None if pd.isna(seed) else int(seed) for seed in grid.table.columns)
+            found[key] = Values(rows, seeds, grid.table.to_numpy() * grid.unit), grid.higher_is_better
     return found
 
 

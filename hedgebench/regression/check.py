@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.regression.cells import Key
 from hedgebench.regression.compare import Comparison, Difference, compare
-from hedgebench.regression.frozen import Table, differing, made_alike, open_table
+from hedgebench.regression.frozen import Table, differing, open_table, told_together
 from hedgebench.regression.layout import Layout, Side, groups, lay_out
 from hedgebench.regression.rules import Rules, read_rules
 from hedgebench.regression.subjects import Subject, subjects
@@ -95,7 +95,7 @@ def check(
     """
     rules = config if isinstance(config, Rules) else Rules() if config is None else read_rules(config)
     here, before = open_table(results, "results"), open_table(baseline, "baseline")
-    before, here, notes = made_alike(before, here)
+    before, here = told_together(before, here)
     old, new = Side.of(before.scores), Side.of(here.scores)
     rules.check_names(old.names | new.names, new.runs, old.runs)
     matched = subjects(before.scores, here.scores, old.variant, new.variant, rules)
@@ -105,7 +105,7 @@ def check(
             "`match:` in a config says which is which"
         )
     layout = lay_out(matched, old, new, rules)
-    return Report(_frame(layout, _compared(layout, old, new, rules)), (*notes, *_notes(before, here, matched)))
+    return Report(_frame(layout, _compared(layout, old, new, rules)), _notes(before, here, matched))
 
 
 def _compared(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from hedgebench.made_with import told_apart
 from hedgebench.regression.cells import Values
 from hedgebench.regression.frozen import open_table
 from hedgebench.regression.layout import Side
@@ -40,7 +41,7 @@ def foresight(baseline: DataFrame | str | Path, again: Again) -> DataFrame:
     """
     import pandas as pd
 
-    side = Side.of(open_table(baseline, "baseline").scores)
+    side = Side.of(told_apart(open_table(baseline, "baseline").scores))
     found = {key: known(values, side.alike, again) for key, (values, _) in side.metrics.items()}
     tests = sum(len(of_metric) for of_metric in found.values())
     rows = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.columns import SCORES
+from hedgebench.made_with import told_apart
 from hedgebench.results import read_results, read_runs, read_table
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.tables import control_rows
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 VERSIONS = "versions"
 """What a baseline has besides the columns of the scores table: the packages that made the number, as `name version, name version`; missing where they are not known."""
-_WITH = "made_with"
 _ORDER = ["sae", "eval", "metric", "params", "seed", "eval_version", "data", "config", "run_id"]
 
 
@@ -73,16 +73,12 @@ def open_table(source: DataFrame | str | Path, what: str) -> Table:
     return Table(place, kept, len(controls), int((~whole).sum()))
 
 
-def made_alike(before: Table, here: Table) -> tuple[Table, Table, list[str]]:
-    """Two tables, without what their numbers were made with where only one of them says it (tables of older versions do not), and a note of it."""
-    silent = [
-        place for place, table in (("in the baseline", before), ("here", here)) if table.scores[_WITH].isna().all()
-    ]
-    if len(silent) != 1:
-        return before, here, []
-    before, here = (table._replace(scores=table.scores.assign(**{_WITH: None})) for table in (before, here))
-    said = f"what numbers were made with (model revision, numeric type, packages) is not said {silent[0]}, and not compared"
-    return before, here, [said]
+def told_together(before: Table, here: Table) -> tuple[Table, Table]:
+    """Two tables whose column `made_with` has only what tells their numbers apart (`told_apart`), in both together."""
+    import pandas as pd
+
+    both, n = told_apart(pd.concat([before.scores, here.scores], ignore_index=True)), len(before.scores)
+    return before._replace(scores=both[:n]), here._replace(scores=both[n:].reset_index(drop=True))
 
 
 def freeze(source: DataFrame | str | Path) -> DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from hedgebench.one_line import one_line
 from hedgebench.regression.rules import Rules
 from hedgebench.stats.grid import VARIANT, members
 from hedgebench.types import BadInput
@@ -107,8 +108,8 @@ def _pairs(old: Mapping[str, str | None], new: Mapping[str, str | None], rules: 
         others = [other for other in others if other not in named]
         if names and others and (len(names) > 1 or len(others) > 1):
             raise BadInput(
-                f"SAEs of one digest cannot be told apart: {', '.join(names)} here, {', '.join(others)} in the baseline; "
-                "say which is which under `match:` in the config"
+                f"SAEs of one digest cannot be told apart: {one_line(', '.join(names))} here, "
+                f"{one_line(', '.join(others))} in the baseline; say which is which under `match:` in the config"
             )
         pairs |= {name: (name, "digest") for name in named}
         pairs |= {name: (other, "digest") for name, other in zip(names, others, strict=False)}
