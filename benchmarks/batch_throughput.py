@@ -1,6 +1,6 @@
 """What a batch costs beside its evals: weight-only evals over many small checkpoints, and whether the cost grows with their number alone.
 
-    python benchmarks/batch_throughput.py        (about two minutes on two cores; `make bench ONLY=batch_throughput`)
+    OMP_NUM_THREADS=1 python benchmarks/batch_throughput.py        (two minutes of processor time, or `make bench ONLY=batch_throughput`; with more threads idle ones spin)
 
 The checkpoints (JumpReLU, 16 to 64) are made in a temporary folder. Each is measured by `decoder_bias` and by `decoder_similarity` without text, in one
 worker process, as `hedgebench run` does it. Prints, for each number of checkpoints:

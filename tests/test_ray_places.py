@@ -1,4 +1,4 @@
-"""A batch on a Ray cluster of two nodes: the same table as on this machine, whatever becomes of a node."""
+"""A batch on a Ray cluster: the same table as on this machine, whatever becomes of a node."""
 
 from __future__ import annotations
 
@@ -70,8 +70,11 @@ def scores_of(out: Path) -> pd.DataFrame:
     return read_results(out).sort_values(["run_id", "metric", "params", "slice_value"], ignore_index=True)
 
 
-def test_a_batch_on_two_nodes_gives_the_local_table_to_the_last_digit(cluster: Any, suite: Any, tmp_path: Path):
-    for _ in range(2):
+@pytest.mark.parametrize("n_nodes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_batch_on_a_cluster_gives_the_local_table_to_the_last_digit(
+    n_nodes: int, cluster: Any, suite: Any, tmp_path: Path
+):
+    for _ in range(n_nodes):
         cluster.add_node(num_cpus=1)
     file = suite(cluster.address)
     assert main(["run", str(file), "--out", str(tmp_path / "ray"), "--executor", "ray"]) == 0
