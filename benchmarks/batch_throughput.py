@@ -1,18 +1,22 @@
 """What a batch costs beside its evals: weight-only evals over many small checkpoints, and whether the cost grows with their number alone.
 
-    python benchmarks/batch_throughput.py        (about two minutes on two cores; `make bench ONLY=batch_throughput`)
+    OMP_NUM_THREADS=1 python benchmarks/batch_throughput.py        (two minutes of processor time, or `make bench ONLY=batch_throughput`; with more threads idle ones spin)
 
 The checkpoints (JumpReLU, 16 to 64) are made in a temporary folder. Each is measured by `decoder_bias` and by `decoder_similarity` without text, in one
 worker process, as `hedgebench run` does it. Prints, for each number of checkpoints:
 
-- *plan*: reading and digesting the weights of all, and finding what is done;
 - *runs/s*: runs that get their record in a second, from the first record to the last, so without the worker's start of some seconds;
 - *ms a run* and *of that the evals'*: the same, beside the seconds that the records hold; the rest is the harness: loading the SAE, the way to the worker
   and back, the record, which is synced to the disk;
+- *CPU ms a run*: processor time of both processes for each run, less that of a batch of one checkpoint.
+
+The last three are processor time of the command itself, in ms for each run, so that other work on the machine hardly shows:
+
+- *plan*: reading and digesting all weights, and finding what is done;
 - *tables*: reading all records and writing the three tables;
-- *again*: the same command once more, with nothing to do;
-- *CPU ms a run*: processor time of both processes for each run, less that of a batch of one checkpoint. A cost that grew faster than the number of runs
-  would show in this column, and in *plan*, *tables* and *again* divided by the checkpoints.
+- *again*: the same command once more, with nothing to do.
+
+A cost that grew faster than the number of runs would make the columns in ms grow.
 """
 
 from __future__ import annotations
@@ -38,13 +42,14 @@ EVALS = "[decoder_bias, {decoder_similarity: {n_batches: 0}}]"
 
 
 class Cost(NamedTuple):
-    """Seconds, but for the first."""
+    """Seconds, but for the first; processor time where nothing else is said."""
 
     runs: int
     plan: float
     run: float
-    """From the first record to the last."""
+    """From the first record to the last, by the clock."""
     evals: float
+    """By the clock."""
     tables: float
     again: float
     cpu: float
@@ -71,17 +76,17 @@ def save_saes(folder: Path, n: int, d_in: int = 16, width: int = 64) -> None:
 
 
 def batch(suite: Path, out: Path) -> tuple[float, float, int]:
-    """What `hedgebench run` does; seconds of the plan and of the tables, and the number of runs that were to do."""
-    start = time.perf_counter()
+    """What `hedgebench run` does; this process's seconds for the plan and for the tables, and the number of runs that were to do."""
+    start = time.process_time()
     plan = make_plan(read_suite(suite))
     pending = pending_runs(plan, out)
-    planned = time.perf_counter()
+    planned = time.process_time()
     execute(plan, pending, out, worker_places(1, "cpu", out))
-    executed = time.perf_counter()
+    executed = time.process_time()
     scores = read_results(out)
     for table, name in ((scores, "scores.csv"), (scores, "scores.parquet"), (read_runs(out), "runs.csv")):
         write_table(table, out / name)
-    return planned - start, time.perf_counter() - executed, len(pending)
+    return planned - start, time.process_time() - executed, len(pending)
 
 
 def cpu_seconds() -> float:
@@ -103,10 +108,10 @@ def measure(n: int) -> Cost:
         cpu = cpu_seconds() - cpu
         written = [path.stat().st_mtime for path in (out / "records").glob("*/*.json")]
         evals = float(read_runs(out)["seconds"].sum())
-        start = time.perf_counter()
+        start = time.process_time()
         _, _, left = batch(suite, out)
         assert left == 0 and n_runs == len(written) == 2 * n
-        return Cost(n_runs, plan, max(written) - min(written), evals, tables, time.perf_counter() - start, cpu)
+        return Cost(n_runs, plan, max(written) - min(written), evals, tables, time.process_time() - start, cpu)
 
 
 def main() -> None:
@@ -116,17 +121,15 @@ def main() -> None:
     sizes = parser.parse_args().checkpoints
     measure(1)  # what is imported and compiled once
     one = measure(1)
-    print(
-        "| checkpoints | runs | plan (s) | runs/s | ms a run | of that the evals' | tables (s) | again (s) | CPU ms a run |"
-    )
+    print("| checkpoints | runs | runs/s | ms a run | of that the evals' | CPU ms a run | plan | tables | again |")
     print("|---:" * 9 + "|")
     for n in sizes:
         cost = measure(n)
         a_run, evals = 1000 * cost.run / (cost.runs - 1), 1000 * cost.evals / cost.runs
         cpu = 1000 * (cost.cpu - one.cpu) / (cost.runs - one.runs)
+        ours = " | ".join(f"{1000 * seconds / cost.runs:.1f}" for seconds in (cost.plan, cost.tables, cost.again))
         print(
-            f"| {n} | {cost.runs} | {cost.plan:.2f} | {1000 / a_run:.0f} | {a_run:.1f} | {evals:.1f} | {cost.tables:.2f} | {cost.again:.2f} | {cpu:.1f} |",
-            flush=True,
+            f"| {n} | {cost.runs} | {1000 / a_run:.0f} | {a_run:.1f} | {evals:.1f} | {cpu:.1f} | {ours} |", flush=True
         )
 
 

@@ -65,10 +65,11 @@ def ray_places(n: int | None, device: str, options: RayOptions) -> Iterator[list
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             ray.init(address or "local", **quiet, **({} if address else {"include_dashboard": False}))
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInput(
-                f"no Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())[:200]}"
-            ) from None
+        except Exception as error:  # some that Ray raises are of no narrower kind
+            why = " ".join(str(error).split())[:200]
+            if address and "RAY_AUTH_MODE" not in os.environ:
+                why += "; for one that asks for a token, set RAY_AUTH_MODE=token"
+            raise BadInput(f"no Ray cluster at {address or 'this machine'}: {why}") from None
     places: list[RayPlace] = []
     try:
         room = _room(options)

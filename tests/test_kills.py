@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from hedgebench.cli import main
+from hedgebench.jobs import JOB_RUNS
 from hedgebench.results import read_results, read_runs
 
 EVALS = """
@@ -182,8 +183,10 @@ def kill_and_resume(batch: Batch, seed: int, n_kills: int, n_processes: int) -> 
         killed[what] += struck
         now = Counter(batch.computed()[before:])
         assert not done & now.keys(), "a finished run was computed again"
-        # whoever takes over cannot know what the dead had in hand
-        assert now.total() - len(now) <= (4 if struck else 0), "runs were computed by both"
+        # whoever takes over cannot know what the dead had in hand: one run, or those that share a pass
+        twice = Counter(line.split()[0] for line, n in now.items() if n > 1)
+        assert max(now.values(), default=0) <= 1 + struck, "runs were computed by both"
+        assert twice["fair"] <= 1 and twice["together"] <= JOB_RUNS
         if all(process.exitcode == 0 for process in processes) or len(batch.done()) == batch.n_runs:
             longest = min(longest, 1.2 * (time.monotonic() - started))
             process = batch.start()
@@ -202,7 +205,7 @@ def kill_and_resume(batch: Batch, seed: int, n_kills: int, n_processes: int) -> 
 def test_a_batch_that_is_killed_again_and_again_comes_to_the_tables_of_an_unbroken_one(
     batch: Callable[[int], Batch], n_processes: int
 ):
-    assert kill_and_resume(batch(4), seed=n_processes, n_kills=6, n_processes=n_processes).total() >= 6
+    assert kill_and_resume(batch(4), seed=n_processes, n_kills=4, n_processes=n_processes).total() >= 4
 
 
 @pytest.mark.slow

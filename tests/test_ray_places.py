@@ -1,4 +1,4 @@
-"""A batch on a Ray cluster of two nodes: the same table as on this machine, whatever becomes of a node."""
+"""A batch on a Ray cluster: the same table as on this machine, whatever becomes of a node."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tiny_models import save_world
 
 from hedgebench import read_results
 from hedgebench.cli import main
+from hedgebench.ray_places import ray_places
 from hedgebench.results import read_runs
 from hedgebench.suite import RayOptions, read_suite
 from hedgebench.types import BadInput
@@ -29,6 +30,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # actors import torch here, beside whatever else runs
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield found
     ray.shutdown()
@@ -68,8 +70,11 @@ def scores_of(out: Path) -> pd.DataFrame:
     return read_results(out).sort_values(["run_id", "metric", "params", "slice_value"], ignore_index=True)
 
 
-def test_a_batch_on_two_nodes_gives_the_local_table_to_the_last_digit(cluster: Any, suite: Any, tmp_path: Path):
-    for _ in range(2):
+@pytest.mark.parametrize("n_nodes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_batch_on_a_cluster_gives_the_local_table_to_the_last_digit(
+    n_nodes: int, cluster: Any, suite: Any, tmp_path: Path
+):
+    for _ in range(n_nodes):
         cluster.add_node(num_cpus=1)
     file = suite(cluster.address)
     assert main(["run", str(file), "--out", str(tmp_path / "ray"), "--executor", "ray"]) == 0
@@ -152,12 +157,40 @@ def test_without_a_node_that_is_large_enough_nothing_begins(
     cluster: Any, suite: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     cluster.add_node(num_cpus=1)
-    file = suite(cluster.address)
-    file.write_text(file.read_text().replace("num_cpus: 1", "num_cpus: 1, num_gpus: 2"))
-    assert main(["run", str(file), "--out", str(tmp_path / "out"), "--executor", "ray"]) == 2
+    command = ["run", str(suite(cluster.address)), "--out", str(tmp_path / "out"), "--executor", "ray"]
+    assert main([*command, "--device", "cuda"]) == 2
     said = capfd.readouterr().err
-    assert "no node of the Ray cluster has 1 CPU and 2 GPU; its nodes have 0 CPU and 0 GPU, 1 CPU and 0 GPU" in said
-    assert not ray.is_initialized()
+    assert "no node of the Ray cluster has 1 CPU and 1 GPU; its nodes have 0 CPU and 0 GPU, 1 CPU and 0 GPU" in said
+    assert not ray.is_initialized() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_where_no_place_can_start_the_batch_ends_with_one_line_and_no_run_has_failed(
+    cluster: Any, suite: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    cluster.add_node(num_cpus=2)
+    command = ["run", str(suite(cluster.address)), "--out", str(tmp_path / "out"), "--executor", "ray"]
+    assert main([*command, "--device", "mps"]) == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("hedgebench:")]
+    assert "a place on the Ray cluster cannot start: device 'mps' cannot be used here" in line
+    assert line.count("what is finished is kept, and the same command goes on from there") == 1
+    assert len(read_runs(tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no answer"), Exception("timed out during startup")])
+def test_a_cluster_that_is_not_there_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    def init(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(BadInput, match=f"no Ray cluster at h:1: {error}; for one that asks for a token, set RAY_AUTH"):
+        ray_places(None, "cpu", RayOptions("h:1")).__enter__()
+
+
+def test_a_gpu_device_without_a_gpu_is_one_line():
+    with pytest.raises(BadInput, match="--device cuda needs `num_gpus` above 0 in the suite's `ray:`"):
+        ray_places(None, "cuda", RayOptions(num_gpus=0.0)).__enter__()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +200,7 @@ def test_without_a_node_that_is_large_enough_nothing_begins(
         ("ray: {cores: 3}", "'ray' has no key 'cores'"),
         ("ray: {num_cpus: -1}", "'num_cpus' must be a number above 0, not -1"),
         ("ray: {num_gpus: true}", "'num_gpus' must be a number above 0, not True"),
+        ("ray: {num_cpus: 0, num_gpus: 0}", "'ray' takes no core and no GPU"),
         ("ray: {num_cpus: 0}", "'ray' takes no core and no GPU"),
         ("ray: {address: 3}", "'address' must be a text"),
     ],
