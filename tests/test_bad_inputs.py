@@ -40,7 +40,7 @@ def test_a_bad_input_is_one_line_and_an_exit_code(case: Case, tmp_path: Path, ro
     assert (shown.code, len(shown.lines)) == (case.code, 1), shown
     (line,) = shown.lines
     assert case.said in line
-    assert line.startswith("hedgebench: " if case.code else "WARNING: ")
+    assert line.startswith({0: "WARNING: ", 1: "failed: ", 2: "hedgebench: "}[case.code])
     assert line.isprintable() and len(line) < LONGEST + 100 and "Traceback" not in line
     assert not shown.made, "files where none should be"
     assert shown.seconds < SECONDS and shown.megabytes < MEGABYTES

@@ -18,7 +18,19 @@ FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChec
 MANY = settings(FEW, max_examples=1500)
 HOSTILE: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf")),
-    *("", " ", "x" * 5000, "../../escape", "/dev/zero", "~nobody/x", "a\x00b", "\x1b[31m", "\ud800", "nan", "{0.__class__}"),
+    *(
+        "",
+        " ",
+        "x" * 5000,
+        "../../escape",
+        "/dev/zero",
+        "~nobody/x",
+        "a\x00b",
+        "\x1b[31m",
+        "\ud800",
+        "nan",
+        "{0.__class__}",
+    ),
     *([], {}, [[]], {"a": {"a": {}}}, [0, "a", None]),
 ]
 SUITE: dict[str, Any] = {

@@ -20,7 +20,7 @@ CANARY = "code-was-run"
 """A file that inputs with code in them would make where they are."""
 SECONDS = 30.0
 """Processor time that a refusal may take, imports included."""
-MEGABYTES = 400
+MEGABYTES = 1000
 """Memory that a refusal may take beside what is imported."""
 
 
@@ -50,7 +50,7 @@ class Shown:
 
     code: int
     lines: tuple[str, ...]
-    """On standard error, paths shortened."""
+    """On standard error, paths shortened; of a batch (exit code 1) those of the runs that failed."""
     out: str
     made: tuple[str, ...]
     """Files that were not there before, beside those in `out/`."""
@@ -73,13 +73,15 @@ def carry_out(case: Case, room: Path) -> Shown:
     here.mkdir(parents=True)
     with _there(here):
         args = list(case.make(here))
+        importlib.invalidate_caches()  # packages may have come into `site/`
         before, peak, started = files(room), _peak(), time.process_time()
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _logged(err), _bounded():
             code = _main(args)
         seconds, megabytes = time.process_time() - started, _peak() - peak
     made = sorted(name for name in files(room) - before if name.split("/")[1:2] not in (["out"], ["cache"]))
-    return Shown(code, _lines(err.getvalue(), here), out.getvalue(), tuple(made), seconds, megabytes)
+    lines = tuple(line for line in _lines(err.getvalue(), here) if code != 1 or line.startswith("failed: "))
+    return Shown(code, lines, out.getvalue(), tuple(made), seconds, megabytes)
 
 
 def _main(args: list[str]) -> int:
@@ -106,7 +108,6 @@ def _there(here: Path) -> Iterator[None]:
     os.environ["HEDGEBENCH_CACHE"] = str(here / "cache")
     sys.path.insert(0, str(here / "site"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here / "site"), environment.get("PYTHONPATH")]))
-    importlib.invalidate_caches()
     try:
         yield
     finally:
