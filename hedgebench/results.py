@@ -200,8 +200,15 @@ def _is_cut(file: Path) -> bool:
         first = opened.readline()
         opened.seek(max(0, file.stat().st_size - 2**20))
         last = opened.read().rpartition(b"\n")[2]
-    n_first, n_last = (len(next(csv.reader([line.decode(errors="replace")]), [])) for line in (first, last))
-    return 0 < n_last < n_first
+    return 0 < _cells(last) < _cells(first)
+
+
+def _cells(line: bytes) -> int:
+    """How many cells a line of a CSV has; 0 where that cannot be told, and pandas will say why."""
+    try:
+        return len(next(csv.reader([line.decode(errors="replace").strip("\r\n")]), []))
+    except csv.Error:
+        return 0
 
 
 def headline(scores: DataFrame, n_metrics: int = 6) -> str:

@@ -77,7 +77,7 @@ def test_a_process_of_its_own_says_the_same(name: str, tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-m", "hedgebench.cli", *args],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path, "HEDGEBENCH_CACHE": str(tmp_path / "out")},
+        env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -79,7 +79,7 @@ def carry_out(case: Case, room: Path) -> Shown:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _logged(err), _bounded():
             code = _main(args)
         seconds, megabytes = time.process_time() - started, _peak() - peak
-    made = sorted(name for name in files(room) - before if name.split("/")[1:2] not in (["out"], ["cache"]))
+    made = sorted(name for name in files(room) - before if name.split("/")[1:2] != ["out"])
     lines = tuple(line for line in _lines(err.getvalue(), here) if code != 1 or line.startswith("failed: "))
     return Shown(code, lines, out.getvalue(), tuple(made), seconds, megabytes)
 
@@ -102,10 +102,9 @@ def _lines(text: str, here: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _there(here: Path) -> Iterator[None]:
-    """In a folder, with a cache of its own, and the packages of `site/`."""
+    """In a folder, with the packages of `site/`."""
     cwd, path, environment = Path.cwd(), list(sys.path), dict(os.environ)
     os.chdir(here)
-    os.environ["HEDGEBENCH_CACHE"] = str(here / "cache")
     sys.path.insert(0, str(here / "site"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here / "site"), environment.get("PYTHONPATH")]))
     try:
