@@ -82,7 +82,7 @@ def _load(text: str) -> Any:
         try:
             return loader.construct_document(node)
         except (ValueError, OverflowError) as error:  # a date that is none, a number of thousands of digits
-            what = f"a value that cannot be read: {error}"
+            what = f"a value that cannot be read: {str(error).partition('; use sys')[0]}"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
     finally:
         loader.dispose()

@@ -55,7 +55,7 @@ def load_raw(ref: str | Path) -> SAE:
             sae: SAE | None = plugin.object(ref)
         except BadInput as error:
             if problems:  # it may have been meant for one of these
-                raise BadInput("; ".join([str(error), *problems])) from error
+                raise BadInput("; ".join([*problems, str(error)])) from error
             raise
         except (Exception, SystemExit) as error:
             # Somebody else's loader, perhaps on a reference that is not even its own.

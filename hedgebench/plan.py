@@ -244,6 +244,8 @@ def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
         if is_file(file):
             with file.open("rb") as opened:  # of a huge file the beginning, with the shapes, is enough to know it by
                 h.update(os.fsencode(f"{file.name} {file.stat().st_size} ") + opened.read(_BEGINNING))
+        else:
+            h.update(os.fsencode(f"{file.name} is no file "))
     return Checkpoint(
         f"unreadable-{h.hexdigest()[:21]}",
         entry.name or one_line(display_name(ref)),

@@ -152,9 +152,9 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"{file}: packed or overlapping parts; torch.save writes neither, so it is not opened")
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         raise BadInput(
-            f"{file}: it holds more than tensors and is not opened, since that could run code ({one_line(error)[:120]})"
+            f"{file}: it holds more than tensors and is not opened, since that could run code; save its state dict alone"
         ) from None
     except Exception as error:
         # torch raises whatever its parsers raise on a damaged file

@@ -96,7 +96,8 @@ def _main(args: list[str]) -> int:
 def _lines(text: str, here: Path) -> tuple[str, ...]:
     """What was printed, without the bars of progress."""
     lines = [line.rpartition("\r")[2] for line in text.replace(f"{here}/", "").replace(str(here), "HERE").split("\n")]
-    lines = [re.sub(r"[\d.]+ GB are available", "... GB are available", line) for line in lines]
+    lines = [re.sub(r"[\d.]+ GB (are available|may be taken)", r"... GB \1", line) for line in lines]
+    lines = [re.sub(r" at 0x[0-9a-f]+", "", line) for line in lines]
     return tuple(line for line in lines if line.strip() and "run/s" not in line and "s/run" not in line)
 
 

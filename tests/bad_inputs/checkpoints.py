@@ -184,7 +184,6 @@ CASES = [
     header("a shape of 2^62 by 2^62", lambda said: said["W_dec"].update(shape=[2**62, 2**62]), "not a whole safetensors file"),
     header("a negative shape", lambda said: said["W_dec"].update(shape=[-12, -8]), "not a whole safetensors file"),
     header("an unknown type", lambda said: said["W_dec"].update(dtype="F128"), "not a whole safetensors file"),
-    header("tensors that overlap", lambda said: said["W_enc"].update(data_offsets=said["W_dec"]["data_offsets"]), "not a whole safetensors file"),
     tensors("no W_dec", lambda w: w.pop("W_dec"), "no W_dec in it; found W_enc, b_dec, b_enc"),
     tensors("no W_enc", lambda w: w.pop("W_enc"), "SAELens cannot load it: RuntimeError: Error(s) in loading state_dict for StandardSAE: Missing key(s) in state_dict: \"W_enc\""),
     tensors("no b_enc", lambda w: w.pop("b_enc"), "b_enc"),

@@ -44,7 +44,7 @@ CASES = [
     case("a second label of three values", GOOD + "second: stars\n", "SCR needs two values of the second label"),
     case("a pair of one class", GOOD + "second: stars\nsecond_values: [0, 1]\npairs: [[sport]]\n", "is no pair of classes"),
     case("the name of a hub set", GOOD + "name: fancyzhx/ag_news\n", "cannot be the name of a set of one's own"),
-    case("a table of no rows", GOOD, "set.yaml", "body,topic\n"),
+    case("a table of no rows", GOOD, "set.yaml:1: no row has both a text and a class", "body,topic\n"),
     case("a table that is not UTF-8", GOOD, "topics.csv cannot be read", b"body,topic\n\xff\xfe,a\n"),
     case("a table that is empty", GOOD, "topics.csv cannot be read", ""),
 ]  # fmt: skip

@@ -216,7 +216,6 @@ CASES = [
     entry("control: ''", "'control' must be a text, not ''"),
     entry("second_control: [a]", "'second_control' must be a text"),
     whole("an unreadable control", "saes: [{path: good, control: ~nobody-of-this-name/x}]\nevals: [grow_delta]\n", "the control of good: "),
-    whole("an unreadable second control", "saes: [{path: good, control: good, second_control: nowhere}]\nevals: [grow_delta]\n", "the second control of good: "),
     entry("group: 3", "'group' must be a text, not 3"),
     entry("world: 3", "'world' must be a text, not 3"),
     entry("world: nowhere", "'world' is 'nowhere', and there is no such folder"),
