@@ -156,7 +156,7 @@ def _checkpoints(
                 card = _read(ref, entry, suite, objects)
             except BadInput as error:
                 card = _unreadable(ref, entry)
-                failed[card.digest] = str(error)
+                failed.setdefault(card.digest, str(error))
             if (again := find(card, _named_again)) is not None:
                 known, (control, second) = cards[again]
                 if known.group and card.group and known.group != card.group:
@@ -245,7 +245,7 @@ def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
             with file.open("rb") as opened:  # of a huge file the beginning, with the shapes, is enough to know it by
                 h.update(os.fsencode(f"{file.name} {file.stat().st_size} ") + opened.read(_BEGINNING))
         else:
-            h.update(os.fsencode(f"{file.name} is no file "))
+            h.update(os.fsencode(f"{file.name} is no file, {is_there(file)} "))
     return Checkpoint(
         f"unreadable-{h.hexdigest()[:21]}",
         entry.name or one_line(display_name(ref)),

@@ -185,9 +185,21 @@ def each(meet: Meet, tmp: Path, how: settings) -> None:
         (table, baseline, {0, 1, 2, 3}),
     ]
     for tree, make, codes in trees:
-        how(given(mutated_tree(tree))(lambda made, make=make, codes=codes: meet(make(_dump(made)), codes)))()
+
+        @how
+        @given(mutated_tree(tree))
+        def meet_tree(made: Any) -> None:
+            meet(make(_dump(made)), codes)  # noqa: B023 - called before the next round
+
+        meet_tree()
     for text, make, codes in texts:
-        how(given(mutated_bytes(text))(lambda made, make=make, codes=codes: meet(make(made), codes)))()
+
+        @how
+        @given(mutated_bytes(text))
+        def meet_bytes(made: bytes) -> None:
+            meet(make(made), codes)  # noqa: B023 - called before the next round
+
+        meet_bytes()
 
 
 def test_mutated_inputs_end_with_an_exit_code(meet: Meet, tmp_path: Path):
