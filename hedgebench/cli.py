@@ -7,8 +7,10 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
 from hedgebench.cli_run import run
 from hedgebench.cli_toy import toy
 from hedgebench.types import BadInput
@@ -105,6 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--format", metavar="png,svg,pdf", default="png,svg", help="one or more, by commas (default png,svg)"
     )
+
+    check_parser(command("check", check, "is anything worse than in a baseline, beyond noise?"))
+    baseline_parser(
+        command("baseline", baseline, "keep what a later check needs of a scores table, in a file fit for git")
+    )
+
+    sub = command("export", _export, "what is known of an SAE, for its README on the Hugging Face hub")
+    sub.add_argument("dir", metavar="DIR", help="a results folder, or a scores table (.csv, .parquet)")
+    sub.add_argument(
+        "--model-card", action="store_true", required=True, help="its numbers as `model-index` metadata (YAML)"
+    )
+    sub.add_argument("--sae", metavar="NAME", help="which SAE, where there are several")
+    sub.add_argument("--out", metavar="README.md", help="write it there; the file's text and other metadata stay")
 
     sub = command("train", _train, "train SAE checkpoints from a config")
     sub.add_argument("config", metavar="CONFIG.yaml")
@@ -225,6 +240,24 @@ def _scores(place: str) -> DataFrame:
     if place.endswith((".csv", ".parquet")):
         return read_table(place)
     return scores_table(read_results(place), f"the table of {place}")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from hedgebench.model_card import eval_results, with_results
+    from hedgebench.records import write_text
+
+    name, results = eval_results(_scores(args.dir), args.sae)
+    if args.out is None:
+        sys.stdout.write(with_results(b"", "", name, results))
+        return 0
+    file = Path(args.out)
+    try:
+        readme = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise BadInput(f"cannot read {file}: {error.strerror}") from error
+    write_text(file, with_results(readme, str(file), name, results))
+    print(f"{len(results)} numbers of {name} in {file}")
+    return 0
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

@@ -118,10 +118,15 @@ def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
 def _in_unit(values: DataFrame) -> tuple[DataFrame, float]:
     """Values in a unit in which they can be squared, and that unit."""
     largest = float(np.abs(values.to_numpy()[values.notna()]).max(initial=0.0))
+    unit = unit_for(largest)
+    return (values, 1.0) if unit == 1.0 else (values / unit, unit)
+
+
+def unit_for(largest: float) -> float:
+    """The unit in which numbers of which this is the largest can be squared: 1 wherever they can be anyway, else a power of two."""
     if not largest or 1 / _EXTREME < largest < _EXTREME:
-        return values, 1.0
-    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
-    return values / unit, unit
+        return 1.0
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1)
 
 
 def variants(scores: DataFrame) -> Series:

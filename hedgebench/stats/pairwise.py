@@ -264,7 +264,7 @@ def bartlett(variance: NDArray[np.float64], df: NDArray[np.int64]) -> NDArray[np
     return p
 
 
-def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """P values [p], each adjusted for all; as statsmodels' `multipletests` has them, which collects garbage at every call (a tenth of a second)."""
     order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -292,7 +292,7 @@ def _pairs(
         size = np.abs(difference)
         certain = np.where(size > 0, np.inf, 0.0)  # where nothing is noise
         p = 2 * t.sf(np.divide(size, stderr, out=certain, where=stderr > 0), df)
-        adjusted = _holm(p)
+        adjusted = holm(p)
         reach = t.ppf(1 - ALPHA / 2 / len(p), df) * stderr
     low, high = difference - reach, difference + reach
     return Pairs(means, np.sqrt(error), own_df, first, second, difference, stderr, df, adjusted, low, high, pooled)
