@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from card import CASES, FDR, SIGNS, cards, draw, overall
+from card import CASES, FDR, SIGNS, cards, draw, overall, together
 from scipy.stats import spearmanr
 
 from hedgebench import list_evals
@@ -47,7 +47,6 @@ WHY = {
     **{f"{metric}, oracle": _MORE for metric in ("tpp_total_metric", "upstream_tpp_total_metric")},
 }
 """What is known to be behind wrong answers, by metric, or by metric and case."""
-WORST = ("wrong", "doubtful", "cannot tell", "right", "same")
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -100,10 +99,10 @@ def wrong(found: pd.DataFrame, words: tuple[str, ...]) -> str:
 
 
 def detail(found: pd.DataFrame) -> str:
-    """Every metric with its params: what it says of each case, the worst over toy worlds; of a dial the least amount that it sees."""
+    """Every metric with its params: what it says of each case; of a dial the least amount that it sees."""
     cells: dict[str, dict[str, str]] = {}
     for (name, metric, params, case), own in found.groupby(["eval", "metric", "params", "case"], sort=False):
-        verdict = min(own["verdict"], key=WORST.index)
+        verdict = together(own["verdict"])
         first = f" {own['first'].max():g}" if verdict == "right" and np.isfinite(own["first"]).all() else ""
         cells.setdefault(f"`{plain(name)}` {metric} {params}".strip(), {})[case] = SIGNS[verdict] + first  # fmt: skip
     frame = pd.DataFrame(cells).T.reindex(columns=[case for case in CASES if case in set(found["case"])]).fillna("")
