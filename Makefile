@@ -6,13 +6,17 @@ PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 ONLY ?= *_sharing hedging_geometry
 
-.PHONY: venv demo test test-slow check bench
+.PHONY: venv demo regression test test-slow check bench
 
 venv: .venv/.ready
 
 demo: .venv/.ready
 	.venv/bin/hedgebench run evals/suites/quickstart.yaml --out out/quickstart
 	.venv/bin/hedgebench leaderboard out/quickstart --out out/quickstart/leaderboard.html
+
+regression: .venv/.ready
+	.venv/bin/hedgebench run evals/suites/quickstart.yaml --out out/quickstart
+	.venv/bin/hedgebench check out/quickstart --baseline results/quickstart/baseline.parquet --config results/quickstart/check.yaml
 
 test: .venv/.ready
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile

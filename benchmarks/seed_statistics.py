@@ -3,7 +3,7 @@
     python benchmarks/seed_statistics.py                    (some minutes on one core)
     python benchmarks/seed_statistics.py --tables 500
 
-Values are variant + training seed + evaluation seed + rest, all normal.
+Values are variant + training seed + evaluation seed + rest, all normal (but for the last table, where they are rounded).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hedgebench.stats.components import over_both, over_evaluation, over_training
+from hedgebench.stats.components import noise_floor, over_both, over_evaluation, over_training
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired
 from hedgebench.stats.power import detectable, power, seeds_needed
 
@@ -39,12 +39,18 @@ def main() -> None:
     show(coverage(rng, n))
     print("\nRecipes told apart by their training seeds\n")
     show(differences(rng, n, recipes, POOLED))
+    print("\nRecipes of unequally many training seeds, none of which is better\n")
+    show(unequal_seeds(rng, n))
     print("\nSAEs told apart at shared evaluation seeds, which move all alike by an SD of 5\n")
     show(differences(rng, n, at_shared_seeds, {"asked first": None}))
     print("\nPower: one of the variants lies apart from the others by the minimal detectable difference; SD 1\n")
     show(found_as_predicted(rng, n))
     print("\nPower where two variants are not as noisy as each other, and are known not to be\n")
     show(found_by_noise(rng, n))
+    print("\nPower of SAEs at shared evaluation seeds, which move all alike by an SD of 5; SD of the rest 1\n")
+    show(found_at_shared_seeds(rng, n))
+    print("\nA metric that comes in steps, of equal variants whose SD is 1\n")
+    show(in_steps(rng, n))
 
 
 def show(rows: Iterator[dict[str, object]]) -> None:
@@ -59,14 +65,21 @@ def show(rows: Iterator[dict[str, object]]) -> None:
 def coverage(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
     """How often an interval holds what it is of."""
     for (a, b), spread in itertools.product(((2, 2), (2, 10), (3, 2), (3, 3), (5, 3), (5, 5), (10, 5)), SPREADS):
-        held = np.zeros(3)
+        held = np.zeros(4)
         for _ in range(tables):
             training, evaluation = rng.normal(size=(a, 1)) * spread[0], rng.normal(size=(1, b)) * spread[1]
             values = training + evaluation + rng.normal(size=(a, b)) * spread[2]
-            found = over_training(values), over_evaluation(values), over_both(values)
-            truths = evaluation.mean(), training.mean(), 0.0  # where seeds without end would lie, the others held
+            found = over_training(values), over_evaluation(values), over_both(values), noise_floor(values)
+            floor = float(np.hypot(spread[1], spread[2]))
+            truths = (
+                evaluation.mean(),
+                training.mean(),
+                0.0,
+                floor,
+            )  # where seeds without end would lie, the others held
             held += [one.low <= truth <= one.high for one, truth in zip(found, truths, strict=True)]
-        shares = dict(zip(("over training", "over evaluation", "over both"), map(float, held / tables), strict=True))
+        names = ("over training", "over evaluation", "over both", "noise floor")
+        shares = dict(zip(names, map(float, held / tables), strict=True))
         sd = " / ".join(f"{s:g}" for s in spread)
         yield {"training seeds": a, "evaluation seeds": b, "SD of training / evaluation / rest": sd, **shares}
 
@@ -106,6 +119,22 @@ def differences(
             "the same, half better": float(np.mean([false > 0 for false, _, _ in found])),
             "share of differences that are false": float(np.mean([false / max(1, all_) for false, all_, _ in found])),
             "share of real ones found": float(np.mean([real for _, _, real in found])),
+        }
+
+
+def unequal_seeds(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """Differences that are found where there are none, between recipes of few seeds and of many."""
+    for seeds, factor in itertools.product(
+        ((2, 2, 10), (2, 10, 10, 10), (2,) * 6 + (10,) * 2, (3,) * 6 + (10,) * 2), (1.0, 4.0)
+    ):
+        sds = [factor if n < max(seeds) else 1.0 for n in seeds]
+        drawn = ([rng.normal(0, sd, n) for sd, n in zip(sds, seeds, strict=True)] for _ in range(tables))
+        false = [bool((compare(groups).adjusted < ALPHA).any()) for groups in drawn]
+        noise = "equal" if factor == 1 else f"those of fewer seeds {factor:g} times as noisy"
+        yield {
+            "seeds": " ".join(map(str, seeds)),
+            "noise": noise,
+            "tables with a false difference": float(np.mean(false)),
         }
 
 
@@ -150,6 +179,35 @@ def found_as_predicted(rng: np.random.Generator, tables: int) -> Iterator[dict[s
             "not pooled": len(found[False]) / tables,
             "seeds needed for it": seeds_needed(difference, 1.0, v),
         }
+
+
+def found_at_shared_seeds(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often the difference between two of the SAEs is found."""
+    for v, n in itertools.product((2, 6, 12), (2, 3, 5, 10)):
+        difference = detectable(1.0, n, v, paired=True)
+        means, ones = np.eye(v)[0] * difference, np.ones(v)
+        found = [at_shared_seeds(rng, means, ones, n, None).adjusted[0] < ALPHA for _ in range(tables)]
+        yield {
+            "SAEs": v,
+            "evaluation seeds": n,
+            "minimal detectable difference": difference,
+            "power, predicted": power(difference, 1.0, n, v, paired=True),
+            "found": float(np.mean(found)),
+            "seeds needed for it": seeds_needed(difference, 1.0, v, paired=True),
+        }
+
+
+def in_steps(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often equal variants, or SAEs, are told apart where values are rounded to steps."""
+    for step, v, n in itertools.product((0.2, 0.5, 1.0, 2.0), (4, 12), (2, 3, 5)):
+        ways: dict[str, list[bool]] = {"recipes": [], "SAEs at shared evaluation seeds": []}
+        for _ in range(tables):
+            own, shared = rng.normal(size=(v, n)), 5 * rng.normal(size=n)
+            ways["recipes"].append(bool((compare(list(np.round(own / step))).adjusted < ALPHA).any()))
+            paired = compare_paired(np.round((own + shared) / step))
+            ways["SAEs at shared evaluation seeds"].append(bool((paired.adjusted < ALPHA).any()))
+        shares = {f"tables with a false difference, {way}": float(np.mean(found)) for way, found in ways.items()}
+        yield {"step (SDs)": step, "variants": v, "seeds": n, **shares}
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from hedgebench.board.write import leaderboard
     from hedgebench.checkpoint import read_checkpoint
     from hedgebench.loaders import load_sae
+    from hedgebench.regression.check import check
     from hedgebench.results import read_results, read_runs
     from hedgebench.toy_study import run_toy
 
 _LAZY = {
+    "check": "hedgebench.regression.check",
     "evaluate": "hedgebench.api",
     "leaderboard": "hedgebench.board.write",
     "load_sae": "hedgebench.loaders",
@@ -37,6 +39,7 @@ __all__ = [
     "Figure",
     "Metric",
     "Score",
+    "check",
     "evaluate",
     "leaderboard",
     "list_evals",

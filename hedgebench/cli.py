@@ -10,9 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.cli_run import run
+from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
+from hedgebench.cli_run import count, run, run_parser
 from hedgebench.cli_toy import toy
 from hedgebench.types import BadInput
 
@@ -73,44 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("ref", metavar="REF", help="a path, or release:sae_id")
     sub.add_argument("--json", action="store_true", help="as JSON")
 
-    sub = command("run", run, "evaluate SAEs: a suite, or one SAE with --sae and --eval")
-    sub.add_argument("suite", metavar="SUITE", nargs="?", help="a YAML file")
-    sub.add_argument(
-        "--sae",
-        metavar="REF",
-        action="append",
-        default=[],
-        help="without a suite: a path, a pattern of paths in quotes (*, **), or release:sae_id (repeatable)",
-    )
-    sub.add_argument(
-        "--eval", metavar="NAME[:key=value,...]", action="append", default=[], help="without a suite (repeatable)"
-    )
-    sub.add_argument("--model", metavar="M", help="language model, where the SAE names none or another is wanted")
-    sub.add_argument("--data", metavar="D", help="without a suite: text (default offline)")
-    sub.add_argument("--world", metavar="DIR", help="without a suite: true features that do not lie beside the SAE")
-    sub.add_argument("--control", metavar="REF", help="without a suite: the SAE that the others are compared with")
-    sub.add_argument("--second-control", metavar="REF", help="without a suite: the control in another order of data")
-    sub.add_argument("--group", metavar="NAME", help="without a suite: the SAEs differ in their training seed only")
-    sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
-    sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
-    sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
-    sub.add_argument(
-        "--executor",
-        choices=["local", "ray"],
-        default="local",
-        help="where runs are carried out: processes of this machine, or actors of a Ray cluster (`ray:` in the suite, RAY_ADDRESS)",
-    )
-    sub.add_argument(
-        "--workers",
-        type=_count,
-        metavar="N",
-        help="worker processes (default 1), or Ray actors (default: all that fit)",
-    )
-    sub.add_argument("--only", metavar="EVAL", action="append", default=[], help="only this eval (repeatable)")
-    sub.add_argument("--limit", type=_count, metavar="N", help="at most N runs now")
-    sub.add_argument("--dry-run", action="store_true", help="print the plan: runs, what is done, time by past records")
-    sub.add_argument("--retry-failed", action="store_true", help="run again what failed or is incomplete")
-    sub.add_argument("--force", action="store_true", help="run again everything")
+    run_parser(command("run", run, "evaluate SAEs: a suite, or one SAE with --sae and --eval"))
 
     sub = command("table", _table, "the scores table of a results folder, or what its seeds say")
     sub.add_argument("dir", metavar="DIR", help="a results folder; with --stats also a scores table (.csv, .parquet)")
@@ -138,6 +103,19 @@ def _parser() -> argparse.ArgumentParser:
         "--format", metavar="png,svg,pdf", default="png,svg", help="one or more, by commas (default png,svg)"
     )
 
+    check_parser(command("check", check, "is anything worse than in a baseline, beyond noise?"))
+    baseline_parser(
+        command("baseline", baseline, "keep what a later check needs of a scores table, in a file fit for git")
+    )
+
+    sub = command("export", _export, "what is known of an SAE, for its README on the Hugging Face hub")
+    sub.add_argument("dir", metavar="DIR", help="a results folder, or a scores table (.csv, .parquet)")
+    sub.add_argument(
+        "--model-card", action="store_true", required=True, help="its numbers as `model-index` metadata (YAML)"
+    )
+    sub.add_argument("--sae", metavar="NAME", help="which SAE, where there are several")
+    sub.add_argument("--out", metavar="README.md", help="write it there; the file's text and other metadata stay")
+
     sub = command("train", _train, "train SAE checkpoints from a config")
     sub.add_argument("config", metavar="CONFIG.yaml")
     sub.add_argument("--out", metavar="DIR", required=True)
@@ -153,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only this: a name, or a YAML file of one's own (repeatable; default: all of the post's)",
     )
     sub.add_argument("--loss", metavar="L", action="append", help="only this: mse, l2 or snap (repeatable)")
-    sub.add_argument("--seeds", type=_count, default=5, metavar="N", help="training seeds 0 to N-1 (default 5)")
+    sub.add_argument("--seeds", type=count, default=5, metavar="N", help="training seeds 0 to N-1 (default 5)")
     sub.add_argument(
         "--study",
         metavar="NAME",
@@ -167,12 +145,6 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("cache", _cache, "what HedgeBench keeps that it can make again: models, texts, activations")
     sub.add_argument("--clear", action="store_true", help="delete it")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
-    return int(text)
 
 
 # --- list, inspect -------------------------------------------------------------------------------------------------------------
@@ -257,6 +229,24 @@ def _scores(place: str) -> DataFrame:
     if place.endswith((".csv", ".parquet")):
         return read_table(place)
     return scores_table(read_results(place), f"the table of {place}")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from hedgebench.model_card import eval_results, with_results
+    from hedgebench.records import write_text
+
+    name, results = eval_results(_scores(args.dir), args.sae)
+    if args.out is None:
+        sys.stdout.write(with_results(b"", "", name, results))
+        return 0
+    file = Path(args.out)
+    try:
+        readme = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise BadInput(f"cannot read {file}: {error.strerror}") from error
+    write_text(file, with_results(readme, str(file), name, results))
+    print(f"{len(results)} numbers of {name} in {file}")
+    return 0
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandas.api.extensions import ExtensionArray
 
-YOUNGER = ("objective", "recipe")
+YOUNGER = ("objective", "recipe", "made_with")
 """Columns that tables of older versions do not have."""
 SCORES = [
     "sae",

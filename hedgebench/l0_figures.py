@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.eval import Figure
 from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
-from hedgebench.reading import reading
-from hedgebench.series import FAMILY, labels, points, shared, with_family
+from hedgebench.reading import compared
+from hedgebench.series import FAMILY, editions, labels, points, shared, split_l0, with_family
+from hedgebench.stats.grid import variants
+from hedgebench.stats.tables import summary
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ _APART = ["model", "hook", "beside_sparsity", "width"]
 """What tells lines of one recipe apart, but for how the eval measured them."""
 _LINE = ["architecture", "loss", *_APART, *EDITION]
 """What is equal along a line: all of a family but its k and what else weighs sparsity, and the width."""
+_ALIKE = 1.25
+"""A control is of like L0 where its L0 is within this factor of the SAEs'."""
 _FAR = 4.0
 """Spans of the SAEs' values: a control that is farther out is named, not drawn."""
 _LETTERS_WIDE = 60
@@ -47,18 +51,82 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     Raises:
         CannotMeasure: No SAE has both the number and an L0.
     """
-    of_any_width = scores.assign(width=scores["width"].fillna(0))
-    known = points(of_any_width, shown.eval, (shown.metric, shown.params))
-    known["l0"] = _measured(scores, known, shown.eval).fillna(known["l0"])
-    known = known[known["l0"].notna()]
-    if not len(known):
-        raise CannotMeasure(f"no SAE here has both a {shown.metric} and an l0")
+    known = _known(scores, shown)
     alone = known["sae"].where(~known["series"], "")
     of = {"l0": ("l0", "mean"), "mean": ("value", "mean"), "sd": ("value", "std")}
     found = known.groupby([*FAMILY, "width", alone], sort=True).agg(
         **of, train_seeds=("sae", "nunique"), saes=("sae", " ".join)
     )
     return found.droplevel(-1).reset_index()
+
+
+def _known(scores: DataFrame, shown: Shown) -> DataFrame:
+    """The `points` of a number, with the L0 that `l0_table` speaks of.
+
+    Raises:
+        CannotMeasure: No SAE has both.
+    """
+    of_any_width = scores.assign(width=scores["width"].fillna(0))
+    known = points(of_any_width, shown.eval, (shown.metric, shown.params))
+    known["l0"] = _measured(scores, known, shown.eval).fillna(known["l0"])
+    known = known[known["l0"].notna()]
+    if not len(known):
+        raise CannotMeasure(f"no SAE here has both a {shown.metric} and an l0")
+    return known
+
+
+def read_against_l0(scores: DataFrame, shown: Shown) -> str:
+    """What the numbers say, in words: at each L0 by itself which variants can be told apart, and which controls no variant is better than. Of each version, setting, text and hook point by itself.
+
+    Raises:
+        CannotMeasure: No SAE has both the number and an L0.
+    """
+    l0 = _known(scores, shown).groupby("sae")["l0"].mean()
+    rows = scores[(scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)]
+    rows = rows[(rows["params"] == shown.params) & (rows["slice_by"] == "all") & rows["sae"].isin(l0.index)]
+    variant, said = variants(scores), []
+    for words, part in editions(rows):
+        said.append(_at_each_l0(part, f"{shown.metric} ({words})" if words else shown.metric, l0, variant))
+    return " ".join(said)
+
+
+def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
+    """The same of rows that may be compared."""
+    control = rows["architecture"].fillna("").map(is_control).astype(bool)
+    trained = rows[~control]
+    of_each = l0[trained["sae"].unique()].groupby(variant).mean()
+    found = []
+    for band in split_l0(of_each[of_each > 0]):
+        inside = of_each.index[of_each.between(*band)]
+        here = trained[trained["sae"].map(variant).isin(inside)]
+        alike = l0[rows.loc[control, "sae"].unique()]
+        beside = rows[rows["sae"].isin(alike.index[alike.between(band.low / _ALIKE, band.high * _ALIKE)])]
+        where = f"at L0 {' to '.join(dict.fromkeys(f'{end:.3g}' for end in band))}"
+        own = variant[variant.isin(inside)]
+        over, count, more = compared(here, own) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
+        found.append((where, over, count, more + _not_beaten(here, own, beside)))
+    seeds = " or ".join(sorted({over for _, over, _, _ in found if over}))
+    if not seeds:
+        few = any(count.startswith("too few") for _, _, count, _ in found)
+        return (
+            f"{name}: {'too few seeds to tell a difference from noise' if few else 'no two variants have a like L0'}."
+        )
+    lines = [f"{where} {count}{more}" for where, _, count, more in found]
+    first = f"{name}, SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): {lines[0]}"
+    return " ".join([first, *(line[0].upper() + line[1:] for line in lines[1:])])
+
+
+def _not_beaten(trained: DataFrame, variant: Series, controls: DataFrame) -> str:
+    """The controls that no variant's mean is better than."""
+    way = trained["higher_is_better"].dropna().unique()
+    means = summary(trained, variant)["mean"].dropna()
+    if len(way) != 1 or not len(means):
+        return ""
+    sign = 1 if way[0] else -1
+    beside = controls.groupby("sae")["value"].mean()
+    better = beside[sign * beside >= (sign * means).max()]
+    named = ", ".join(f"{sae} ({value:.3g})" for sae, value in better.items())
+    return f" None is better than a control: {named}." if named else ""
 
 
 def _measured(scores: DataFrame, known: DataFrame, eval_name: str) -> Series:
@@ -86,7 +154,7 @@ def l0_figure(name: str, shown: Shown, title: str = "", panel: str = "") -> Figu
         name,
         partial(draw_against_l0, shown=shown, title=title),
         partial(l0_table, shown=shown),
-        partial(reading, eval_name=shown.eval, metric=shown.metric, params=shown.params),
+        partial(read_against_l0, shown=shown),
         panel,
         _HOW,
     )

@@ -2,13 +2,12 @@
 
 One rule holds for a whole scores table, so that an SAE looks the same in every figure of it:
 
-- A *recipe*, an architecture with a loss, has one colour and one marker. The colour is the loss's, or the architecture's where all SAEs of the table have one loss;
-  the marker is the recipe's own, so that recipes are told apart without colours, too. Controls are grey.
+- A *recipe*, an architecture with a loss, has one colour and one marker of its own, so that recipes are told apart without colours, too. Controls are grey.
 - What SAEs of one recipe differ in (width, k, hook point, ...) is the shade of that colour, from dark to light, and the line style, which recipes of one colour start at different ones of.
   Which columns that is depends on what a figure's lines run along; an SAE that is the only one of its recipe has the plain colour.
 - How an eval measured, its version, settings and data, is the filling of the marker: full for the newest version, then pale, then white.
 
-Names that are common have looks of their own, which are the same in every table; others get what those of this table leave free, by their order. There are seven colours, fifteen
+Recipes that are common have looks of their own, the same in every table; others get what those of this table leave free, by their order. There are seven colours, fifteen
 markers, six line styles and three fillings: what is beyond them shares one of these, and the legend's words tell.
 A figure that needs the colour for something else (L0, which number a line is) leaves the marker and the filling as they are.
 """
@@ -27,7 +26,7 @@ Value = TypeVar("Value")
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that people of every colour vision tell apart (Okabe and Ito 2008)."""
-EDITION = ["eval_version", "data", "config"]
+EDITION = ["eval_version", "data", "config", "made_with"]
 """Columns of the scores table: how an eval measured. Its numbers are compared within one edition only."""
 SIZES = ["width", "k", "objective", "train_tokens", "release", "recipe", "model", "hook"]
 """Columns of the scores table: what SAEs of one recipe may differ in, but for their training seed."""
@@ -39,15 +38,24 @@ _SPARSITY = {"l0", "l1", "sparsity", "target_l0"}
 """Parts of an objective that change along a line, as k does."""
 _BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK = OKABE_ITO
 _GREY = "#666666"
-_LOSSES = {"mse": _BLUE, "l2": _VERMILLION, "snap": _GREEN, "": _BLACK}
-_ARCHITECTURES = {
-    "batchtopk": (_BLUE, "o"),
-    "matryoshka_batchtopk": (_VERMILLION, "s"),
-    "topk": (_GREEN, "^"),
-    "standard": (_PURPLE, "v"),
-    "jumprelu": (_ORANGE, "D"),
-    "gated": (_SKY, "P"),
+_LOSSES = ("mse", "l2", "snap", "")
+_RECIPES: Mapping[tuple[str, str], tuple[str, MarkerType]] = {
+    ("batchtopk", "mse"): (_BLUE, "o"),
+    ("batchtopk", "l2"): (_VERMILLION, "P"),
+    ("batchtopk", "snap"): (_GREEN, "X"),
+    ("matryoshka_batchtopk", "mse"): (_SKY, "s"),
+    ("matryoshka_batchtopk", "l2"): (_ORANGE, "D"),
+    ("matryoshka_batchtopk", "snap"): (_PURPLE, "p"),
+    ("topk", "mse"): (_BLACK, "^"),
+    ("topk", "l2"): (_VERMILLION, "<"),
+    ("topk", "snap"): (_GREEN, ">"),
+    ("standard", "mse"): (_PURPLE, "v"),
+    ("standard", "l2"): (_ORANGE, "h"),
+    ("standard", "snap"): (_SKY, "d"),
+    ("jumprelu", "mse"): (_VERMILLION, "*"),
+    ("gated", "mse"): (_GREEN, "8"),
 }
+"""Where no loss is known, it is taken as MSE's."""
 _MARKERS: tuple[MarkerType, ...] = ("D", "^", "P", "v", "X", "p", "<", ">", "*", "h", "d", "8", "H", "s", "o")
 _CONTROLS: Mapping[str, MarkerType] = {
     "random_control": "x",
@@ -112,22 +120,14 @@ class Looks:
         self._editions = _order((_key(row, EDITION) for row in editions.to_dict("records")), newest_first=True)
         recipes = sorted({_recipe(row) for row in self._saes}, key=lambda one: (one[0], _rank(one[1]), one[1]))
         trained = [one for one in recipes if not is_control(one[0])]
-        losses = sorted({loss for _, loss in trained}, key=lambda loss: (_rank(loss), loss))
-        if len(losses) > 1:
-            colours = _given(losses, _LOSSES, OKABE_ITO)
-            self._colours = {one: colours[one[1]] for one in trained}
-        else:
-            names = [name for name, _ in trained]
-            colours = _given(names, {name: colour for name, (colour, _) in _ARCHITECTURES.items()}, OKABE_ITO)
-            self._colours = {one: colours[one[0]] for one in trained}
+        known = {one: _RECIPES[key] for one in trained if (key := _known(one, trained)) in _RECIPES}
+        self._colours = _given(trained, {one: colour for one, (colour, _) in known.items()}, OKABE_ITO)
         same = [[one for one in trained if self._colours[one] == colour] for colour in set(self._colours.values())]
         self._starts = {one: i for alike in same for i, one in enumerate(alike)}
-        firsts = {name: (name, loss) for name, loss in reversed(trained)}
-        own = {one: _ARCHITECTURES[name][1] for name, one in firsts.items() if name in _ARCHITECTURES}
-        self._markers = _given(trained, own, _MARKERS)
+        self._markers = _given(trained, {one: marker for one, (_, marker) in known.items()}, _MARKERS)
         controls = [one for one in recipes if is_control(one[0])]
-        known = {one: _CONTROLS[one[0]] for one in controls if one[0] in _CONTROLS}
-        self._markers |= _given(controls, known, _OTHER_CONTROLS)
+        strokes = {one: _CONTROLS[one[0]] for one in controls if one[0] in _CONTROLS}
+        self._markers |= _given(controls, strokes, _OTHER_CONTROLS)
         self._sizes: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
 
     def of(self, rows: DataFrame, *apart: str) -> Look:
@@ -185,6 +185,12 @@ def _recipe(row: Any) -> tuple[str, str]:
     return _plain(row["architecture"]), _plain(row["loss"])
 
 
+def _known(recipe: tuple[str, str], recipes: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The recipe whose look one has: its own, or without a loss MSE's, where no other has that."""
+    mse = recipe[0], "mse"
+    return mse if recipe[1] == "" and mse not in recipes else recipe
+
+
 def _key(row: Any, columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(_plain(row[name]) for name in columns)
 
@@ -203,7 +209,7 @@ def _plain(value: Any) -> str:
 
 def _rank(loss: str) -> int:
     """Losses that are known go before others."""
-    return list(_LOSSES).index(loss) if loss in _LOSSES else len(_LOSSES)
+    return _LOSSES.index(loss) if loss in _LOSSES else len(_LOSSES)
 
 
 def _order(keys: Iterable[tuple[str, ...]], *, newest_first: bool = False) -> dict[tuple[str, ...], int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.figures import handle
-from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks
+from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks, is_control
 from hedgebench.reading import reading
 from hedgebench.series import editions
 from hedgebench.stats.grid import PLACE, VARIANT, variants
@@ -71,7 +71,8 @@ def draw_noise(scores: DataFrame, axes: Axes) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    found = _with_cv_interval(noise_table(scores)[:_MOST_METRICS][::-1].reset_index(drop=True))
+    every = noise_table(scores)
+    found = _with_cv_interval(every[:_MOST_METRICS][::-1].reset_index(drop=True))
     rows = np.arange(len(found))
     known = found["cv"] > _ROUNDING
     reach = np.vstack([(found["cv"] - found["cv_low"])[known], (found["cv_high"] - found["cv"])[known]])
@@ -88,7 +89,10 @@ def draw_noise(scores: DataFrame, axes: Axes) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     _name_rows(axes, range(len(found)), _metric_names(found))
-    axes.set(title="How noisy each metric is")
+    axes.set(
+        title="How noisy each metric is"
+        + (f": the {len(found)} noisiest of {len(every)}" if len(every) > len(found) else "")
+    )
     axes.set_xlabel("coefficient of variation (SD over seeds / mean size)")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(handles=handles, fontsize="small")
@@ -227,7 +231,13 @@ def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) ->
     medians = rows.groupby(alike, dropna=False, sort=False)["value"].transform("median")
     whole = rows.assign(value=medians, metric=f"median {metric}", slice_by="all", slice_value="all")
     said = reading(whole.drop_duplicates(alike), eval_name, f"median {metric}", params)
-    return f"{said} Medians over all latents of a variant are {found['q50'].min():.3g} to {found['q50'].max():.3g}."
+    trained = scores[~scores["architecture"].fillna("").map(is_control).astype(bool)]
+    medians = latent_table(trained, eval_name, metric, params)["q50"]
+    return (
+        f"{said} Medians over all latents of a variant are {medians.min():.3g} to {medians.max():.3g}."
+        if len(medians)
+        else said
+    )
 
 
 def _latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from hedgebench import overview_figures as overview
 from hedgebench.eval import Figure
 from hedgebench.looks import LETTERS, PAGE, SMALL_LETTERS
+from hedgebench.made_with import told_apart
 from hedgebench.records import write_text
 from hedgebench.registry import find_evals
 from hedgebench.results import write_table
@@ -62,6 +63,7 @@ def draw_figures(scores: DataFrame, out: str | Path, formats: Collection[str] = 
         raise BadInput(f"unknown format {unknown[0]!r}: a figure is written as {', '.join(FORMATS)}")
     if not kinds:
         raise BadInput(f"no format is named: a figure is written as {', '.join(FORMATS)}")
+    scores = told_apart(scores)
     out, drawn, blank = Path(out), list[Drawn](), dict[str, str]()
     panels: dict[str, dict[str, Figure]] = {}
     for name, figure in _figures(scores):

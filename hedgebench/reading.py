@@ -6,9 +6,10 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from hedgebench.series import editions
+from hedgebench.stats.grid import variants
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") -> str:
@@ -16,34 +17,44 @@ def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") ->
     rows = scores[(scores["eval"] == eval_name) & (scores["metric"] == metric)]
     rows = rows[(rows["params"] == params) & (rows["slice_by"] == "all")]
     parts = editions(rows) if len(rows) else [("", rows)]
-    return " ".join(told(part, f"{metric} ({words})" if words else metric) for words, part in parts)
+    variant = variants(scores)
+    return " ".join(told(part, f"{metric} ({words})" if words else metric, variant) for words, part in parts)
 
 
-def told(rows: DataFrame, name: str) -> str:
+def told(rows: DataFrame, name: str, variant: Series | None = None) -> str:
     """Which variants can be told apart, and which of them none beats.
 
     Args:
         rows: Of one metric, as one eval measured it at one place.
         name: What the numbers are called.
+        variant: The variant of each SAE, as `stats.grid.variants` has it of a whole table, whose SAEs without such a number are blanks; None: of these rows.
     """
+    seeds, count, more = compared(rows, variant)
+    return f"{name}: {count} (95 %, all pairs together, over {seeds} seeds){more}" if seeds else f"{name}: {count}"
+
+
+def compared(rows: DataFrame, variant: Series | None = None) -> tuple[str, str, str]:
+    """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart, and what else is to be said."""
     from hedgebench.stats.tables import comparisons, summary
 
-    pairs = comparisons(rows)
+    pairs, found = comparisons(rows, variant=variant), summary(rows, variant)
+    blank = found.loc[found["blank"] != "", ["variant", "blank"]].itertuples(index=False)
+    left_out = "".join(f" Left out: {name} ({why})." for name, why in blank)
     if pairs.empty:
-        return f"{name}: too few seeds to tell a difference from noise."
+        return "", f"too few seeds to tell a difference from noise.{left_out}", ""
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
-    count = int(pairs["apart"].sum())
-    said = f"{name}: {count or 'none'} of {len(pairs)} pairs can be told apart (95 %, all pairs together, over {seeds} seeds)."
-    ranked = summary(rows).dropna(subset="rank")
+    apart = int(pairs["apart"].sum())
+    count = f"{apart or 'none'} of {len(pairs)} pairs can be told apart"
+    ranked = found.dropna(subset="rank")
     if not len(ranked):
-        return said
-    if not count:
-        return f"{said} Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}."
+        return seeds, count, f".{left_out}"
+    if not apart:
+        return seeds, count, f". Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}.{left_out}"
     first = ranked[ranked["rank"] == 1]
     best = ", ".join(sorted(first["variant"].unique()))
     least, most = first["mean"].min(), first["mean"].max()
     where = f"{least:.3g}" if len(first) == 1 else f"{least:.3g} to {most:.3g}"
-    return f"{said} Beaten by none: {best} ({where})."
+    return seeds, count, f". Beaten by none: {best} ({where}).{left_out}"
 
 
 def from_to(means: DataFrame) -> str:

@@ -7,12 +7,13 @@ import logging
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.columns import CARD, NAMES, RUNS, SCORES, typed_column
 from hedgebench.formats.layouts import find_layout
+from hedgebench.made_with import deciding_packages, made_with
 from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
 from hedgebench.saebench_output import is_saebench
 from hedgebench.saebench_rows import saebench_rows
@@ -86,11 +87,11 @@ def sae_names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
 
 def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
     cards = _cards(folder)
-    names = sae_names(cards)
+    names, deciding = sae_names(cards), deciding_packages()
     for path in result_files(folder):
         record = read_record(path)
         if record is not None:
-            yield from _our_rows(record, cards, names)
+            yield from _our_rows(record, cards, names, deciding)
             continue
         data = read_json(path)
         if is_saebench(data):
@@ -102,7 +103,10 @@ def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _our_rows(
-    record: Mapping[str, Any], cards: Mapping[str, Checkpoint], names: Mapping[str, str]
+    record: Mapping[str, Any],
+    cards: Mapping[str, Checkpoint],
+    names: Mapping[str, str],
+    deciding: Mapping[str, Sequence[str]],
 ) -> Iterator[dict[str, Any]]:
     ours = record["hedgebench"]
     card = cards.get(ours["digest"])
@@ -119,6 +123,7 @@ def _our_rows(
         "config": _text(ours["config"]),
         "run_id": ours["run_id"],
         "source": "hedgebench",
+        "made_with": made_with(ours, deciding),
     }
     for score in ours["scores"]:
         yield {**common, **score}

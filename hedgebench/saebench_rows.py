@@ -60,6 +60,7 @@ def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict
         "source": "saebench",
         "objective": read_objective(meta),
         "recipe": read_recipe(meta),
+        "made_with": _json({"sae-bench": commit}) if (commit := data.get("sae_bench_commit_hash")) else None,
     }
     return {column: typed_value(column, value) for column, value in facts.items()}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NEVER_MISSING = ("sae", "eval", "metric", "run_id", "slice_by")
 _MAY_BE_EMPTY = ("params", "slice_value")
 """Texts: a CSV does not tell an empty one from none."""
-_RUN = ["sae", "eval", "eval_version", "model", "hook", "data", "config", "seed", "source"]
+_RUN = ["sae", "eval", "eval_version", "model", "hook", "data", "config", "seed", "source", "made_with"]
 """Of one run: one each."""
 _FEW = 5
 """Rows or cells that are named."""

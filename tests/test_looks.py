@@ -35,11 +35,11 @@ def looks(*rows: dict[str, Any], apart: tuple[str, ...] = ()) -> list[Look]:
     return [found.of(scores.iloc[[i]], *apart) for i in range(len(rows))]
 
 
-def test_every_loss_has_a_colour_of_its_own_and_every_recipe_a_marker():
+def test_every_recipe_has_a_marker_and_those_that_are_compared_most_a_colour():
     found = looks(*(sae(name, loss) for name in ("batchtopk", "topk") for loss in LOSSES))
-    assert len({one.color for one in found}) == len(LOSSES)
     assert len({one.marker for one in found}) == len(found)
-    assert [one.color for one in found[: len(LOSSES)]] == [one.color for one in found[len(LOSSES) :]]
+    six = looks(*(sae(name, loss) for name in ("batchtopk", "matryoshka_batchtopk") for loss in ("mse", "l2", "snap")))
+    assert len({one.color for one in six}) == len({one.marker for one in six}) == 6
 
 
 def test_lines_of_one_colour_are_told_apart_without_their_markers():
@@ -47,18 +47,26 @@ def test_lines_of_one_colour_are_told_apart_without_their_markers():
     assert len({(one.color, str(one.linestyle)) for one in found}) == len(found)
 
 
-def test_where_all_saes_have_one_loss_the_colour_is_the_architectures():
+def test_architectures_of_one_loss_have_a_colour_and_a_marker_each():
     for loss in ("mse", None):
         found = looks(*(sae(name, loss) for name in ARCHITECTURES[:7]), *(sae(name, None) for name in CONTROLS))
         assert len({one.color for one in found[:7]}) == len({one.marker for one in found[:7]}) == 7
     assert {one.color.upper() for one in found[:7]} == set(OKABE_ITO)
 
 
-def test_common_names_look_alike_in_every_table():
-    alone = [looks(sae("topk", "mse"), sae("topk", loss))[1].color for loss in ("l2", "snap")]
-    assert alone == [one.color for one in looks(*(sae("gated", loss) for loss in ("mse", "l2", "snap")))][1:]
-    (one,), (other, *_) = looks(sae("gated")), looks(sae("gated"), sae("topk"), sae("theirs"))
-    assert one == other
+@pytest.mark.parametrize("recipe", itertools.product(("batchtopk", "matryoshka_batchtopk", "topk", "standard"), ("mse", "l2", "snap")))  # fmt: skip
+def test_a_common_recipe_has_the_same_colour_and_marker_in_every_table(recipe: tuple[str, str]):
+    (alone,) = looks(sae(*recipe))
+    everything = ((name, loss) for name in ARCHITECTURES for loss in LOSSES if (name, loss) != recipe)
+    beside = looks(sae(*recipe), *(sae(*other) for other in everything))[0]
+    assert (alone.color, alone.marker) == (beside.color, beside.marker)
+
+
+def test_an_unknown_loss_looks_like_mse_but_beside_it():
+    (unknown,), (mse,) = looks(sae("topk", None)), looks(sae("topk", "mse"))
+    assert unknown == mse
+    one, other = looks(sae("topk", "mse"), sae("topk", None))
+    assert one == mse and (one.color, one.marker) != (other.color, other.marker)
 
 
 def test_names_that_nobody_knows_get_what_is_left_and_are_told_apart():

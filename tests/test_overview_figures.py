@@ -147,7 +147,11 @@ def test_every_figure_is_a_png_and_an_svg_with_its_numbers_and_a_page_says_what_
     assert {f"saebench_core-l0_vs_explained_variance.{kind}" for kind in ("png", "svg", "csv")} <= names
     assert {"noise.png", "noise.svg", "noise.csv", "an_eval-latents-spread.png", "figures.md"} <= names
     page = (tmp_path / "figures.md").read_text()
-    assert "![noise](noise.png)" in page and "explained_variance: 1 of 1 pairs can be told apart" in page
+    assert (
+        "![noise](noise.png)" in page
+        and "explained_variance, SAEs of like L0 compared" in page
+        and "1 of 1 pairs can be told apart" in page
+    )
     assert pd.read_csv(tmp_path / "saebench_core-l0_vs_explained_variance.csv")["mean"].tolist() == pytest.approx(
         [0.515, 0.815]
     )
@@ -230,3 +234,11 @@ def test_a_table_without_what_every_row_has_is_told_by_row(tmp_path: Path, colum
     rows.to_csv(tmp_path / "blank.csv", index=False)
     with pytest.raises(BadInput, match=f"row 3 has no {column}; every row"):
         read_table(tmp_path / "blank.csv")
+
+
+def test_a_report_on_noise_that_leaves_metrics_out_says_how_many():
+    rows = [row for i in range(41) for row in alone("a", [1.0, 2.0 + i], metric=f"m{i}")]
+    for n, said in ((41, "How noisy each metric is: the 40 noisiest of 41"), (40, "How noisy each metric is")):
+        axes = Figure().subplots()
+        overview.draw_noise(table(rows[: 2 * n]), axes)
+        assert axes.get_title() == said

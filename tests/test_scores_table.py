@@ -13,7 +13,7 @@ from known_scores import alone, recipe, table
 
 import hedgebench
 from hedgebench.cli import main
-from hedgebench.columns import SCORES, kind_of
+from hedgebench.columns import SCORES, YOUNGER, kind_of
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.answers import with_noise
 from hedgebench.stats.grid import grids, variants
@@ -68,7 +68,7 @@ REFUSED = {
     "two numbers of one run": (pd.concat([ROWS, put("value", 9.0)[:1]]), "is 0.5 in row 1 and 9.0 in row 19; one of them is wrong"),
     "a column twice": (pd.concat([ROWS, ROWS[["value"]]], axis=1), "it has 2 columns 'value'"),
     "no rows": (ROWS[:0], "holds no number"),
-    **{f"no {name}": (ROWS.drop(columns=name), f"it has no column '{name}'") for name in SCORES[:-2]},
+    **{f"no {name}": (ROWS.drop(columns=name), f"it has no column '{name}'") for name in SCORES if name not in YOUNGER},
 }  # fmt: skip
 FINE = {
     "numbers as large as can be": put("value", LARGEST),
@@ -82,7 +82,7 @@ FINE = {
     "one row": ROWS[:1],
     "every row twice": pd.concat([ROWS, ROWS]),
     "more columns": ROWS.assign(mood="fine"),
-    "no younger columns": ROWS.drop(columns=["objective", "recipe"]),
+    "no younger columns": ROWS.drop(columns=[*YOUNGER]),
     "names that are numbers": ROWS.assign(sae=ROWS["sae"].astype("category").cat.codes, digest=None),
     **{f"no {name} known": put(name, None) for name in SCORES if name not in ("sae", "eval", "metric", "run_id", "slice_by", "value")},
     **{f"odd words in {name}": put(name, dict(enumerate(NAMES))[i]) for i, name in enumerate(("architecture", "loss", "model", "hook", "data", "release", "config", "source", "objective", "recipe"))},

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.board.blanks import why_blank
 from hedgebench.board.columns import Column, Key, Setting, key_of, make_columns
-from hedgebench.board.rows import Band, Row, make_rows
+from hedgebench.board.rows import Row, make_rows
 from hedgebench.board.sources import Made, plain, read_source
+from hedgebench.series import Band
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids, members
 from hedgebench.stats.tables import MOST, control_rows, noise, ranking, summary
 

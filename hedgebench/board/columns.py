@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hedgebench.board.sources import declared, plain, settings
+from hedgebench.board.sources import declared, plain
+from hedgebench.made_with import settings
 
 if TYPE_CHECKING:
     from hedgebench.board.sources import Source

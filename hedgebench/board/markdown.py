@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hedgebench.board.board import Board, Cell
 from hedgebench.board.rows import Row
+from hedgebench.one_line import one_line
 
 _KINDS = {
     "both": "over training and evaluation seeds",
@@ -115,8 +116,7 @@ def _with_half(mean: float, half: float) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown leaves as it is, on one line: no table cell, tag, link, image, code or emphasis begins in it, and no web address becomes a link."""
-    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text)
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", line)
     return re.sub(
         r"(?i)(https?|ftp)(:)|(www)(\.)|(@)",

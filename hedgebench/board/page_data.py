@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from hedgebench.board.board import Board, Cell, Rank
 from hedgebench.board.columns import Setting
 from hedgebench.board.rows import Row
-from hedgebench.board.sources import Made, settings
+from hedgebench.board.sources import Made
+from hedgebench.made_with import settings
 from hedgebench.stats.grid import PLACE
 
 

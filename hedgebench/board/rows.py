@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.board.sources import plain
+from hedgebench.series import Band, split_l0
 from hedgebench.stats.grid import COLUMN, PLACE, VARIANT, variants
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
     from hedgebench.board.sources import Source
-
-WIDEST = 1.25**2
-"""Largest ratio of the L0s in a band: within a factor of 1.25 of its middle."""
 
 
 class Row(NamedTuple):
@@ -41,13 +39,6 @@ class Row(NamedTuple):
         return tuple(self.facts[key] for key in PLACE)
 
 
-class Band(NamedTuple):
-    """SAEs of like L0."""
-
-    low: float
-    high: float
-
-
 def make_rows(source: Source) -> tuple[list[Row], list[Band], Series]:
     """The rows in the order of the table, the bands of L0 from the lowest, and the name of the row that each SAE is in (a Series, index: `sae`)."""
     named = variants(source.saes)
@@ -66,19 +57,6 @@ def make_rows(source: Source) -> tuple[list[Row], list[Band], Series]:
         control = kind.removesuffix("_control") if kind.endswith("_control") else None
         rows.append(Row(name, members, facts, control, value, who, band))
     return rows, bands, named
-
-
-def split_l0(values: Iterable[float]) -> list[Band]:
-    """Bands of like L0, split at the largest gaps until the largest L0 of each is no more than `WIDEST` times the smallest."""
-    waiting, found = [sorted(values)], []
-    while waiting:
-        band = waiting.pop()
-        if len(band) and band[-1] <= WIDEST * band[0]:
-            found.append(Band(band[0], band[-1]))
-        elif band:
-            at = max(range(1, len(band)), key=lambda i: band[i] / band[i - 1])
-            waiting += [band[at:], band[:at]]
-    return found
 
 
 def _measured(scores: DataFrame) -> dict[str, dict[str, float]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.columns import CARD, NAMES, typed_column, typed_value
+from hedgebench.made_with import deciding_packages, made_with, settings, telling
 from hedgebench.records import read_cards, read_json, read_record
 from hedgebench.registry import Plugin, find_evals
 from hedgebench.results import read_results, read_table, result_files, sae_names
@@ -35,6 +35,8 @@ class Made(NamedTuple):
     model: str | None = None
     hook: str | None = None
     """What the SAE read; likewise `model`."""
+    made_with: str | None = None
+    """What decides its numbers and no other column says (`hedgebench.made_with`)."""
     status: str = "ok"
     error: str | None = None
     missing: Mapping[str, str] = {}
@@ -49,7 +51,7 @@ class Made(NamedTuple):
     """Its record, from the results folder."""
 
 
-IDENTITY = ["run_id", "sae", "eval", "eval_version", "data", "config", "seed", "source", "model", "hook"]
+IDENTITY = ["run_id", "sae", "eval", "eval_version", "data", "config", "seed", "source", "model", "hook", "made_with"]
 """Of a run; columns of the scores table."""
 
 
@@ -103,6 +105,7 @@ def _source(scores: DataFrame, runs: list[Made], facts: list[dict[str, Any]], re
     whole = scores[(scores["slice_by"] == "all") & scores["value"].notna()]
     for name in ("sae", "config"):
         whole = whole.assign(**{name: typed_column(name, [getattr(of[run_id], name) for run_id in whole["run_id"]])})
+    whole = whole.assign(made_with=typed_column("made_with", [None] * len(whole)))  # is in `config` where it tells
     columns = ("sae", *CARD, *NAMES)
     table = {name: typed_column(name, [sae.get(name) for sae in saes.values()]) for name in columns}
     return Source(whole, pd.DataFrame(table), runs, records)
@@ -127,14 +130,17 @@ def _place(run: Made, places: Collection[tuple[str | None, str | None]]) -> str:
 
 def _runs(folder: Path, cards: Mapping[str, Checkpoint]) -> Iterator[tuple[Made, dict[str, Any]]]:
     """Every run, with what is known of its SAE; a file that is there twice is one run."""
-    names, seen = sae_names(cards), set[str]()
+    names, deciding, seen = sae_names(cards), deciding_packages(), set[str]()
     for path in result_files(folder):
         file = path.relative_to(folder).as_posix()
         record = read_record(path)
         if record is not None:
             ours = record["hedgebench"]
             card = cards.get(ours["digest"])
-            found = _ours(ours, names, card, file), {"digest": ours["digest"]} if card is None else card.to_dict()
+            found = (
+                _ours(ours, names, card, file, deciding),
+                {"digest": ours["digest"]} if card is None else card.to_dict(),
+            )
         elif is_saebench(data := read_json(path)):
             facts = saebench_facts(data, names.values())
             found = _theirs(data, facts, file), facts
@@ -150,7 +156,13 @@ def _order(run: Made) -> tuple[Any, ...]:
     return run.eval, run.sae, run.seed is None, run.seed or 0, run.run_id
 
 
-def _ours(record: Mapping[str, Any], names: Mapping[str, str], card: Checkpoint | None, file: str) -> Made:
+def _ours(
+    record: Mapping[str, Any],
+    names: Mapping[str, str],
+    card: Checkpoint | None,
+    file: str,
+    deciding: Mapping[str, Sequence[str]],
+) -> Made:
     identity: dict[str, Any] = {key: typed_value(key, record.get(key)) for key in IDENTITY}
     identity |= {
         "sae": names.get(record["digest"], record["digest"]),
@@ -158,6 +170,7 @@ def _ours(record: Mapping[str, Any], names: Mapping[str, str], card: Checkpoint 
         "source": "hedgebench",
         "model": identity["model"] or (card and card.model),
         "hook": card and card.hook,
+        "made_with": made_with(record, deciding),
     }
     circumstances = {key: str(record[key]) for key in ("revision", "dtype", "device") if record.get(key)}
     texts: dict[str, Any] = {
@@ -177,48 +190,18 @@ def _theirs(data: Mapping[str, Any], facts: Mapping[str, Any], file: str) -> Mad
 
 
 def _told_apart(runs: list[Made]) -> list[Made]:
-    """The runs, with what decides their numbers and no column says added to their settings wherever it is not the same for all runs of an eval on a model."""
-    evals = declared({run.eval for run in runs})
-    packages = {name: found.object.packages for name, found in evals.items()}
-    deciding = [_deciding(run, packages.get(run.eval, ())) for run in runs]
-    values: dict[tuple[Any, ...], set[str]] = {}
-    for run, facts in zip(runs, deciding, strict=True):
-        for key, value in facts.items():
-            values.setdefault((run.eval, run.source, run.model, key), set()).add(value)
-    told = []
-    for run, facts in zip(runs, deciding, strict=True):
-        place = run.eval, run.source, run.model
-        more = {key: value for key, value in facts.items() if len(values[(*place, key)]) > 1}
-        config = json.dumps({**settings(run.config), **more}, sort_keys=True) if more else run.config
-        told.append(run._replace(config=config))
-    return told
-
-
-def _deciding(run: Made, packages: Sequence[str]) -> dict[str, str]:
-    """What decides a run's numbers beside its eval, settings and data."""
-    found = {key: run.circumstances[key] for key in ("revision", "dtype") if key in run.circumstances}
-    names = ("sae-bench",) if run.source == "saebench" else packages
-    return found | {name: run.versions[name] for name in names if name in run.versions}
+    """The runs, with what they were made with added to their settings wherever it is not the same for all runs of an eval on a model."""
+    found = telling([(run.eval, run.source, run.model) for run in runs], [run.made_with for run in runs])
+    return [
+        run._replace(config=json.dumps({**settings(run.config), **more}, sort_keys=True)) if more else run
+        for run, more in zip(runs, found, strict=True)
+    ]
 
 
 def declared(names: Iterable[str]) -> dict[str, Plugin]:
     """The evals of these names that are installed."""
     evals, _ = find_evals()
     return {name: evals[name] for name in names if name in evals}
-
-
-def settings(config: str | None) -> dict[str, Any]:
-    """The settings in a cell of the table's column `config`."""
-    try:
-        found = json.loads(config or "{}", parse_constant=str, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return {"config": config}
-    return found if isinstance(found, dict) else {"config": found}
-
-
-def _finite(text: str) -> float | str:
-    """A number of a text, which itself is left of one that no number holds."""
-    return number if math.isfinite(number := float(text)) else text
 
 
 def plain(frame: DataFrame) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hedgebench.control_cards import split_kind
+from hedgebench.made_with import told_apart
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids
 from hedgebench.stats.pairwise import equally_noisy
@@ -108,7 +109,7 @@ Compare = Callable[[Sequence[tuple[str, str]]], list[Answer]]
 
 def with_noise(scores: DataFrame) -> Iterator[tuple[Grid, Compare]]:
     """Every metric that has a better end, with the answers it gives on pairs of SAEs."""
-    scores = scores_table(scores)
+    scores = told_apart(scores_table(scores))
     stderrs = _stderrs(scores)
     for grid in grids(scores):
         if grid.higher_is_better is not None:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hedgebench.made_with import told_apart
 from hedgebench.scores_table import scores_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
-COLUMN = ["eval", "eval_version", "metric", "params", "slice_by", "slice_value", "data", "config"]
+COLUMN = ["eval", "eval_version", "metric", "params", "slice_by", "slice_value", "data", "config", "made_with"]
 """Of the scores table: numbers that differ in any of these are never averaged nor compared."""
 PLACE = ["model", "hook"]
 """SAEs are compared with others that read the same activations."""
 VARIANT = ["architecture", "loss", "width", "k", "objective", "train_tokens", "release", "recipe", *PLACE]
 """SAEs that are equal in these, and known to differ in their training seed, are one variant: trained alike but for the seed. Without a recipe, the others are all that is known of it."""
 _OF_SAES = ["sae", "train_seed", *VARIANT]
-_READ = list(dict.fromkeys([*COLUMN, *PLACE, *_OF_SAES, "value", "higher_is_better", "chance", "seed"]))
+_READ = list(dict.fromkeys([*COLUMN, "source", *PLACE, *_OF_SAES, "value", "higher_is_better", "chance", "seed"]))
 """Columns of the scores table that are read here."""
 _EXTREME = 1e100
 """Numbers that are larger, or smaller than its inverse, have squares that no float64 holds."""
@@ -77,12 +79,15 @@ class Grid(NamedTuple):
         kept = np.array([name not in blank for name in self.variant], dtype=bool)
         return self._replace(table=self.table[kept], variant=self.variant[kept]), blank
 
-    def complete(self) -> DataFrame:
-        """The SAEs that have a number at every seed that any SAE has one at; at least those at the seed most have."""
-        seeds = self.table.loc[:, self.table.notna().any()]
-        whole = seeds.dropna()
-        most = seeds.loc[:, [seeds.notna().sum().idxmax()]].dropna() if len(seeds.columns) else seeds
-        return whole if whole.size >= most.size else most
+    def complete(self, several: bool = True) -> DataFrame:
+        """The most SAEs that have an evaluation seed in common, at all the seeds that they have in common; `several`: two seeds, unless at most half as many SAEs have two."""
+        known = self.table.notna()
+        by_seed = [known[seed].to_numpy() for seed in known.columns[known.any()]]
+        one = max(by_seed, key=np.sum, default=np.zeros(len(known), dtype=bool))
+        two = max((a & b for a, b in combinations(by_seed, 2)), key=np.sum, default=one)
+        rows = two if several and 2 * two.sum() > one.sum() else one
+        here = self.table[rows]
+        return here.loc[:, here.notna().all()] if rows.any() else here.iloc[:, :0]
 
 
 def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
@@ -92,7 +97,7 @@ def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
         scores: The scores table.
         variant: The variant of each SAE, where that is not for these scores alone to say; None: `variants(scores)`.
     """
-    scores = scores_table(scores, columns=_READ)
+    scores = told_apart(scores_table(scores, columns=_READ))
     variant = variants(scores) if variant is None else variant
     for _, rows in scores.groupby([*COLUMN, *PLACE], sort=False, dropna=False):
         first = rows.iloc[0]
@@ -117,10 +122,15 @@ def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:
 def _in_unit(values: DataFrame) -> tuple[DataFrame, float]:
     """Values in a unit in which they can be squared, and that unit."""
     largest = float(np.abs(values.to_numpy()[values.notna()]).max(initial=0.0))
+    unit = unit_for(largest)
+    return (values, 1.0) if unit == 1.0 else (values / unit, unit)
+
+
+def unit_for(largest: float) -> float:
+    """The unit in which numbers of which this is the largest can be squared: 1 wherever they can be anyway, else a power of two."""
     if not largest or 1 / _EXTREME < largest < _EXTREME:
-        return values, 1.0
-    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
-    return values / unit, unit
+        return 1.0
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1)
 
 
 def variants(scores: DataFrame) -> Series:

@@ -2,6 +2,8 @@
 
 Of the comparisons as `pairwise` makes them: whether variances are pooled is asked first, and those of equally noisy variants are not in a quarter of tables, where a difference has to be larger to be
 found. What the variances of a table come out as is drawn many times over, with a fixed seed; given these, the chance of finding a difference is that of a normal mean beyond a threshold.
+
+`paired`: of SAEs at shared evaluation seeds (`compare_paired`), where seeds are evaluation seeds and standard deviations those of the rest, what a seed does to one SAE alone.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ MOST = 1000
 """Seeds: a difference that needs more is as good as none."""
 _DRAWS = 10_000
 """Tables: a power has a standard error of .004 at most."""
+_NUMBERS = 4_000_000
+"""Drawn at once at most; of tables so large that this makes fewer than `_DRAWS`, each has nearly the same threshold."""
 _STEP = 0.25
 """Ratios of two standard deviations are rounded to so many doublings, so that thresholds are drawn once for many pairs."""
 Spread = float | tuple[float, float]
 """Standard deviation over training seeds within a variant: one, where all variants are as noisy; that of either, where each counts for itself."""
 
 
-def power(difference: float, sd: Spread, seeds: int, variants: int = 2) -> float:
+def power(difference: float, sd: Spread, seeds: int, variants: int = 2, *, paired: bool = False) -> float:
     """The chance that two variants whose means differ by `difference` are told apart, at a level of 5 % for all pairs of variants together.
 
     For more than two variants a little too low, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has it beside what is found).
@@ -40,13 +44,14 @@ def power(difference: float, sd: Spread, seeds: int, variants: int = 2) -> float
         sd: In the same unit. A single one: of variants that are equally noisy, so that their variances are pooled as often as they are. Two: of the two variants, in a table that is not pooled.
         seeds: Training seeds of each variant, 2 at least.
         variants: That are compared.
+        paired: As the module has it.
     """
     if seeds < 2 or variants < 2:
         raise ValueError(f"power is of two variants or more, of two seeds or more, not {variants} and {seeds}")
     size = _size(sd)
     if not difference or not size:
         return float(bool(difference))
-    return _found(abs(difference) / size * math.sqrt(seeds / 2), _limits(seeds, variants, _ratio(sd)))
+    return _found(abs(difference) / size * math.sqrt(seeds / 2), _thresholds(seeds, variants, _ratio(sd), paired))
 
 
 def _size(sd: Spread) -> float:
@@ -68,6 +73,40 @@ def _found(shift: float, limits: NDArray[np.float64]) -> float:
     from scipy.special import ndtr
 
     return float((ndtr(shift - limits) + ndtr(-shift - limits)).mean())
+
+
+def _thresholds(seeds: int, variants: int, ratio: float | None, paired: bool) -> NDArray[np.float64]:
+    return _paired_limits(seeds, variants, ratio is None) if paired else _limits(seeds, variants, ratio)
+
+
+@cache
+def _paired_limits(seeds: int, variants: int, asked: bool) -> NDArray[np.float64]:
+    """As `_limits`, of SAEs at shared evaluation seeds.
+
+    Args:
+        seeds: Evaluation seeds.
+        variants: SAEs that are compared.
+        asked: Whether pooling is asked about; else each pair has its own variance.
+    """
+    from scipy.special import stdtrit
+
+    df = seeds - 1
+    draws = int(np.clip(_NUMBERS // (variants * seeds), 100, _DRAWS))
+    rest = np.random.default_rng(0).standard_normal((draws, variants, seeds))
+    left = (
+        rest
+        - rest.mean(axis=2, keepdims=True)
+        - rest.mean(axis=1, keepdims=True)
+        + rest.mean(axis=(1, 2), keepdims=True)
+    )
+    shared, dfs = ((left[:, 0] - left[:, 1]) ** 2).sum(axis=1) / df / 2, np.full(draws, float(df))
+    if asked:
+        sums = (left**2).sum(axis=2)
+        pooled = bartlett(sums / df, np.full(variants, df)) >= DOUBT
+        shared = np.where(pooled, sums.sum(axis=1) / ((variants - 1) * df), shared)
+        dfs = np.where(pooled, (variants - 1) * df, dfs)
+    found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / math.comb(variants, 2)) * np.sqrt(shared)
+    return found
 
 
 @cache
@@ -104,17 +143,17 @@ def _pairs(df: int, ratio: float) -> NDArray[np.float64]:
     return found
 
 
-def detectable(sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER) -> float:
+def detectable(sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER, *, paired: bool = False) -> float:
     """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`."""
-    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted) if _size(sd) else 0.0
+    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired) if _size(sd) else 0.0
 
 
 @cache
-def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float) -> float:
+def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool) -> float:
     """In standard deviations."""
     from scipy.optimize import brentq
 
-    limits = _limits(seeds, variants, ratio)
+    limits = _thresholds(seeds, variants, ratio, paired)
 
     def missing(shift: float) -> float:
         return _found(shift, limits) - wanted
@@ -125,12 +164,16 @@ def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float) -
     return float(brentq(missing, 0.0, high)) / math.sqrt(seeds / 2)
 
 
-def seeds_needed(difference: float, sd: Spread, variants: int = 2, wanted: float = POWER) -> int | None:
-    """The least number of training seeds with which a difference is found with the wanted power; None where `MOST` do not do. The rest as in `power`."""
+def seeds_needed(
+    difference: float, sd: Spread, variants: int = 2, wanted: float = POWER, *, paired: bool = False
+) -> int | None:
+    """The least number of seeds with which a difference is found with the wanted power; None where `MOST` do not do. The rest as in `power`."""
     size = _size(sd)
     if not difference or not size:
         return 2 if difference else None
-    return _first(lambda seeds: _detectable(seeds, variants, _ratio(sd), wanted) <= abs(difference) / size, 2, MOST)
+    return _first(
+        lambda seeds: _detectable(seeds, variants, _ratio(sd), wanted, paired) <= abs(difference) / size, 2, MOST
+    )
 
 
 def _first(true: Callable[[int], bool], low: int, high: int) -> int | None:

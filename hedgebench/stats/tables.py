@@ -6,6 +6,8 @@ Time grows with the number of metrics times the square of the number of variants
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,6 +22,7 @@ from hedgebench.stats.pairwise import (
     compare,
     compare_paired,
     discriminability,
+    discriminability_paired,
     letters,
     rank_intervals,
     ranks,
@@ -47,27 +50,41 @@ class Contest(NamedTuple):
     """[v] vectors, each with an entry for each seed of the scope."""
     pairs: Pairs
 
+    def sd(self, *of: int) -> float:
+        """The standard deviation over seeds of the scope, pooled over all or over some; of SAEs without what a seed does to all of them alike."""
+        values = np.array(self.values) if self.scope == "evaluation" else self.values
+        if isinstance(values, np.ndarray):
+            values = values[[*of]] if of else values
+            return math.sqrt(parts.mean_squares(values).rest)
+        chosen = [values[i] for i in of] if of else values
+        squares = sum(float((len(group) - 1) * group.var(ddof=1)) for group in chosen)
+        return math.sqrt(squares / sum(len(group) - 1 for group in chosen))
+
 
 def contest(grid: Grid, scope: Scope | None = None, without: Collection[str] = ()) -> Contest | None:
-    """Compare what a grid holds: recipes where two or more have several training seeds, else SAEs where there are several evaluation seeds. None where there is nothing to compare by.
+    """Compare what a grid holds: recipes where two or more have several training seeds, else the SAEs that are alone in their variant, where there are several evaluation seeds. None where there is nothing to compare by.
 
-    SAEs are compared at the evaluation seeds that all of them have, so that what a seed does to all alike is no difference.
+    SAEs are compared at the evaluation seeds that all of them have, so that what a seed does to all alike is no difference. A recipe of which one SAE lacks some of these is compared with none.
 
     Args:
         grid: One metric at one place.
-        scope: Only this.
+        scope: Only this; SAEs by evaluation seeds are then all SAEs, of whatever variant.
         without: SAEs that do not take part. Controls should not: they are like no SAE in noise, and every row more asks more of all comparisons.
     """
-    values = grid.complete()
-    values = values[~values.index.isin(without)]
-    variant = dict(zip(grid.table.index, grid.variant, strict=True))
+    taking_part = ~grid.table.index.isin(without)
+    trained = grid._replace(table=grid.table[taking_part], variant=grid.variant[taking_part])
+    variant, size = dict(zip(grid.table.index, grid.variant, strict=True)), Counter(grid.variant)
     if scope != "evaluation":
         groups: dict[str, list[float]] = {}
+        values = trained.complete(several=False)
         for sae, mean in values.mean(axis=1).items():
             groups.setdefault(variant[sae], []).append(mean)
-        several = {name: np.array(found) for name, found in groups.items() if len(found) > 1}
+        several = {name: np.array(of) for name, of in groups.items() if len(of) == size[name] > 1}
         if 2 <= len(several) <= MOST:
             return Contest("training", list(several), list(several.values()), compare(list(several.values())))
+    values = trained.complete()
+    if scope is None:
+        values = values[[size[variant[sae]] == 1 for sae in values.index]]
     if scope != "training" and values.shape[1] > 1 and 2 <= len(values) <= MOST:
         rows = values.to_numpy()
         return Contest("evaluation", list(values.index), list(rows), compare_paired(rows))
@@ -85,17 +102,17 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         `COLUMN`, `PLACE`, variant, saes (names of those with a number), n_saes, n_seeds (evaluation seeds that all have; 0: nothing drawn), mean (missing where one of the variant's SAEs has no number, or
         they have no seed in common: no mean is taken over a blank), blank (then the reason; else empty), training_low and _high, evaluation_low and _high, both_low and _high (95 %,
         missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high, letters (`pairwise.letters`; these are missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
-        from the random controls, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
+        from the random controls of its width, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
     variant = variants(scores) if variant is None else variant
-    everyone = members(variant)
+    everyone, width = members(variant), scores.groupby("sae")["width"].first()
     for grid in grids(scores, variant):
         whole, blank = grid.without_blanks(everyone)
-        placed, way, groups = ranking(whole, controls[""]), _way(whole, controls), whole.groups()
+        placed, ways, groups = ranking(whole, controls[""]), _ways(whole, controls, width), whole.groups()
         known = set(grid.table.index[grid.table.notna().any(axis=1)])
         for name in dict.fromkeys(grid.variant):
             saes = [sae for sae in everyone[name] if sae in known]
@@ -103,8 +120,9 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             row |= {"n_seeds": 0, "blank": blank.get(name, "")}
             if name in groups:
                 row |= _mean(groups[name], grid) | placed.get(name, {})
-                if way is not None:
-                    row["of_best"] = (float(groups[name].mean()) - way[0]) / (way[1] - way[0])
+                if name in ways:
+                    start, best = ways[name]
+                    row["of_best"] = (float(groups[name].mean()) - start) / (best - start)
             rows.append(row)
     seeds = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
     columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds]
@@ -140,16 +158,18 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     Returns:
         `COLUMN`, `PLACE`, mean_size (mean absolute value), n_saes, n_variants (with several training seeds), n_seeds; sd_training, sd_evaluation, sd_rest (`components.Components`); floor, floor_low,
-        floor_high, cv (`components.noise_floor`); and where recipes can be compared f, p, share, groups (`pairwise.Discriminability`), compared (how many variants), pooled, and detectable_2, _3, _5
-        and _10: the minimal detectable difference between two of them at so many training seeds (`power.detectable`; where they are not pooled, between two of middling noise).
+        floor_high, cv (`components.noise_floor`); and where there is something to compare (`contest`) its scope, f, p, share, groups (`pairwise.Discriminability`), compared (how many recipes, or SAEs),
+        pooled, and detectable_2, _3, _5 and _10: the minimal detectable difference between two of them at so many seeds of the scope (`power.detectable`; where they are not pooled, between two of
+        middling noise).
     """
     import pandas as pd
 
     rows, controls = [], control_rows(scores)
     for grid in grids(scores, variant):
+        taking_part = ~grid.table.index.isin(controls)
+        grid = grid._replace(table=grid.table[taking_part], variant=grid.variant[taking_part])
         whole = grid.complete()
-        whole = whole[~whole.index.isin(controls)]
-        if not len(whole):
+        if not whole.size:
             continue
         of = dict(zip(grid.table.index, grid.variant, strict=True))
         values = whole.to_numpy()
@@ -160,32 +180,42 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         sizes |= {"floor": floor.sd, "floor_low": floor.low, "floor_high": floor.high}
         row: dict[str, Any] = {**grid.column, **_in_ones(sizes, grid), "cv": floor.cv}
         row |= {"n_saes": found.n_saes, "n_variants": found.n_variants, "n_seeds": found.n_seeds if grid.draws else 0}
-        compared = contest(grid, "training", controls)
+        compared = contest(grid, without=controls)
         if compared is not None:
-            told = discriminability(compared.values)
-            row |= {**told._asdict(), "compared": len(compared.names), "pooled": compared.pairs.pooled}
-            sd = _pooled_sd(compared.values)
-            spread = sd if compared.pairs.pooled else (sd, sd)
-            least = {n: detectable(spread, n, len(compared.names)) for n in (2, 3, 5, 10)}
+            paired = compared.scope == "evaluation"
+            told = discriminability_paired(compared.values) if paired else discriminability(compared.values)
+            row |= {"scope": compared.scope, **told._asdict(), "compared": len(compared.names)}
+            row |= {"pooled": compared.pairs.pooled}
+            middle = (
+                float(np.median([compared.sd(i) for i in range(len(compared.names))])) if not paired else compared.sd()
+            )
+            spread = compared.sd() if compared.pairs.pooled else (middle, middle)
+            least = {n: detectable(spread, n, len(compared.names), paired=paired) for n in (2, 3, 5, 10)}
             row |= _in_ones({f"detectable_{n}": size for n, size in least.items()}, grid)
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
-    columns += ["floor", "floor_low", "floor_high", "cv", "f", "p", "share", "groups", "compared", "pooled"]
+    columns += ["floor", "floor_low", "floor_high", "cv", "scope", "f", "p", "share", "groups", "compared", "pooled"]
     columns += [f"detectable_{n}" for n in (2, 3, 5, 10)]
     return pd.DataFrame(rows, columns=[*COLUMN, *PLACE, *columns])
 
 
-def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
+def comparisons(scores: DataFrame, scope: Scope | None = None, variant: Series | None = None) -> DataFrame:
     """A row for each pair of variants of each metric (see `contest`); control rows are compared with none.
+
+    Args:
+        scores: The scores table.
+        scope: As in `contest`.
+        variant: As in `grids`.
 
     Returns:
         `COLUMN`, `PLACE`, scope, first, second, difference (of their means), stderr, df, low, high (simultaneous 95 % interval), p (adjusted for all pairs of the metric), apart (p below .05), better
-        (`first` or `second`; missing where they cannot be told apart or the metric has no better end), seeds_needed (of recipes that cannot be told apart: with how many training seeds of each a true
+        (`first` or `second`; missing where they cannot be told apart or the metric has no better end), seeds_needed (of those that cannot be told apart: with how many seeds of the scope a true
         difference of this size would be found four times in five; missing where 1,000 do not do).
     """
     import pandas as pd
 
-    frames, controls, variant = [], control_rows(scores), variants(scores)
+    frames, controls = [], control_rows(scores)
+    variant = variants(scores) if variant is None else variant
     everyone = members(variant)
     for grid in grids(scores, variant):
         found = contest(grid.without_blanks(everyone)[0], scope, controls)
@@ -223,22 +253,21 @@ def comparisons(scores: DataFrame, scope: Scope | None = None) -> DataFrame:
 
 
 def _needed(found: Contest) -> list[int | None]:
-    """For each pair that cannot be told apart, the training seeds that its difference needs."""
-    pairs = found.pairs
-    if found.scope != "training":
-        return [None] * len(pairs.difference)
-    shared, apart = _pooled_sd(found.values), pairs.adjusted < ALPHA
-    own = [float(group.std(ddof=1)) for group in found.values]  # noqa: PD011 - a tuple's
-    spreads = (shared if pairs.pooled else (own[i], own[j]) for i, j in zip(pairs.first, pairs.second, strict=True))
-    return [
-        None if known else seeds_needed(float(size), spread, len(found.names))
-        for size, spread, known in zip(pairs.difference, spreads, apart, strict=True)
-    ]
+    """For each pair that cannot be told apart, the seeds of the scope that its difference needs."""
+    pairs, paired = found.pairs, found.scope == "evaluation"
+    shared, needed = found.sd(), []
+    for i, j, size, p in zip(pairs.first, pairs.second, pairs.difference, pairs.adjusted, strict=True):
+        spread = shared if pairs.pooled else (found.sd(i, j),) * 2 if paired else (found.sd(i), found.sd(j))
+        least = None if p < ALPHA else seeds_needed(float(size), spread, len(found.names), paired=paired)
+        needed.append(least)
+    return needed
 
 
 def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """The scope, rank, rank_low, rank_high and letters of each variant that can be ranked, `without` some SAEs (see `contest`); where SAEs are compared, of those that are alone in their variant."""
-    found = contest(grid, without=without) if grid.higher_is_better is not None else None
+    if grid.higher_is_better is None:
+        return {}
+    found = contest(grid, without=without)
     if found is None:
         return {}
     places = ranks(found.pairs, bool(grid.higher_is_better))
@@ -259,26 +288,33 @@ def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
     return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
 
 
-def _way(grid: Grid, controls: Mapping[str, list[str]]) -> tuple[float, float] | None:
-    """By the SAEs that are controls, of any kind ("") and of two kinds: the mean of a grid's random controls, and that of its oracles or else of its best variant; None without controls, or where nothing is better than they are."""
+def _ways(grid: Grid, controls: Mapping[str, list[str]], width: Series) -> dict[str, tuple[float, float]]:
+    """For each variant of a grid the way from control to best: the mean of the random controls of its width (of all, where it has none of its own), and that of the oracles or else of the best variant. Variants for which nothing is better than the control have none.
+
+    Args:
+        grid: One metric at one place.
+        controls: The SAEs that are controls, of any kind ("") and of two kinds.
+        width: Of each SAE.
+    """
     if grid.higher_is_better is None:
-        return None
-    means = grid.complete().mean(axis=1)
-    control, oracle = (means[means.index.isin(controls[kind])] for kind in ("random", "oracle"))
-    others = means[~means.index.isin(controls[""])]
-    if not len(control) or not len(others):
-        return None
-    start = float(control.mean())
-    per_variant = others.groupby(grid.variant[grid.table.index.get_indexer(others.index)]).mean()
-    best = (
-        float(oracle.mean())
-        if len(oracle)
-        else float(per_variant.max() if grid.higher_is_better else per_variant.min())
+        return {}
+    groups, kinds = grid.groups(), {sae: kind for kind in controls for sae in controls[kind]}
+    first = {str(name): sae for name, sae in zip(grid.variant[::-1], grid.table.index[::-1], strict=True)}
+    means = {name: float(values.mean()) for name, values in groups.items()}
+    random, oracle, others = (
+        [name for name in groups if kinds.get(first[name]) == kind] for kind in ("random", "oracle", None)
     )
-    gain = best - start if grid.higher_is_better else start - best
-    return (start, best) if gain > 0 else None
-
-
-def _pooled_sd(groups: list[NDArray[np.float64]]) -> float:
-    total = sum(float((len(group) - 1) * group.var(ddof=1)) for group in groups)
-    return float(np.sqrt(total / sum(len(group) - 1 for group in groups)))
+    if not random or not others:
+        return {}
+    best = (
+        np.mean([means[name] for name in oracle])
+        if oracle
+        else (max if grid.higher_is_better else min)(means[name] for name in others)
+    )
+    ways = {}
+    for name in groups:
+        alike = [one for one in random if width[first[one]] == width[first[name]]]
+        start = float(np.mean([means[one] for one in alike or random]))
+        if (best - start if grid.higher_is_better else start - best) > 0:
+            ways[name] = start, float(best)
+    return ways

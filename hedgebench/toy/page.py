@@ -19,7 +19,7 @@ Claims about hedging in worlds whose true features are known, from the post and 
 
     {command}
 
-makes this page, its figures and the tables they are drawn from (`scores.parquet`: {n_saes} SAEs, {n_rows} numbers{minima}). {seeds} training seeds; a number is the
+makes this page, its figures and the tables they are drawn from (`scores.parquet`: {n_saes} SAEs{controls}, {n_rows} numbers{minima}). {seeds} training seeds; a number is the
 mean over them with its 95 % interval (Student's t). A claim *holds* where every interval lies in the range that the claim is taken to mean, *does not hold*
 where one lies outside, and otherwise these seeds *cannot tell*. The ranges are ours: the post gives pictures.
 
@@ -55,13 +55,15 @@ def toy_page(scores: DataFrame, minima: DataFrame, figures: Collection[str], com
     """
     table = ToyTable(scores)
     checked = [(claim, _checks(claim, table)) for claim in CLAIMS]
+    n_controls = scores.loc[scores["train_seed"].isna(), "sae"].nunique()
     n_seeds = table.rows["train_seed"].nunique()
     n_run = sum(bool(checks) for _, checks in checked)
     text = _HEAD.format(
         n_run=n_run,
         n_claims=len(CLAIMS),
         command=command,
-        n_saes=scores["digest"].nunique(),
+        n_saes=table.rows["digest"].nunique(),
+        controls=f" and {n_controls} controls" if n_controls else "",
         n_rows=len(scores),
         seeds=n_seeds,
         minima="; `minima.csv`" if len(minima) else "",

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class ToyTable:
-    """The scores table of a toy study, asked by scenario, loss and metric."""
+    """The scores table of a toy study, asked by scenario, loss and metric; controls are left out."""
 
     def __init__(self, scores: DataFrame) -> None:
-        rows = scores[scores["eval"] == "toy_recovery"].copy()
+        rows = scores[(scores["eval"] == "toy_recovery") & scores["train_seed"].notna()].copy()
         rows["train_seed"] = rows["train_seed"].astype(int)
         ends = [f"-{loss}-s{seed}" for loss, seed in zip(rows["loss"], rows["train_seed"], strict=True)]
         rows["scenario"] = [name.removesuffix(end) for name, end in zip(rows["sae"], ends, strict=True)]

@@ -45,9 +45,9 @@ class Layer:
         self.layer = layer
         scores = pd.read_parquet(HERE / f"scores-layer{layer}.parquet")
         self.all = scores[scores["slice_by"] == "all"].copy()
-        names = "growth", "seeds", "directions", "halves", "injection"
+        names = "growth", "seeds", "directions", "halves", "injection", "elsewhere"
         tables = [pd.read_csv(HERE / f"{name}-layer{layer}.csv") for name in names]
-        self.growth, self.of_seeds, self.directions, self.of_halves, self.injection = tables
+        self.growth, self.of_seeds, self.directions, self.of_halves, self.injection, self.otherwise = tables
 
     def table(self, pattern: str, metric: str, params: str = "") -> pd.DataFrame:
         """Width, seed, value."""
@@ -126,6 +126,40 @@ class Layer:
             f"share in new rows' span ~ `{JUDGED}`": self.correlation(JUDGED, "with_share").mean(),
         }
         return _table(pd.DataFrame(columns))
+
+    def nulls(self) -> str:
+        """What an SAE's own controls say, means over seeds at each width."""
+        of = f"{SHARE},than=live"
+        columns = {
+            f"`{JUDGED}`": self.mean(GROWN, JUDGED),
+            "the same, nothing owed": self.mean(GROWN, JUDGED, "null=nothing owed"),
+            "AUC of added hedging": self.mean(GROWN, "injected_auc", f"of={JUDGED},{of}"),
+            "AUC of random signs": self.mean(GROWN, "random_sign_auc", f"of={JUDGED},{of}"),
+            "the same, `modulation`: hedging": self.mean(GROWN, "injected_auc", f"of=modulation,{of}"),
+            "random signs": self.mean(GROWN, "random_sign_auc", f"of=modulation,{of}"),
+            "`row_cosine`": self.mean(GROWN, "row_cosine"),
+        }
+        return _table(pd.DataFrame(columns))
+
+    def learnt_nothing(self) -> str:
+        """SAEs that learnt nothing, beside the one that they are made like."""
+        rows = self.all[self.all["architecture"].str.endswith("_control")]
+        names = {sae.split("/")[0] for sae in rows["sae"]} | set(rows["sae"])
+        metrics = [JUDGED, "owed", "modulation", "consistent", SECOND]
+        own = self.all[self.all["sae"].isin(names) & self.all["metric"].isin(metrics)]
+        own = own[own["params"].isin(["", "null=nothing owed"])]
+        own = own.assign(metric=own["metric"] + own["params"].map({"": "", "null=nothing owed": ", nothing owed"}))
+        table = own.pivot_table(index="sae", columns="metric", values="value")
+        return _table(table[[name for name in dict.fromkeys(own["metric"])]], first="SAE")
+
+    def elsewhere(self) -> str:
+        """What is found of added hedging whose feature is there without its latent, too, or varies in strength."""
+        own = self.otherwise[self.otherwise["estimate"] == JUDGED].set_index("width").sort_index(kind="stable")
+        columns = {
+            "alone": "there without it", "spread": "spread", "injected": "latents", "auc": "against others", "auc_signs": "random signs, against others",
+            "rise": "rise", "random_sign_rise": "rise by random signs", "directions_found": "directions found",
+        }  # fmt: skip
+        return _table(own[list(columns)].rename(columns=columns))
 
     def mean(self, pattern: str, metric: str, params: str = "") -> pd.Series:
         """Over seeds, by width."""
@@ -253,7 +287,7 @@ their width), three training seeds at each of five widths; each SAE is looked at
     hedgebench run results/hedging_estimate/suite-layer12.yaml --out out/estimate/results-layer12
     hedgebench run results/hedging_estimate/suite-widths-layer12.yaml --out out/estimate/results-layer12
     hedgebench table out/estimate/results-layer12 --out results/hedging_estimate/scores-layer12.parquet
-    for what in growth seeds directions halves injection; do python results/hedging_estimate/llm.py $what 12; done
+    for what in growth seeds directions halves injection elsewhere; do python results/hedging_estimate/llm.py $what 12; done
     python results/hedging_estimate/nothing_owed.py
     hedgebench run results/hedging_estimate/suite-losses.yaml --out out/estimate/results-losses
     hedgebench table out/estimate/results-losses --out results/hedging_estimate/scores-losses.parquet
@@ -307,6 +341,13 @@ def page(layers: list[Layer], may: str) -> str:
             layer.named(),
             f"\n*Hedging that is added* to 1 in 8 latents, by its share of the row. Least share with an AUC of .75 against other latents: {layer.least_found()}.\n",
             layer.curve(),
+            "\n*The same where features are there without their latents, too* (on that share of all tokens), or vary in strength (*spread*: standard deviation over mean), at a share of .3.\n",
+            layer.elsewhere(),
+            "\n*Every SAE's own controls*, by width: the estimate on the SAE's own activations and where nothing is owed (the section below); AUC, against all live latents, of latents made to hedge .3 and of latents "
+            "that features of random sign were added to instead, of `hedging` and of `modulation`, which takes the one for the other; and the cosine of the SAE's own decoder rows with the best ones, of which all estimates are.\n",
+            layer.nulls(),
+            "\n*SAEs that learnt nothing*, beside the one that they are made like.\n",
+            layer.learnt_nothing(),
         ]
     parts += [
         "\n## Where nothing is owed\n",

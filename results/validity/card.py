@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from hedgebench.looks import OKABE_ITO
+from hedgebench.looks import OKABE_ITO, PAGE
 from hedgebench.stats.validity import dial_card, report_card
 
 if TYPE_CHECKING:
@@ -53,13 +53,16 @@ def overall(found: pd.DataFrame) -> pd.Series:
     return found.groupby(METRIC, sort=False)["verdict"].agg(one)
 
 
+def together(verdicts: pd.Series) -> str:
+    """What several verdicts on one case come to: the worst where any is wrong or doubtful, else what most of them are."""
+    return next((word for word in ("wrong", "doubtful") if (verdicts == word).any()), str(verdicts.mode().iloc[0]))
+
+
 def by_metric(found: pd.DataFrame) -> pd.DataFrame:
-    """[metric, case]: the verdict over a metric's params, the worst first, and how many of them are right."""
-    rank = {word: i for i, word in enumerate(("wrong", "doubtful", "right", "cannot tell", "same"))}
+    """[metric, case]: the verdict over a metric's params, and how many of them are right."""
     groups = found.groupby(["eval", "metric", "case"], sort=False)["verdict"]
-    most = groups.agg(lambda words: min(words, key=lambda w: rank[w]) if {"wrong", "doubtful"} & set(words) else words.mode().iloc[0])  # fmt: skip
     return pd.DataFrame(
-        {"verdict": most, "right": groups.agg(lambda w: (w == "right").sum()), "n": groups.size()}
+        {"verdict": groups.agg(together), "right": groups.agg(lambda w: (w == "right").sum()), "n": groups.size()}
     ).reset_index()
 
 
@@ -72,25 +75,25 @@ def draw(found: pd.DataFrame) -> Figure:
     table = by_metric(found)
     rows = list(dict.fromkeys(zip(table["eval"], table["metric"], strict=True)))
     cases = [case for case in CASES if case in set(table["case"])]
-    figure = FigureCanvasAgg(Figure(figsize=(9.5, 1.6 + 0.23 * len(rows)), layout="constrained")).figure
+    figure = FigureCanvasAgg(Figure(figsize=(PAGE, 1.3 + 0.19 * len(rows)), layout="constrained")).figure
     axes = figure.subplots()
     for cell in table.itertuples():
         x, y = cases.index(cell.case), rows.index((cell.eval, cell.metric))
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=COLOURS[cell.verdict], edgecolor="white", linewidth=1.5))
         some = f" {cell.right}/{cell.n}" if cell.n > 1 and cell.verdict != "same" else ""
         ink = "white" if cell.verdict in ("right", "wrong") else "black"
-        axes.text(x + 0.5, y + 0.5, SIGNS[cell.verdict] + some, ha="center", va="center", color=ink, fontsize=8)
+        axes.text(x + 0.5, y + 0.5, SIGNS[cell.verdict] + some, ha="center", va="center", color=ink, fontsize=6.5)
     for i, (own, before) in enumerate(zip(rows, [None, *rows], strict=False)):
         if before is not None and own[0] != before[0]:
             axes.axhline(i, color="black", linewidth=1)
     names = [f"{name.removeprefix('saebench_')}: {metric}" for name, metric in rows]
     axes.set(xlim=(0, len(cases)), ylim=(len(rows), 0))
-    axes.set_yticks(np.arange(len(rows)) + 0.5, names, fontsize=8)
-    axes.set_xticks(np.arange(len(cases)) + 0.5, [case.replace(", ", "\n") for case in cases], fontsize=9)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names, fontsize=6.5)
+    axes.set_xticks(np.arange(len(cases)) + 0.5, [case.replace(", ", "\n") for case in cases], fontsize=7)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     words = {word: f"{SIGNS[word]}  {word}" for word in SIGNS}
     handles = [Patch(facecolor=COLOURS[word], edgecolor="0.6", label=label) for word, label in words.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=7)
     return figure

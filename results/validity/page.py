@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from card import CASES, FDR, SIGNS, cards, draw, overall
+from card import CASES, FDR, SIGNS, cards, draw, overall, together
 from scipy.stats import spearmanr
 
 from hedgebench import list_evals
@@ -19,6 +19,10 @@ _NO_EFFECT = "latents that do nothing have no side effects either: not to be rea
 _LIVE = "a mean over live latents, which dead ones drop out of"
 _MORE = "one latent alone was added for a concept: with n above 1 those of other concepts may be taken with it"
 _UNIT = "parts of a unit row: more of one fault leaves less of another"
+_DENSE = "the five latents that hedge fire on nearly every token (L0 4.9 of 5): whatever makes them fire less often makes them more precise"
+_ROWS = "random rows hold little of each feature, of either sign: a row that follows no feature mixes none into another"
+_RATIO = "divided by what the spurious concept costs the probe in this direction, which is next to nothing: numbers of -2 to -70 are of no size"
+_PUSH = "on the Matryoshka SAE alone; probably a dense latent that writes another one's row, which pushes activations off all data when it is taken away"
 WHY = {
     "mean_absorption_fraction_score": "what fires on nothing in particular absorbs nothing",
     "mean_full_absorption_score": "what fires on nothing in particular absorbs nothing",
@@ -26,10 +30,23 @@ WHY = {
     "upstream_tpp_unintended_diff_only": _NO_EFFECT,
     **{f"{metric}, dead, dial": _LIVE for metric in ("hedged", "absorbed", "decoder_cosine", "encoder_cosine")},
     "hedged, mixed, dial": _UNIT,
+    "hedged, random": _ROWS,
+    **{f"{metric}, {case}": _DENSE for metric in ("precision", "f1") for case in ("random", "noise, dial")},
+    "scr_dir1": _RATIO,
+    "upstream_scr_dir1": _RATIO,
+    **{
+        f"{metric}, permuted{dial}": _PUSH
+        for metric in (
+            "tpp_intended_diff_only",
+            "upstream_tpp_intended_diff_only",
+            "tpp_total_metric",
+            "upstream_tpp_total_metric",
+        )
+        for dial in ("", ", dial")
+    },
     **{f"{metric}, oracle": _MORE for metric in ("tpp_total_metric", "upstream_tpp_total_metric")},
 }
 """What is known to be behind wrong answers, by metric, or by metric and case."""
-WORST = ("wrong", "doubtful", "cannot tell", "right", "same")
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -82,10 +99,10 @@ def wrong(found: pd.DataFrame, words: tuple[str, ...]) -> str:
 
 
 def detail(found: pd.DataFrame) -> str:
-    """Every metric with its params: what it says of each case, the worst over toy worlds; of a dial the least amount that it sees."""
+    """Every metric with its params: what it says of each case; of a dial the least amount that it sees."""
     cells: dict[str, dict[str, str]] = {}
     for (name, metric, params, case), own in found.groupby(["eval", "metric", "params", "case"], sort=False):
-        verdict = min(own["verdict"], key=WORST.index)
+        verdict = together(own["verdict"])
         first = f" {own['first'].max():g}" if verdict == "right" and np.isfinite(own["first"]).all() else ""
         cells.setdefault(f"`{plain(name)}` {metric} {params}".strip(), {})[case] = SIGNS[verdict] + first  # fmt: skip
     frame = pd.DataFrame(cells).T.reindex(columns=[case for case in CASES if case in set(found["case"])]).fillna("")

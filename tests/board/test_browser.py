@@ -117,6 +117,31 @@ def test_a_click_on_a_header_sorts_best_first_then_the_other_way_and_says_so(pag
     assert page.evaluate("document.activeElement.dataset.sort") == "0"
 
 
+def test_means_over_fewer_evaluation_seeds_say_so_and_are_in_no_order_with_others(visit: Callable[..., Any]):
+    rows = [*alone("a", [0.5, 0.6]), *alone("b", [0.9]), *alone("c", [0.7, 0.8])]
+    page = visit(table(rows))
+    assert "only 1 of 2 evaluation seeds" in cell(page, "b").inner_text()
+    for expected in (["c", "a", "b"], ["a", "c", "b"]):
+        page.locator("thead th.metric button.sort").first.click()
+        assert names(page) == expected
+
+
+def test_ranks_of_two_seeds_say_how_little_that_is_and_a_recipe_among_single_saes_why_it_has_none(
+    visit: Callable[..., Any],
+):
+    rows = [*alone("one", [0.5, 0.6]), *alone("two", [0.7, 0.8]), *recipe("snap", [[0.9, 1.0], [0.3, 0.4]])]
+    page = visit(table(rows))
+    said = []
+    for row in ("one", "batchtopk"):
+        cell(page, row).click()
+        said.append(page.locator("#dialog").inner_text())
+        page.keyboard.press("Escape")
+    assert "two seeds cannot show which rows are noisier" in said[0]
+    assert "none: single SAEs are compared here, by their evaluation seeds, and this row has several" in said[1]
+    page.click("thead .info")
+    assert "at 10 evaluation seeds" in page.locator("#dialog").inner_text()
+
+
 def test_where_less_is_better_the_least_is_first(page: Any):
     page.locator("thead th.metric button.sort").nth(1).click()
     assert page.locator("thead th.metric").nth(1).get_attribute("aria-sort") == "ascending"
@@ -225,7 +250,7 @@ def test_a_metrics_card_has_formula_direction_chance_noise_and_paper(visit: Call
     page = visit(table(rows))
     page.click("thead .info")
     text = page.locator("dialog[open]").inner_text()
-    for part in ("mean cosine of x and x'", "higher is better", "chance", "SD over evaluation seeds", "SD over training seeds", "at 10 seeds", "arXiv 2503.09532", "hedgebench 0.1.0", "eval version"):  # fmt: skip
+    for part in ("mean cosine of x and x'", "higher is better", "chance", "SD over evaluation seeds", "SD over training seeds", "at 10 training seeds", "arXiv 2503.09532", "hedgebench 0.1.0", "eval version"):  # fmt: skip
         assert part in text, part
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from known_scores import alone, recipe, table
 
 from hedgebench.board.board import make_board
-from hedgebench.board.rows import WIDEST, split_l0
+from hedgebench.series import WIDEST, split_l0
 
 
 def test_l0_is_as_measured_else_as_trained_else_k():

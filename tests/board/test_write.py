@@ -15,6 +15,7 @@ from known_scores import alone, recipe, table
 import hedgebench
 from hedgebench.board.html import json_block, page, policy
 from hedgebench.cli import main
+from hedgebench.results import write_table
 from hedgebench.types import BadInput
 
 
@@ -61,8 +62,10 @@ def test_outputs_of_two_versions_of_saebench_are_in_two_columns(tmp_path: Path):
     values = {"l0": 40.0, "ev": 0.75, "cossim": 0.5}
     saebench_file(tmp_path / "results", "old", values)
     saebench_file(tmp_path / "results", "new", values, sae_bench_commit_hash="cafe")
-    data = data_of(hedgebench.leaderboard(tmp_path / "results", tmp_path / "board.html"))
-    assert {column["apart"] for column in data["columns"]} == {"sae-bench = c0ffee", "sae-bench = cafe"}
+    table = write_table(hedgebench.read_results(tmp_path / "results"), tmp_path / "scores.csv")
+    for given in (tmp_path / "results", table):  # a table knows no records, but what they were made with
+        data = data_of(hedgebench.leaderboard(given, tmp_path / "board.html"))
+        assert {column["apart"] for column in data["columns"]} == {"sae-bench = c0ffee", "sae-bench = cafe"}
 
 
 def test_a_file_made_again_by_another_version_under_its_old_id_is_another_run(tmp_path: Path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.power import TTestIndPower
 
-from hedgebench.stats.pairwise import ALPHA, compare
+from hedgebench.stats.pairwise import ALPHA, compare, compare_paired
 from hedgebench.stats.power import MOST, _found, _limits, detectable, power, seeds_needed
 
 
@@ -39,6 +39,24 @@ def test_where_nothing_is_pooled_the_noise_of_the_two_counts(sds, seeds):
         for _ in range(1500)
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=0.035)
+
+
+@pytest.mark.parametrize(("seeds", "saes"), [(2, 2), (3, 2), (3, 6), (5, 12), (10, 6)])
+def test_saes_at_shared_evaluation_seeds_are_told_apart_as_predicted(seeds, saes):
+    rng, difference = np.random.default_rng(0), detectable(1.0, seeds, saes, paired=True)
+    better = difference * np.eye(saes)[0][:, None]
+    values = (better + rng.normal(size=(saes, seeds)) + 5 * rng.normal(size=seeds) for _ in range(1500))
+    assert np.mean([compare_paired(one).adjusted[0] < ALPHA for one in values]) == pytest.approx(0.8, abs=0.05)
+    assert power(difference, 1.0, seeds, saes, paired=True) == pytest.approx(0.8, abs=1e-6)
+    assert seeds_needed(difference * 1.001, 1.0, saes, paired=True) == seeds
+
+
+def test_saes_that_are_not_equally_noisy_are_told_apart_by_their_own_differences():
+    rng, difference = np.random.default_rng(0), detectable((3.0, 1.0), 4, 3, paired=True)
+    sds, better = np.array([[3.0], [1.0], [1.0]]), difference * np.eye(3)[0][:, None]
+    values = (better + sds * rng.normal(size=(3, 4)) + rng.normal(size=4) for _ in range(2000))
+    found = [compare_paired(one, pooled=False).adjusted[0] < ALPHA for one in values]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
 
 
 def test_a_variant_without_noise_beside_a_noisy_one_is_compared_by_the_others_noise():

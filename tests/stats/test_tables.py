@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import alone, recipe, table
 
-from hedgebench.stats.power import seeds_needed
+from hedgebench.stats.power import detectable, seeds_needed
 from hedgebench.stats.tables import comparisons, noise, summary
 
 THREE = [
@@ -93,6 +93,79 @@ def test_noise_is_told_by_source():
     assert row["floor"] == pytest.approx(row["sd_evaluation"])
     assert (row["n_saes"], row["n_variants"], row["n_seeds"], row["compared"], row["groups"]) == (9, 3, 2, 3, 2)
     assert row["detectable_2"] > row["detectable_3"] > row["detectable_5"] > row["detectable_10"] > 0
+
+
+def test_where_saes_are_compared_noise_says_what_more_evaluation_seeds_would_find():
+    rows = table([*alone("a", [0.50, 0.52, 0.51]), *alone("b", [0.60, 0.63, 0.61]), *alone("c", [0.70, 0.72, 0.73])])
+    (row,) = (row for _, row in noise(rows).iterrows())
+    assert (row["scope"], row["compared"], row["groups"]) == ("evaluation", 3, 3)
+    assert row["detectable_3"] == pytest.approx(detectable(row["sd_rest"], 3, 3, paired=True))
+    assert row["detectable_2"] > row["detectable_3"] > row["detectable_10"] > 0
+    found = comparisons(table([*alone("a", [0.50, 0.52, 0.51]), *alone("b", [0.51, 0.52, 0.53])]))
+    sd = float(np.std([0.01, 0.0, 0.02], ddof=1)) / np.sqrt(2)
+    assert found["seeds_needed"].tolist() == [seeds_needed(0.01, sd, paired=True)]
+
+
+def test_more_seeds_of_some_saes_cost_the_others_nothing():
+    two = {name: [value, value + 0.1] for name, value in zip("abcd", (0.0, 1.0, 2.0, 3.0), strict=True)}
+    whole = [row for name, values in two.items() for row in alone(name, values)]
+    for more in ("a", "ab"):
+        rows = [*whole, *({**alone(name, [9.0])[0], "seed": 2} for name in more)]
+        assert len(comparisons(table(rows))) == 6
+        assert summary(table(rows))["rank"].tolist() == [4, 3, 2, 1]
+        assert noise(table(rows))["n_saes"].tolist() == [4]
+
+
+def test_recipes_are_compared_at_the_seeds_that_all_their_saes_have():
+    values = [[0.5, 0.6, 0.7], [0.5, 0.6, 0.7]]
+    rows = [*recipe("mse", values), *recipe("snap", [[0.8, 0.9, 1.0], [0.81, 0.91, 1.01]])]
+    rows = [row for row in rows if (row["sae"], row["seed"]) not in (("snap-s0", 0), ("mse-s1", 2))]
+    assert summary(table(rows))["rank"].tolist() == [
+        2,
+        1,
+    ]  # at seed 1, and no two have two seeds in common but one pair
+
+
+def test_the_best_variant_is_all_of_the_way_though_one_of_its_saes_lacks_a_seed():
+    rows = [*recipe("mse", [[0.5, 0.6], [0.5, 0.6]]), *recipe("snap", [[0.8, 0.9], [0.9, 1.0]])]
+    rows = [row for row in rows if (row["sae"], row["seed"]) != ("snap-s0", 1)]
+    control = alone("mse-s0/random", [0.2, 0.2], architecture="random_control", loss=None)
+    found = summary(table([*rows, *control])).set_index("variant")["of_best"]
+    assert found["snap"] == 1 and found["mse"] == pytest.approx((0.55 - 0.2) / (0.85 - 0.2))
+
+
+def test_comparisons_and_ranks_are_of_the_same_saes():
+    singles = [*alone("a", [0.50, 0.51, 0.52]), *alone("b", [0.60, 0.61, 0.62])]
+    scores = table([*singles, *recipe("mse", [[0.90, 0.91, 0.92], [0.30, 0.31, 0.32]])])
+    assert comparisons(scores)[["first", "second"]].to_numpy().tolist() == [["a", "b"]]
+    assert noise(scores)["compared"].tolist() == [2]
+    assert len(comparisons(scores, "evaluation")) == 6
+
+
+def test_a_recipe_is_not_ranked_on_fewer_saes_than_its_mean_has():
+    """The SAEs of snap have seed 5 in common, which mse has not, and two of the three have what mse has."""
+    rows = [*recipe("mse", [[0.5, 0.6], [0.5, 0.6]]), *recipe("snap", [[0.8, 0.9], [0.8, 0.9]])]
+    assert summary(table(rows))["rank"].tolist() == [2, 1]
+    rows += [{"sae": f"snap-s{i}", "loss": "snap", "train_seed": i, "seed": 5, "value": 0.8} for i in range(3)]
+    found = summary(table(rows)).set_index("variant")
+    assert found.loc["snap", ["n_saes", "n_seeds"]].tolist() == [3, 1] and found["rank"].isna().all()
+
+
+def test_a_recipe_among_single_saes_has_a_row_and_no_part_in_their_ranks():
+    singles = [*alone("a", [0.50, 0.51, 0.52]), *alone("b", [0.60, 0.61, 0.62])]
+    seeds = recipe("mse", [[0.90, 0.91, 0.92], [0.30, 0.31, 0.32]])
+    found = summary(table([*singles, *seeds])).set_index("variant")
+    assert found.loc[["a", "b"], "rank"].tolist() == [2, 1] and found.drop(["a", "b"])["rank"].isna().all()
+
+
+def test_the_way_to_the_best_begins_at_the_control_of_ones_own_width():
+    rows = [*alone("a", [0.5], width=64), *alone("b", [0.9], width=128), *alone("c", [0.8], width=256)]
+    rows += alone("a/random", [0.1], architecture="random_control", width=64)
+    rows += alone("b/random", [0.5], architecture="random_control", width=128)
+    found = summary(table(rows)).set_index("variant")["of_best"]
+    assert found["a"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and found["b"] == pytest.approx(1)
+    assert found["c"] == pytest.approx((0.8 - 0.3) / (0.9 - 0.3))  # no control of its width: of all
+    assert found["a/random"] == found["b/random"] == 0
 
 
 def test_controls_are_no_part_of_a_metrics_noise():

@@ -49,6 +49,7 @@ def test_a_difference_within_the_noise_tells_nothing():
 def test_one_seed_is_held_against_the_numbers_own_standard_errors():
     assert verdict(beside([0.8], [0.5], stderr=0.05))["verdict"] == "right"
     assert verdict(beside([0.8], [0.5], stderr=0.2))["verdict"] == "cannot tell"
+    assert verdict(beside([0.8], [0.5], stderr=0.05, made_with='{"dtype": "float32"}'))["verdict"] == "right"
     assert verdict(beside([0.8], [0.5]))["unknown"] == 1
 
 

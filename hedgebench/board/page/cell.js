@@ -45,7 +45,7 @@ function cellContent(column, row, cell) {
   const rank = shownRank(cell);
   const notes = [
     rank ? el('span', { class: rank[0] === 1 ? 'rank best' : 'rank' }, rankText(rank)) : '',
-    cell.seeds < column.seeds ? `${cell.seeds} of ${column.seeds} seeds` : '',
+    cell.seeds < column.seeds ? el('strong', {}, `only ${cell.seeds} of ${column.seeds} evaluation seeds`) : '',
     ends ? '' : state.over === 'widest' ? 'one seed' : 'no interval',
   ].filter(note => note !== '');
   return [

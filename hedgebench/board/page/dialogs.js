@@ -11,10 +11,17 @@ function show(title, ...content) {
 
 const SCOPES = { training: 'of recipes, by the spread over their training seeds', evaluation: 'of these SAEs, by the spread over evaluation seeds' };
 
-function rankSentence(rank) {
+function rankSentence(rank, cell) {
   if (!rank) return null;
   const [at, low, high, scope, letters] = rank;
-  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (1 more than how many are better and can be told apart, ${SCOPES[scope]})${letters && `; letters ${letters}: it cannot be told apart from those with one of these, and can from all others`}`;
+  return `${at}${low === high ? '' : `, may be ${low} to ${high}`} (1 more than how many are better and can be told apart, ${SCOPES[scope]})${letters && `; letters ${letters}: it cannot be told apart from those with one of these, and can from all others`}${(scope === 'training' ? cell.saes : cell.seeds) === 2 ? '; two seeds cannot show which rows are noisier, so that more than 5 % of such comparisons may find a false difference' : ''}`;
+}
+
+function unranked(row, cell, column, i) {
+  if (row.control !== null) return 'controls are compared with nothing';
+  if (column.unranked) return column.unranked;
+  const single = data.rows.some(other => other.place === row.place && other.cells[i].rank?.[3] === 'evaluation');
+  return single && cell.saes > 1 ? 'single SAEs are compared here, by their evaluation seeds, and this row has several' : 'this row has a single seed, or lacks seeds that the others have';
 }
 
 const bothWords = ends => ends && `95 % interval ${range(ends)}`;
@@ -34,8 +41,8 @@ function provenance(row, i) {
   const about = some(cell.mean) ? list([
     ['mean', `${number(cell.mean)} of ${plural(cell.saes, 'SAE')}${cell.seeds ? ` at ${plural(cell.seeds, 'evaluation seed')}` : ', nothing drawn'}`],
     ...Object.entries(KINDS).map(([kind, words]) => [`over ${words}`, bothWords(cell[kind])]),
-    ['rank', rankSentence(cell.rank) ?? `none: ${row.control !== null ? 'controls are compared with nothing' : column.unranked || 'this row has a single seed, or lacks seeds that the others have'}`],
-    [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched)],
+    ['rank', rankSentence(cell.rank, cell) ?? `none: ${unranked(row, cell, column, i)}`],
+    [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched, cell)],
     ['chance', number(cell.chance)],
     ['random controls', number(column.controls[row.place])],
     ['from random control (0) to best (1)', number(cell.of_best)],
@@ -54,16 +61,19 @@ function provenance(row, i) {
       ['source', different(runs.map(([, run]) => run.source).filter(Boolean))]]));
 }
 
-function noiseFacts(noise) {
+function noiseFacts(noise, column) {
   const of = (sd, more) => some(sd) ? `${number(sd)}${more ?? ''}` : null;
   const floor = some(noise.floor_low) ? ` (95 % ${range([noise.floor_low, noise.floor_high])}; ${number(100 * noise.cv)} % of the mean size)` : '';
-  const detectable = [2, 3, 5, 10].filter(n => some(noise[`detectable_${n}`])).map(n => `${number(noise[`detectable_${n}`])} at ${n} seeds`).join(', ');
+  const [least, most] = column.bounds;
+  const size = n => some(least) && some(most) && noise[`detectable_${n}`] > most - least ? 'none there can be' : number(noise[`detectable_${n}`]);
+  const detectable = [2, 3, 5, 10].filter(n => some(noise[`detectable_${n}`])).map(n => `${size(n)} at ${n} ${noise.scope} seeds`).join(', ');
+  const compared = noise.scope === 'evaluation' ? 'SAEs' : 'recipes';
   return list([
     ['SD over evaluation seeds', of(noise.floor, floor) ?? 'not known: one seed'],
     ['SD over training seeds', of(noise.sd_training) ?? 'not known: one seed for each recipe'],
     ['measured on', `${plural(noise.n_saes, 'SAE')}, ${noise.n_seeds ? plural(noise.n_seeds, 'evaluation seed') : 'nothing drawn'}, ${plural(noise.n_variants, 'recipe')} with several training seeds`],
-    ['recipes told apart', some(noise.groups) ? `${plural(noise.groups, 'group')} of ${noise.compared}` : null],
-    ['variance between recipes', some(noise.share) ? `${number(100 * noise.share)} %` : null],
+    [`${compared} told apart`, some(noise.groups) ? `${plural(noise.groups, 'group')} of ${noise.compared}` : null],
+    [`variance between ${compared}`, some(noise.share) ? `${number(100 * noise.share)} %` : null],
     ['smallest difference found four times in five', detectable],
   ]);
 }
@@ -78,7 +88,7 @@ function metricCard(column) {
       ['possible values', some(low) || some(high) ? `${some(low) ? number(low) : 'any'} to ${some(high) ? number(high) : 'any'}` : null],
       ['chance', chances(column)], ['random controls', [...new Set(column.controls.filter(some).map(value => number(value)))].join(', ')],
       ['paper', column.paper ? named(column.paper) : null], ['package', column.package ? named(column.package) : null], ['ranks', column.unranked && `none: ${column.unranked}`]]),
-    el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise)]) : el('p', {}, 'No SAE but controls has it.'),
+    el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise, column)]) : el('p', {}, 'No SAE but controls has it.'),
     el('h3', {}, 'Measured with'), list(settingFacts(setting)));
 }
 

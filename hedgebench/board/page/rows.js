@@ -16,10 +16,12 @@ function keeps(row) {
   return state.q.toLowerCase().split(/\s+/).every(word => row.text.includes(word));
 }
 
-// What rows are sorted by: a fact or the mean of a column; undefined sorts last, either way.
+// What rows are sorted by: a fact or the mean of a column; undefined sorts last, either way. Means over fewer evaluation seeds than others' are in no order with them.
 function sortKey(row) {
   if (state.sort === '' || state.sort === 'name') return row.at;
-  return state.sort in START || state.sort === 'l0' ? row[state.sort] ?? undefined : row.cells[Number(state.sort)]?.mean;
+  if (state.sort in START || state.sort === 'l0') return row[state.sort] ?? undefined;
+  const cell = row.cells[Number(state.sort)];
+  return cell?.seeds < data.columns[Number(state.sort)]?.seeds ? undefined : cell?.mean;
 }
 
 const collator = new Intl.Collator('en', { numeric: true });

@@ -1,0 +1,88 @@
+"""The GitHub Action: its script is run as the runner would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from known_scores import table
+
+from hedgebench.results import write_table
+
+ACTION = yaml.safe_load((REPOSITORY / "action.yml").read_text())
+STEP, COMMENT = ACTION["runs"]["steps"]
+
+
+def run(folder: Path, hedgebench: str, **inputs: str) -> tuple[int, dict[str, str], str]:
+    """The exit code of the step, its outputs and its summary; what is not given is as the action has it."""
+    given = (
+        {name: one.get("default", "") for name, one in ACTION["inputs"].items()} | inputs | {"hedgebench": hedgebench}
+    )
+    environment = {
+        key: re.sub(r"\$\{\{ inputs\.(.*?) \}\}", lambda found: given[found[1]], text)
+        for key, text in STEP["env"].items()
+    }
+    files = {name: folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    for file in files.values():
+        file.write_text("")
+    environment |= {name: str(file) for name, file in files.items()} | {
+        "RUNNER_TEMP": str(folder),
+        "GITHUB_ACTION_PATH": "none",
+    }
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", STEP["run"]], env=os.environ | environment, capture_output=True, text=True
+    )
+    outputs = dict(line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines())
+    return done.returncode, outputs, files["GITHUB_STEP_SUMMARY"].read_text()
+
+
+def command(folder: Path, script: str) -> str:
+    """An executable."""
+    file = folder / "hedgebench"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_the_check_is_run_and_its_report_is_the_summary(tmp_path: Path):
+    rows = [{"sae": "a", "value": 1.0, "digest": "x"}]
+    before = write_table(table(rows), tmp_path / "before.csv")
+    here = write_table(table([{**rows[0], "value": 0.5}]), tmp_path / "here.csv")
+    ours = command(tmp_path, f'exec "{sys.executable}" -m hedgebench.cli "$@"')
+    code, outputs, summary = run(
+        tmp_path, ours, results=str(here), baseline=str(before), junit=str(tmp_path / "check.xml")
+    )
+    assert code == 1 and outputs["exit-code"] == "1" and Path(outputs["report"]).read_text() == summary
+    assert summary.startswith("### ❌ hedgebench check: 1 worse") and "<failure" in (tmp_path / "check.xml").read_text()
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3])
+def test_the_exit_code_is_the_commands_and_inputs_are_words_whatever_they_hold(tmp_path: Path, code: int):
+    fake = command(tmp_path, f'printf "%s\\n" "$@" > "{tmp_path}/args"; exit {code}')
+    hostile = '$(touch "$RUNNER_TEMP/x"); "a" `b`'
+    found, outputs, summary = run(tmp_path, fake, results="-r", baseline=hostile, config="c.yaml", strict="true")
+    assert found == code and outputs == {"exit-code": str(code)} and summary == ""
+    args = (tmp_path / "args").read_text().splitlines()
+    report = str(tmp_path / "hedgebench-check.md")
+    assert args == ["check", "--baseline", hostile, "--markdown", report, "--config", "c.yaml", "--strict", "--", "-r"]
+    assert not (tmp_path / "x").exists()
+
+
+def test_every_input_is_used_and_no_script_holds_one():
+    used = set(re.findall(r"inputs\.([a-z-]+)", str(ACTION["runs"])))
+    assert used == set(ACTION["inputs"])
+    assert not any("${{" in step["run"] for step in (STEP, COMMENT))
+
+
+@pytest.mark.parametrize("file", ["examples/sae-regression.yml", ".github/workflows/ci.yml"])
+def test_workflows_give_the_action_what_it_takes(file: str):
+    (job,) = yaml.safe_load((REPOSITORY / file).read_text())["jobs"].values()
+    (given,) = [
+        step["with"] for step in job["steps"] if "hedgebench" in str(step.get("uses")) or step.get("uses") == "./"
+    ]
+    assert set(given) <= set(ACTION["inputs"])
+    assert {name for name, one in ACTION["inputs"].items() if one.get("required")} <= set(given)

@@ -1,0 +1,49 @@
+"""How noisy one value is: closed forms."""
+
+import numpy as np
+import pytest
+
+from hedgebench.regression.spread import BELIEVED, BORROWED, Spread, mixed, over_seeds, pooled, reach, rest, within
+
+
+def test_variances_are_pooled_by_their_degrees_of_freedom():
+    assert pooled([Spread(1.0, 2.0), Spread(4.0, 4.0)]) == Spread(3.0, 6.0)
+    assert pooled([]) is None
+
+
+def test_others_are_believed_in_part_and_never_more_than_the_subject_itself():
+    many = Spread(1.0, 100.0)
+    assert mixed(Spread(0.4, 2.0), many) == Spread((2 * 0.4 + BELIEVED) / (2 + BELIEVED), BELIEVED)
+    assert mixed(Spread(9.0, 2.0), many) == Spread(9.0, BELIEVED)
+    assert mixed(Spread(0.4, 8.0), many).df == 8.0
+
+
+def test_of_a_subject_that_shows_nothing_others_are_believed_less():
+    assert mixed(None, Spread(1.0, 100.0)) == Spread(1.0, BORROWED)
+    assert mixed(None, Spread(1.0, 2.0)) == Spread(1.0, 2.0)
+    assert mixed(Spread(1.0, 2.0), None) == Spread(1.0, 2.0)
+    assert mixed(None, None) is None
+
+
+def test_parts_of_a_sum_add_up_and_their_degrees_of_freedom_are_satterthwaites():
+    assert Spread(1.0, 4.0).plus(Spread(1.0, 4.0)) == Spread(2.0, 8.0)
+    assert Spread(0.0, 4.0).plus(Spread(0.0, 2.0)) == Spread(0.0, 2.0)
+    assert Spread(1.0, 4.0).times(0.5) == Spread(0.5, 4.0)
+
+
+def test_what_seeds_do_to_all_alike_is_noise_over_seeds_and_not_of_differences():
+    together = np.array([[0.0, 1.0, 5.0], [10.0, 11.0, 15.0]])
+    found, left = over_seeds(together), rest(together)
+    assert found is not None and left is not None
+    assert found.variance == pytest.approx(together[0].var(ddof=1)) and found.df == pytest.approx(2.0)
+    assert left == Spread(0.0, 2.0)
+
+
+def test_single_values_have_no_spread():
+    assert within(np.array([1.0])) is None
+    assert within(np.array([1.0, 3.0])) == Spread(2.0, 1.0)
+    assert over_seeds(np.array([[1.0], [2.0]])) is None and rest(np.array([[1.0, 2.0]])) is None
+
+
+def test_the_reach_of_few_degrees_of_freedom_is_students():
+    assert reach(Spread(4.0, 1.0), 0.95) == pytest.approx(2 * 12.706, rel=1e-4)
