@@ -111,7 +111,7 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
         return (
             f"{name}: {'too few seeds to tell a difference from noise' if few else 'no two variants have a like L0'}."
         )
-    lines = [f"{where} {count}{more}" for where, _, count, more in found]
+    lines = [f"{where}: {count}{more}" for where, _, count, more in found]
     first = f"{name}, SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): {lines[0]}"
     return " ".join([first, *(line[0].upper() + line[1:] for line in lines[1:])])
 
