@@ -39,6 +39,8 @@ def main() -> None:
     show(coverage(rng, n))
     print("\nRecipes told apart by their training seeds\n")
     show(differences(rng, n, recipes, POOLED))
+    print("\nRecipes of unequally many training seeds, none of which is better\n")
+    show(unequal_seeds(rng, n))
     print("\nSAEs told apart at shared evaluation seeds, which move all alike by an SD of 5\n")
     show(differences(rng, n, at_shared_seeds, {"asked first": None}))
     print("\nPower: one of the variants lies apart from the others by the minimal detectable difference; SD 1\n")
@@ -117,6 +119,22 @@ def differences(
             "the same, half better": float(np.mean([false > 0 for false, _, _ in found])),
             "share of differences that are false": float(np.mean([false / max(1, all_) for false, all_, _ in found])),
             "share of real ones found": float(np.mean([real for _, _, real in found])),
+        }
+
+
+def unequal_seeds(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """Differences that are found where there are none, between recipes of few seeds and of many."""
+    for seeds, factor in itertools.product(
+        ((2, 2, 10), (2, 10, 10, 10), (2,) * 6 + (10,) * 2, (3,) * 6 + (10,) * 2), (1.0, 4.0)
+    ):
+        sds = [factor if n < max(seeds) else 1.0 for n in seeds]
+        drawn = ([rng.normal(0, sd, n) for sd, n in zip(sds, seeds, strict=True)] for _ in range(tables))
+        false = [bool((compare(groups).adjusted < ALPHA).any()) for groups in drawn]
+        noise = "equal" if factor == 1 else f"those of fewer seeds {factor:g} times as noisy"
+        yield {
+            "seeds": " ".join(map(str, seeds)),
+            "noise": noise,
+            "tables with a false difference": float(np.mean(false)),
         }
 
 

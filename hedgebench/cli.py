@@ -14,17 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
-from hedgebench.cli_run import run
+from hedgebench.cli_run import count, run, run_parser
 from hedgebench.cli_toy import toy
 from hedgebench.one_line import tell
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-
-MAX_WORKERS = 1024
-"""Processes that one command starts at most."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,44 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("ref", metavar="REF", help="a path, or release:sae_id")
     sub.add_argument("--json", action="store_true", help="as JSON")
 
-    sub = command("run", run, "evaluate SAEs: a suite, or one SAE with --sae and --eval")
-    sub.add_argument("suite", metavar="SUITE", nargs="?", help="a YAML file")
-    sub.add_argument(
-        "--sae",
-        metavar="REF",
-        action="append",
-        default=[],
-        help="without a suite: a path, a pattern of paths in quotes (*, **), or release:sae_id (repeatable)",
-    )
-    sub.add_argument(
-        "--eval", metavar="NAME[:key=value,...]", action="append", default=[], help="without a suite (repeatable)"
-    )
-    sub.add_argument("--model", metavar="M", help="language model, where the SAE names none or another is wanted")
-    sub.add_argument("--data", metavar="D", help="without a suite: text (default offline)")
-    sub.add_argument("--world", metavar="DIR", help="without a suite: true features that do not lie beside the SAE")
-    sub.add_argument("--control", metavar="REF", help="without a suite: the SAE that the others are compared with")
-    sub.add_argument("--second-control", metavar="REF", help="without a suite: the control in another order of data")
-    sub.add_argument("--group", metavar="NAME", help="without a suite: the SAEs differ in their training seed only")
-    sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
-    sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
-    sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
-    sub.add_argument(
-        "--executor",
-        choices=["local", "ray"],
-        default="local",
-        help="where runs are carried out: processes of this machine, or actors of a Ray cluster (`ray:` in the suite, RAY_ADDRESS)",
-    )
-    sub.add_argument(
-        "--workers",
-        type=_workers,
-        metavar="N",
-        help="worker processes (default 1), or Ray actors (default: all that fit)",
-    )
-    sub.add_argument("--only", metavar="EVAL", action="append", default=[], help="only this eval (repeatable)")
-    sub.add_argument("--limit", type=_count, metavar="N", help="at most N runs now")
-    sub.add_argument("--dry-run", action="store_true", help="print the plan: runs, what is done, time by past records")
-    sub.add_argument("--retry-failed", action="store_true", help="run again what failed or is incomplete")
-    sub.add_argument("--force", action="store_true", help="run again everything")
+    run_parser(command("run", run, "evaluate SAEs: a suite, or one SAE with --sae and --eval"))
 
     sub = command("table", _table, "the scores table of a results folder, or what its seeds say")
     sub.add_argument("dir", metavar="DIR", help="a results folder; with --stats also a scores table (.csv, .parquet)")
@@ -185,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only this: a name, or a YAML file of one's own (repeatable; default: all of the post's)",
     )
     sub.add_argument("--loss", metavar="L", action="append", help="only this: mse, l2 or snap (repeatable)")
-    sub.add_argument("--seeds", type=_count, default=5, metavar="N", help="training seeds 0 to N-1 (default 5)")
+    sub.add_argument("--seeds", type=count, default=5, metavar="N", help="training seeds 0 to N-1 (default 5)")
     sub.add_argument(
         "--study",
         metavar="NAME",
@@ -199,18 +158,6 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("cache", _cache, "what HedgeBench keeps that it can make again: models, texts, activations")
     sub.add_argument("--clear", action="store_true", help="delete it")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def _workers(text: str) -> int:
-    if (n := _count(text)) > MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
-    return n
 
 
 # --- list, inspect -------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections import Counter
@@ -16,13 +17,69 @@ from hedgebench.toy.world_files import is_world
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
-    import argparse
-
     from hedgebench.places import Place
     from hedgebench.plan import Plan
     from hedgebench.runner import Summary
     from hedgebench.suite import Suite
     from hedgebench.types import Run
+
+
+MAX_WORKERS = 1024
+"""Processes that one command starts at most."""
+
+
+def run_parser(sub: argparse.ArgumentParser) -> None:
+    """The options of `hedgebench run`."""
+    sub.add_argument("suite", metavar="SUITE", nargs="?", help="a YAML file")
+    sub.add_argument(
+        "--sae",
+        metavar="REF",
+        action="append",
+        default=[],
+        help="without a suite: a path, a pattern of paths in quotes (*, **), or release:sae_id (repeatable)",
+    )
+    sub.add_argument(
+        "--eval", metavar="NAME[:key=value,...]", action="append", default=[], help="without a suite (repeatable)"
+    )
+    sub.add_argument("--model", metavar="M", help="language model, where the SAE names none or another is wanted")
+    sub.add_argument("--data", metavar="D", help="without a suite: text (default offline)")
+    sub.add_argument("--world", metavar="DIR", help="without a suite: true features that do not lie beside the SAE")
+    sub.add_argument("--control", metavar="REF", help="without a suite: the SAE that the others are compared with")
+    sub.add_argument("--second-control", metavar="REF", help="without a suite: the control in another order of data")
+    sub.add_argument("--group", metavar="NAME", help="without a suite: the SAEs differ in their training seed only")
+    sub.add_argument("--seeds", metavar="0,1", help="without a suite: evaluation seeds (default 0)")
+    sub.add_argument("--out", metavar="DIR", help="results folder (default out/SUITE)")
+    sub.add_argument("--device", default="cpu", metavar="D", help="torch device (default cpu)")
+    sub.add_argument(
+        "--executor",
+        choices=["local", "ray"],
+        default="local",
+        help="where runs are carried out: processes of this machine, or actors of a Ray cluster (`ray:` in the suite, RAY_ADDRESS)",
+    )
+    sub.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="worker processes (default 1), or Ray actors (default: all that fit)",
+    )
+    sub.add_argument("--only", metavar="EVAL", action="append", default=[], help="only this eval (repeatable)")
+    sub.add_argument("--limit", type=count, metavar="N", help="at most N runs now")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan: runs, what is done, time by past records")
+    sub.add_argument("--retry-failed", action="store_true", help="run again what failed or is incomplete")
+    sub.add_argument("--force", action="store_true", help="run again everything")
+
+
+def count(text: str) -> int:
+    """A whole number from 1, as an option's type."""
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if (n := count(text)) > MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
+    return n
 
 
 def run(args: argparse.Namespace) -> int:

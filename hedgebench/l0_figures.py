@@ -12,6 +12,7 @@ from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
 from hedgebench.reading import compared
 from hedgebench.series import FAMILY, editions, labels, points, shared, split_l0, with_family
 from hedgebench.stats.grid import variants
+from hedgebench.stats.tables import summary
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _APART = ["model", "hook", "beside_sparsity", "width"]
 """What tells lines of one recipe apart, but for how the eval measured them."""
 _LINE = ["architecture", "loss", *_APART, *EDITION]
 """What is equal along a line: all of a family but its k and what else weighs sparsity, and the width."""
+_ALIKE = 1.25
+"""A control is of like L0 where its L0 is within this factor of the SAEs'."""
 _FAR = 4.0
 """Spans of the SAEs' values: a control that is farther out is named, not drawn."""
 _LETTERS_WIDE = 60
@@ -96,34 +99,34 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
     for band in split_l0(of_each[of_each > 0]):
         inside = of_each.index[of_each.between(*band)]
         here = trained[trained["sae"].map(variant).isin(inside)]
+        alike = l0[rows.loc[control, "sae"].unique()]
+        beside = rows[rows["sae"].isin(alike.index[alike.between(band.low / _ALIKE, band.high * _ALIKE)])]
         where = f"at L0 {' to '.join(dict.fromkeys(f'{end:.3g}' for end in band))}"
-        said = compared(here, variant[here["sae"].unique()]) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
-        found.append((where, *said))
+        own = variant[variant.isin(inside)]
+        over, count, more = compared(here, own) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
+        found.append((where, over, count, more + _not_beaten(here, own, beside)))
     seeds = " or ".join(sorted({over for _, over, _, _ in found if over}))
-    if seeds:
-        lines = [f"{where} {count}{more}" for where, _, count, more in found]
-        lines[0] = (
-            f"{name}, SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): {lines[0]}"
+    if not seeds:
+        few = any(count.startswith("too few") for _, _, count, _ in found)
+        return (
+            f"{name}: {'too few seeds to tell a difference from noise' if few else 'no two variants have a like L0'}."
         )
-        lines[1:] = [line[0].upper() + line[1:] for line in lines[1:]]
-    elif any(count.startswith("too few") for _, _, count, _ in found):
-        lines = [f"{name}: too few seeds to tell a difference from noise."]
-    else:
-        lines = [f"{name}: no two variants have a like L0."]
-    return " ".join([*lines, _controls_beside(rows[control], trained, variant)]).strip()
+    lines = [f"{where}: {count}{more}" for where, _, count, more in found]
+    first = f"{name}, SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): {lines[0]}"
+    return " ".join([first, *(line[0].upper() + line[1:] for line in lines[1:])])
 
 
-def _controls_beside(controls: DataFrame, trained: DataFrame, variant: Series) -> str:
+def _not_beaten(trained: DataFrame, variant: Series, controls: DataFrame) -> str:
     """The controls that no variant's mean is better than."""
     way = trained["higher_is_better"].dropna().unique()
-    if not len(controls) or len(way) != 1:
+    means = summary(trained, variant)["mean"].dropna()
+    if len(way) != 1 or not len(means):
         return ""
     sign = 1 if way[0] else -1
-    best = (sign * trained["value"]).groupby(trained["sae"].map(variant)).mean().max()
-    means = (sign * controls["value"]).groupby(controls["sae"]).mean()
-    better = means[means >= best]
-    named = ", ".join(f"{sae} ({sign * value:.3g})" for sae, value in better.items())
-    return f"No variant's mean is better than that of a control: {named}." if named else ""
+    beside = controls.groupby("sae")["value"].mean()
+    better = beside[sign * beside >= (sign * means).max()]
+    named = ", ".join(f"{sae} ({value:.3g})" for sae, value in better.items())
+    return f" None is better than a control: {named}." if named else ""
 
 
 def _measured(scores: DataFrame, known: DataFrame, eval_name: str) -> Series:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.figures import handle
-from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks
+from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks, is_control
 from hedgebench.reading import reading
 from hedgebench.series import editions
 from hedgebench.stats.grid import PLACE, VARIANT, variants
@@ -231,7 +231,13 @@ def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) ->
     medians = rows.groupby(alike, dropna=False, sort=False)["value"].transform("median")
     whole = rows.assign(value=medians, metric=f"median {metric}", slice_by="all", slice_value="all")
     said = reading(whole.drop_duplicates(alike), eval_name, f"median {metric}", params)
-    return f"{said} Medians over all latents of a variant are {found['q50'].min():.3g} to {found['q50'].max():.3g}."
+    trained = scores[~scores["architecture"].fillna("").map(is_control).astype(bool)]
+    medians = latent_table(trained, eval_name, metric, params)["q50"]
+    return (
+        f"{said} Medians over all latents of a variant are {medians.min():.3g} to {medians.max():.3g}."
+        if len(medians)
+        else said
+    )
 
 
 def _latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> DataFrame:

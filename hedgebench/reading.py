@@ -37,22 +37,24 @@ def compared(rows: DataFrame, variant: Series | None = None) -> tuple[str, str, 
     """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart, and what else is to be said."""
     from hedgebench.stats.tables import comparisons, summary
 
-    pairs = comparisons(rows, variant=variant)
+    pairs, found = comparisons(rows, variant=variant), summary(rows, variant)
+    blank = found.loc[found["blank"] != "", ["variant", "blank"]].itertuples(index=False)
+    left_out = "".join(f" Left out: {name} ({why})." for name, why in blank)
     if pairs.empty:
-        return "", "too few seeds to tell a difference from noise.", ""
+        return "", f"too few seeds to tell a difference from noise.{left_out}", ""
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
     apart = int(pairs["apart"].sum())
     count = f"{apart or 'none'} of {len(pairs)} pairs can be told apart"
-    ranked = summary(rows, variant).dropna(subset="rank")
+    ranked = found.dropna(subset="rank")
     if not len(ranked):
-        return seeds, count, "."
+        return seeds, count, f".{left_out}"
     if not apart:
-        return seeds, count, f". Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}."
+        return seeds, count, f". Means are {ranked['mean'].min():.3g} to {ranked['mean'].max():.3g}.{left_out}"
     first = ranked[ranked["rank"] == 1]
     best = ", ".join(sorted(first["variant"].unique()))
     least, most = first["mean"].min(), first["mean"].max()
     where = f"{least:.3g}" if len(first) == 1 else f"{least:.3g} to {most:.3g}"
-    return seeds, count, f". Beaten by none: {best} ({where})."
+    return seeds, count, f". Beaten by none: {best} ({where}).{left_out}"
 
 
 def from_to(means: DataFrame) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.looks import EDITION
 from hedgebench.made_with import settings
+from hedgebench.stats.grid import members, variants
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 APART = ["model", "hook", "k", "objective"]
 """What tells width series of one recipe apart, but for how the eval measured them."""
@@ -22,7 +23,7 @@ WIDEST = 1.25**2
 
 
 def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataFrame:
-    """The values of an eval against the width, each a mean over evaluation seeds.
+    """The values of an eval against the width, each a mean over evaluation seeds: those that all SAEs of its variant have.
 
     Args:
         scores: The scores table.
@@ -31,22 +32,40 @@ def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataF
 
     Returns:
         A row for each SAE, metric and params: the columns of `FAMILY`, `family` (one word for these), metric, params, width, train_seed (-1: not known),
-        sae, value, l0 (for TopK its k where nothing was measured), and `series`: no width of the family has two SAEs of one training seed. Where it
-        has, as with two recipes that the table cannot tell apart, a mean over its SAEs would not be one over training seeds.
+        sae, value, l0 (for TopK its k where nothing was measured), and `series`: no width of the family has two SAEs of one training seed, and none of the variant's SAEs
+        is without a number. Where it has, as with two recipes that the table cannot tell apart, a mean over its SAEs would not be one over training seeds; where one is, it would be one over a blank.
     """
     rows = scores[(scores["eval"] == eval_name) & (scores["slice_by"] == "all")]
     rows = rows[rows["width"].notna() & rows["value"].notna()]
     rows = rows[rows.set_index(["metric", "params"]).index.isin(wanted)]
-    rows = rows.reindex(columns=[*FAMILY, "metric", "params", "sae", "width", "train_seed", "value", "l0"])
+    rows = rows.reindex(columns=[*FAMILY, "metric", "params", "sae", "seed", "width", "train_seed", "value", "l0"])
     rows = rows.assign(width=rows["width"].astype(int), train_seed=rows["train_seed"].astype("Int64").fillna(-1))
     topk = rows["architecture"].astype("string").fillna("").str.contains("topk")
     rows["l0"] = rows["l0"].astype(float).fillna(rows["k"].astype(float).where(topk))
-    rows = with_family(rows)
+    rows, blank = _at_common_seeds(with_family(rows), variants(scores))
     keys = ["family", *FAMILY, "metric", "params", "width", "train_seed", "sae"]
     found = rows.groupby(keys, sort=True).agg(value=("value", "mean"), l0=("l0", "mean")).reset_index()
     here = found.groupby(["family", "metric", "params", "width", "train_seed"])["sae"].transform("nunique")
     most = here.groupby([found["family"], found["metric"], found["params"]]).transform("max")
-    return found.assign(series=most.eq(1).astype(bool))
+    whole = ~found.set_index(["family", "metric", "params", "sae"]).index.isin(blank)
+    return found.assign(series=most.eq(1).astype(bool) & whole)
+
+
+def _at_common_seeds(rows: DataFrame, variant: Series) -> tuple[DataFrame, set[tuple[str, ...]]]:
+    """Rows at the evaluation seeds that all SAEs of a variant have; and, by family, metric, params and SAE, where there is no such seed, or an SAE of the variant has no number at all."""
+    import pandas as pd
+
+    kept, blank = [rows[:0]], set[tuple[str, ...]]()
+    everyone = members(variant)
+    for key, own in rows.groupby(["family", "metric", "params", rows["sae"].map(variant)], sort=False):
+        *which, name = map(str, key)
+        n = own["sae"].nunique()
+        seeds = own["seed"].astype("Int64").fillna(-1)
+        common = own[own.groupby(seeds)["sae"].transform("nunique") == n]
+        if n < len(everyone[name]) or common.empty:
+            blank |= {(*which, sae) for sae in own["sae"]}
+        kept.append(own if common.empty else common)
+    return pd.concat(kept), blank
 
 
 def means(points: DataFrame, level: float = 0.95) -> DataFrame:

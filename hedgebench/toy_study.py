@@ -19,6 +19,7 @@ from hedgebench.plan import make_plan
 from hedgebench.results import read_results, read_runs, write_table
 from hedgebench.runner import Summary, execute, pending_runs
 from hedgebench.session import Session
+from hedgebench.stats.tables import control_rows
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, CannotMeasure
 
@@ -296,7 +297,7 @@ def is_trained(folder: Path, run: ToyRun) -> bool:
 
 
 def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame, Summary, tuple[tuple[str, str], ...]]:
-    """Run `toy_recovery` on every SAE, in this process, and read the table of their scores; and which SAEs are equal to another."""
+    """Run `toy_recovery` on every SAE, in this process, and read the table of their scores, and of their controls where the folder has any; and which SAEs are equal to another."""
     from hedgebench.checkpoint import read_checkpoint
 
     entries = tuple(SaeEntry(run.name, (str(out / "saes" / run.name),), run.name) for run in runs)
@@ -304,9 +305,11 @@ def _score(runs: Sequence[NamedRun], out: Path, device: str) -> tuple[DataFrame,
     summary = execute(plan, pending_runs(plan, out), out, [Here(Session(device))])
     scores = read_results(out)
     names = {run.run_id: run.checkpoint.name for run in plan.runs}
-    scores = scores[scores["run_id"].isin(names)].reset_index(drop=True)
+    controls = set(control_rows(scores))
+    beside = {sae for sae in controls if sae.rpartition("/")[0] in names.values()}
+    scores = scores[scores["run_id"].isin(names) | scores["sae"].isin(beside)].reset_index(drop=True)
     # An SAE that was lost and trained again differs in its last digits: the record of the lost one still bears its name.
     scored = {(run.checkpoint.digest, run.data): run.checkpoint.name for run in plan.runs}
     twins = {r.name: scored.get((read_checkpoint(out / "saes" / r.name).digest, r.run.world.identity)) for r in runs}
     equal = tuple((name, twin) for name, twin in twins.items() if twin is not None and twin != name)
-    return scores.assign(sae=scores["run_id"].map(names)), summary, equal
+    return scores.assign(sae=scores["run_id"].map(names).fillna(scores["sae"])), summary, equal

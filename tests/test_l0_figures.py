@@ -212,19 +212,36 @@ def at_two_l0s(**better: Any) -> pd.DataFrame:
 
 def test_saes_of_like_l0_are_read_by_themselves_and_controls_that_nothing_beats_are_named():
     assert read_against_l0(at_two_l0s(), Shown("an_eval", "quality")) == (
-        "quality, SAEs of like L0 compared (95 %, all pairs at an L0 together, over training seeds): at L0 20 to 21 1 of 1 pairs can be told apart. Beaten by none: mse k 20 (0.51). "
-        "At L0 80 none of 1 pairs can be told apart. Means are 0.807 to 0.81. "
-        "No variant's mean is better than that of a control: x/random (0.9)."
+        "quality, SAEs of like L0 compared (95 %, all pairs at an L0 together, over training seeds): at L0 20 to 21: 1 of 1 pairs can be told apart. Beaten by none: mse k 20 (0.51). "
+        "At L0 80: none of 1 pairs can be told apart. Means are 0.807 to 0.81. None is better than a control: x/random (0.9)."
     )
     low = read_against_l0(at_two_l0s(higher_is_better=False), Shown("an_eval", "quality"))
-    assert "Beaten by none: snap k 20 (0.31)" in low and "that of a control: x/permuted (0.1)." in low
+    assert "Beaten by none: snap k 20 (0.31). At L0 80:" in low and low.endswith("than a control: x/permuted (0.1).")
     assert "a control" not in read_against_l0(at_two_l0s(higher_is_better=None), Shown("an_eval", "quality"))
+
+
+def test_a_recipe_with_a_blank_is_compared_with_none_and_named():
+    rows = [row for row in recipe("mse", [[0.5], [0.51], [0.52]], l0=20.0)]
+    rows += [row for row in recipe("snap", [[0.8], [0.81], [0.82]], l0=20.0)]
+    rows += [row for row in recipe("l2", [[0.7], [0.71], [0.72]], l0=20.0)]
+    whole = [row | {"metric": "size"} for row in rows]
+    scores = table([*whole, *(row for row in rows if row["sae"] != "snap-s1")])
+    said = read_against_l0(scores, Shown("an_eval", "quality"))
+    assert said.endswith(
+        "at L0 20: 1 of 1 pairs can be told apart. Beaten by none: l2 (0.71). Left out: snap (1 of 3 SAEs without a number: snap-s1)."
+    )
+    found = l0_table(scores, Shown("an_eval", "quality")).set_index("saes")
+    assert found.loc["mse-s0 mse-s1 mse-s2", "train_seeds"] == 3
+    assert found.loc[["snap-s0", "snap-s2"], "train_seeds"].tolist() == [
+        1,
+        1,
+    ]  # each for itself: no mean is taken over a blank
 
 
 def test_variants_that_are_alone_at_their_l0_are_compared_with_none():
     rows = table([*recipe("mse", [[0.5], [0.6]], l0=20.0), *recipe("snap", [[0.8], [0.9]], l0=80.0)])
     assert read_against_l0(rows, Shown("an_eval", "quality")) == "quality: no two variants have a like L0."
-    assert "At L0 80 snap alone." in read_against_l0(
+    assert "At L0 80: snap alone." in read_against_l0(
         table(
             [
                 *recipe("mse", [[0.5], [0.6]], l0=20.0),
@@ -242,7 +259,7 @@ def test_an_sae_without_this_number_is_a_blank_of_its_recipe():
     assert "1 of 1 pairs" in reading(table(rows), "an_eval", "quality")
     assert (
         reading(table([*rows, *other]), "an_eval", "quality")
-        == "quality: too few seeds to tell a difference from noise."
+        == "quality: too few seeds to tell a difference from noise. Left out: snap (1 of 3 SAEs without a number: snap-s2)."
     )
 
 

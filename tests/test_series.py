@@ -27,13 +27,24 @@ def known(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_a_mean_is_over_training_seeds_with_their_interval_after_one_over_evaluation_seeds():
-    of = {0: (1.0, 3.0), 1: (5.0,), 2: (9.0, 9.0)}
+    of = {0: (1.0, 3.0), 1: (5.0, 5.0), 2: (9.0, 9.0)}
     rows = [row(64, s, v, seed=i, l0=10 + s) for s, values in of.items() for i, v in enumerate(values)]
     (found,) = means(known(*rows)).to_dict("records")
     expected = mean_interval([2.0, 5.0, 9.0])
     assert [found[name] for name in ("mean", "low", "high")] == pytest.approx(list(expected[:3]))
     assert expected.low < 2.0 < 9.0 < expected.high
     assert (found["train_seeds"], found["l0"], found["saes"]) == (3, 11, "mse-64-0 mse-64-1 mse-64-2")
+
+
+def test_a_mean_is_at_the_evaluation_seeds_that_all_saes_of_a_variant_have_and_over_no_blank():
+    of = {0: (1.0, 3.0), 1: (5.0,), 2: (9.0, 9.0)}
+    rows = [row(64, s, v, seed=i) for s, values in of.items() for i, v in enumerate(values)]
+    (found,) = means(known(*rows)).to_dict("records")
+    assert found["mean"] == 5.0 and found["train_seeds"] == 3
+    elsewhere = [row(64, 3, 7.0, metric="another"), row(64, 0, 7.0, metric="another")]
+    assert means(known(*rows, *elsewhere))["train_seeds"].tolist() == [1, 1, 1]
+    apart = [row(64, s, v, seed=s) for s, v in ((0, 1.0), (1, 5.0))]
+    assert means(known(*apart))[["mean", "train_seeds"]].to_numpy().tolist() == [[1.0, 1], [5.0, 1]]
 
 
 def test_one_training_seed_has_no_interval():

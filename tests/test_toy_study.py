@@ -68,6 +68,20 @@ def test_a_second_run_computes_nothing_and_says_the_same(own: Path, tmp_path: Pa
     assert first.scores.equals(again.scores)
 
 
+def test_controls_that_were_run_beside_the_saes_are_in_the_table(own: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    plain = run_toy([own], ["mse"], 1, out).scores
+    suite = tmp_path / "controls.yaml"
+    suite.write_text(
+        f"saes: [{{path: {out}/saes/own-mse-s0}}, {{controls: [random, oracle]}}]\nevals: [toy_recovery: {{n_samples: 20000}}]\n"
+    )
+    assert main(["run", str(suite), "--out", str(out)]) == 0
+    again = run_toy([own], ["mse"], 1, out)
+    assert again.summary.done_before == again.summary.total == 1
+    assert set(again.scores["sae"]) == {"own-mse-s0", "own-mse-s0/random", "own-mse-s0/oracle"}
+    assert again.scores[again.scores["sae"] == "own-mse-s0"].reset_index(drop=True).equals(plain)
+
+
 def test_the_same_seeds_give_the_same_numbers_in_another_folder(own: Path, tmp_path: Path):
     one, other = (run_toy([own], ["mse"], 2, tmp_path / name).scores for name in ("one", "other"))
     keys = ["sae", "metric", "params", "slice_by", "slice_value"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -78,12 +79,15 @@ class Grid(NamedTuple):
         kept = np.array([name not in blank for name in self.variant], dtype=bool)
         return self._replace(table=self.table[kept], variant=self.variant[kept]), blank
 
-    def complete(self) -> DataFrame:
-        """The SAEs that have a number at every seed that any SAE has one at; at least those at the seed most have."""
-        seeds = self.table.loc[:, self.table.notna().any()]
-        whole = seeds.dropna()
-        most = seeds.loc[:, [seeds.notna().sum().idxmax()]].dropna() if len(seeds.columns) else seeds
-        return whole if whole.size >= most.size else most
+    def complete(self, several: bool = True) -> DataFrame:
+        """The most SAEs that have an evaluation seed in common, at all the seeds that they have in common; `several`: two seeds, unless at most half as many SAEs have two."""
+        known = self.table.notna()
+        by_seed = [known[seed].to_numpy() for seed in known.columns[known.any()]]
+        one = max(by_seed, key=np.sum, default=np.zeros(len(known), dtype=bool))
+        two = max((a & b for a, b in combinations(by_seed, 2)), key=np.sum, default=one)
+        rows = two if several and 2 * two.sum() > one.sum() else one
+        here = self.table[rows]
+        return here.loc[:, here.notna().all()] if rows.any() else here.iloc[:, :0]
 
 
 def grids(scores: DataFrame, variant: Series | None = None) -> Iterator[Grid]:

@@ -2,7 +2,7 @@
 
 Every comparison here is of all pairs at once: p values are adjusted after Holm (1979), so that the chance of any false difference among them is 5 % at most.
 Whether the variants are equally noisy is asked first (Bartlett's test, at a level of .25, so that little doubt is enough). If they may be, their variances are pooled; if not, each has its own
-(Welch). Always pooling makes false differences (up to 28 % of tables where one of 12 variants is ten times as noisy), never pooling finds none with few seeds
+(Welch; degrees of freedom are twice those of the fewer seeds at most, as they are where both have as many). Always pooling makes false differences (up to 28 % of tables where one of 12 variants is ten times as noisy), never pooling finds none with few seeds
 (`benchmarks/seed_statistics.py` has both).
 """
 
@@ -86,6 +86,7 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
         own_df, parts = n - 1.0, variance / n
         spread = (parts**2 / own_df)[first] + (parts**2 / own_df)[second]
         df = np.divide((parts[first] + parts[second]) ** 2, spread, out=np.ones(len(first)), where=spread > 0)
+        df = np.minimum(df, 2 * np.minimum(own_df[first], own_df[second]))  # two seeds may look quiet beside ten
     error = variance / n
     means = np.array([group.mean() for group in values])
     return _pairs(means, error, own_df, first, second, error[first] + error[second], df, pooled)
@@ -186,9 +187,9 @@ class Discriminability(NamedTuple):
     """How well a metric tells v variants apart."""
 
     f: float
-    """Ratio of the mean squares between and within variants (Welch's, where they are not equally noisy and none has no noise at all); infinite where nothing is noise, NaN where nothing differs."""
+    """Ratio of the mean squares between and within variants; infinite where nothing is noise, NaN where nothing differs."""
     p: float
-    """That no two variants differ."""
+    """That no two variants differ: by the F ratio where variances are pooled; where not, the smallest adjusted p of a pair (Welch's F finds too much with few seeds, the plain one where noise is unequal)."""
     share: float
     """Of the variance, what lies between variants: 0 where all is noise."""
     groups: int
@@ -212,7 +213,8 @@ def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
     if not within:
         return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups_apart(pairs))
     found = f_oneway(*values)
-    return Discriminability(float(found.statistic), float(found.pvalue), share, groups_apart(pairs))
+    p = float(found.pvalue) if pairs.pooled else float(pairs.adjusted.min())
+    return Discriminability(float(found.statistic), p, share, groups_apart(pairs))
 
 
 def discriminability_paired(values: ArrayLike) -> Discriminability:

@@ -62,26 +62,29 @@ class Contest(NamedTuple):
 
 
 def contest(grid: Grid, scope: Scope | None = None, without: Collection[str] = ()) -> Contest | None:
-    """Compare what a grid holds: recipes where two or more have several training seeds, else SAEs where there are several evaluation seeds. None where there is nothing to compare by.
+    """Compare what a grid holds: recipes where two or more have several training seeds, else the SAEs that are alone in their variant, where there are several evaluation seeds. None where there is nothing to compare by.
 
     SAEs are compared at the evaluation seeds that all of them have, so that what a seed does to all alike is no difference. A recipe of which one SAE lacks some of these is compared with none.
 
     Args:
         grid: One metric at one place.
-        scope: Only this.
+        scope: Only this; SAEs by evaluation seeds are then all SAEs, of whatever variant.
         without: SAEs that do not take part. Controls should not: they are like no SAE in noise, and every row more asks more of all comparisons.
     """
-    values = grid.complete()
-    values = values[~values.index.isin(without)]
-    variant = dict(zip(grid.table.index, grid.variant, strict=True))
+    taking_part = ~grid.table.index.isin(without)
+    trained = grid._replace(table=grid.table[taking_part], variant=grid.variant[taking_part])
+    variant, size = dict(zip(grid.table.index, grid.variant, strict=True)), Counter(grid.variant)
     if scope != "evaluation":
         groups: dict[str, list[float]] = {}
+        values = trained.complete(several=False)
         for sae, mean in values.mean(axis=1).items():
             groups.setdefault(variant[sae], []).append(mean)
-        size = Counter(grid.variant)
         several = {name: np.array(of) for name, of in groups.items() if len(of) == size[name] > 1}
         if 2 <= len(several) <= MOST:
             return Contest("training", list(several), list(several.values()), compare(list(several.values())))
+    values = trained.complete()
+    if scope is None:
+        values = values[[size[variant[sae]] == 1 for sae in values.index]]
     if scope != "training" and values.shape[1] > 1 and 2 <= len(values) <= MOST:
         rows = values.to_numpy()
         return Contest("evaluation", list(values.index), list(rows), compare_paired(rows))
@@ -163,9 +166,10 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     rows, controls = [], control_rows(scores)
     for grid in grids(scores, variant):
+        taking_part = ~grid.table.index.isin(controls)
+        grid = grid._replace(table=grid.table[taking_part], variant=grid.variant[taking_part])
         whole = grid.complete()
-        whole = whole[~whole.index.isin(controls)]
-        if not len(whole):
+        if not whole.size:
             continue
         of = dict(zip(grid.table.index, grid.variant, strict=True))
         values = whole.to_numpy()
@@ -182,8 +186,10 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             told = discriminability_paired(compared.values) if paired else discriminability(compared.values)
             row |= {"scope": compared.scope, **told._asdict(), "compared": len(compared.names)}
             row |= {"pooled": compared.pairs.pooled}
-            sd = compared.sd()
-            spread = sd if compared.pairs.pooled else (sd, sd)
+            middle = (
+                float(np.median([compared.sd(i) for i in range(len(compared.names))])) if not paired else compared.sd()
+            )
+            spread = compared.sd() if compared.pairs.pooled else (middle, middle)
             least = {n: detectable(spread, n, len(compared.names), paired=paired) for n in (2, 3, 5, 10)}
             row |= _in_ones({f"detectable_{n}": size for n, size in least.items()}, grid)
         rows.append(row)
@@ -261,9 +267,7 @@ def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, An
     """The scope, rank, rank_low, rank_high and letters of each variant that can be ranked, `without` some SAEs (see `contest`); where SAEs are compared, of those that are alone in their variant."""
     if grid.higher_is_better is None:
         return {}
-    size = Counter(grid.variant)
-    joined = {sae for sae, name in zip(grid.table.index, grid.variant, strict=True) if size[name] > 1}
-    found = contest(grid, "training", without) or contest(grid, "evaluation", joined.union(without))
+    found = contest(grid, without=without)
     if found is None:
         return {}
     places = ranks(found.pairs, bool(grid.higher_is_better))
@@ -294,17 +298,23 @@ def _ways(grid: Grid, controls: Mapping[str, list[str]], width: Series) -> dict[
     """
     if grid.higher_is_better is None:
         return {}
-    means = grid.complete().mean(axis=1)
-    control, oracle = (means[means.index.isin(controls[kind])] for kind in ("random", "oracle"))
-    others = means[~means.index.isin(controls[""])]
-    if not len(control) or not len(others):
+    groups, kinds = grid.groups(), {sae: kind for kind in controls for sae in controls[kind]}
+    first = {str(name): sae for name, sae in zip(grid.variant[::-1], grid.table.index[::-1], strict=True)}
+    means = {name: float(values.mean()) for name, values in groups.items()}
+    random, oracle, others = (
+        [name for name in groups if kinds.get(first[name]) == kind] for kind in ("random", "oracle", None)
+    )
+    if not random or not others:
         return {}
-    per_variant = others.groupby(grid.variant[grid.table.index.get_indexer(others.index)]).mean()
-    best = oracle.mean() if len(oracle) else per_variant.max() if grid.higher_is_better else per_variant.min()
+    best = (
+        np.mean([means[name] for name in oracle])
+        if oracle
+        else (max if grid.higher_is_better else min)(means[name] for name in others)
+    )
     ways = {}
-    for name, sae in zip(grid.variant, grid.table.index, strict=True):
-        alike = control[width[control.index] == width[sae]]
-        start = float((alike if len(alike) else control).mean())
+    for name in groups:
+        alike = [one for one in random if width[first[one]] == width[first[name]]]
+        start = float(np.mean([means[one] for one in alike or random]))
         if (best - start if grid.higher_is_better else start - best) > 0:
-            ways[str(name)] = start, float(best)
+            ways[name] = start, float(best)
     return ways

@@ -53,13 +53,16 @@ def overall(found: pd.DataFrame) -> pd.Series:
     return found.groupby(METRIC, sort=False)["verdict"].agg(one)
 
 
+def together(verdicts: pd.Series) -> str:
+    """What several verdicts on one case come to: the worst where any is wrong or doubtful, else what most of them are."""
+    return next((word for word in ("wrong", "doubtful") if (verdicts == word).any()), str(verdicts.mode().iloc[0]))
+
+
 def by_metric(found: pd.DataFrame) -> pd.DataFrame:
-    """[metric, case]: the verdict over a metric's params, the worst first, and how many of them are right."""
-    rank = {word: i for i, word in enumerate(("wrong", "doubtful", "right", "cannot tell", "same"))}
+    """[metric, case]: the verdict over a metric's params, and how many of them are right."""
     groups = found.groupby(["eval", "metric", "case"], sort=False)["verdict"]
-    most = groups.agg(lambda words: min(words, key=lambda w: rank[w]) if {"wrong", "doubtful"} & set(words) else words.mode().iloc[0])  # fmt: skip
     return pd.DataFrame(
-        {"verdict": most, "right": groups.agg(lambda w: (w == "right").sum()), "n": groups.size()}
+        {"verdict": groups.agg(together), "right": groups.agg(lambda w: (w == "right").sum()), "n": groups.size()}
     ).reset_index()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from card import CASES, FDR, SIGNS, cards, draw, overall
+from card import CASES, FDR, SIGNS, cards, draw, overall, together
 from scipy.stats import spearmanr
 
 from hedgebench import list_evals
@@ -23,7 +23,12 @@ _DENSE = "the five latents that hedge fire on nearly every token (L0 4.9 of 5): 
 _ROWS = "random rows hold little of each feature, of either sign: a row that follows no feature mixes none into another"
 _RATIO = "divided by what the spurious concept costs the probe in this direction, which is next to nothing: numbers of -2 to -70 are of no size"
 _PUSH = "on the Matryoshka SAE alone; probably a dense latent that writes another one's row, which pushes activations off all data when it is taken away"
+_LINEAR = "a probe reads whatever is linear in its inputs: the 16 best of 512 random or turned latents hold as much of a class as the 16 best trained ones (as in arXiv 2602.14111)"
 WHY = {
+    **{
+        f"sae_top_k_{metric}": _LINEAR
+        for metric in ("test_accuracy", "test_auc", "test_f1", "unseen_accuracy", "unseen_auc")
+    },
     "mean_absorption_fraction_score": "what fires on nothing in particular absorbs nothing",
     "mean_full_absorption_score": "what fires on nothing in particular absorbs nothing",
     "tpp_unintended_diff_only": _NO_EFFECT,
@@ -47,7 +52,6 @@ WHY = {
     **{f"{metric}, oracle": _MORE for metric in ("tpp_total_metric", "upstream_tpp_total_metric")},
 }
 """What is known to be behind wrong answers, by metric, or by metric and case."""
-WORST = ("wrong", "doubtful", "cannot tell", "right", "same")
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -100,10 +104,10 @@ def wrong(found: pd.DataFrame, words: tuple[str, ...]) -> str:
 
 
 def detail(found: pd.DataFrame) -> str:
-    """Every metric with its params: what it says of each case, the worst over toy worlds; of a dial the least amount that it sees."""
+    """Every metric with its params: what it says of each case; of a dial the least amount that it sees."""
     cells: dict[str, dict[str, str]] = {}
     for (name, metric, params, case), own in found.groupby(["eval", "metric", "params", "case"], sort=False):
-        verdict = min(own["verdict"], key=WORST.index)
+        verdict = together(own["verdict"])
         first = f" {own['first'].max():g}" if verdict == "right" and np.isfinite(own["first"]).all() else ""
         cells.setdefault(f"`{plain(name)}` {metric} {params}".strip(), {})[case] = SIGNS[verdict] + first  # fmt: skip
     frame = pd.DataFrame(cells).T.reindex(columns=[case for case in CASES if case in set(found["case"])]).fillna("")
@@ -187,12 +191,12 @@ latents) and three of toy worlds are put beside SAEs that must be worse, beside 
     hedgebench toy --scenario crowd-0.1 --loss mse --seeds 3 --out out/validity-toy
     python results/validity/concepts.py                                            # trained SAEs that are given TPP's concepts
     python results/validity/judge.py --port 8090 &                                 # autointerp's judge
-    for suite in suite suite-concepts suite-once suite-toy; do OMP_NUM_THREADS=1 hedgebench run results/validity/$suite.yaml --out out/validity; done
+    for suite in suite suite-concepts suite-once suite-probes suite-toy; do OMP_NUM_THREADS=1 hedgebench run results/validity/$suite.yaml --out out/validity; done
     hedgebench table out/validity --out results/validity/scores.parquet
     python results/validity/known.py                                               # known.csv
     python results/validity/page.py                                                # this page, from those tables
 
-What these suites do not run is judged by the tables of [quickstart](../quickstart/scores.csv) (`bias_alignment`, `decoder_bias`) and [saebench](../saebench/scores.parquet) (`saebench_sae_probes`: one SAE, one seed), which have
+What these suites do not run is judged by the tables of [quickstart](../quickstart/scores.csv) (`bias_alignment`, `decoder_bias`), which has
 the controls and no dials. Any eval of yours is put to the same test by its name under `evals:` in such a suite, with
 `controls: [random, permuted, dead=0.5, dead=1, noise=0.5]`, and `report_card` and `dial_card` of `hedgebench.stats.validity` on its table.
 
@@ -233,11 +237,10 @@ def page(scores: pd.DataFrame, known: pd.DataFrame, found: pd.DataFrame) -> str:
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The scores, each eval's from the first table that has it, and the values known beforehand."""
+    """The scores, those of evals that the suites do not run from quickstart's table, and the values known beforehand."""
     found = read_table(HERE / "scores.parquet")
-    for other in ("quickstart/scores.csv", "saebench/scores.parquet"):
-        scores = read_table(HERE.parent / other)
-        found = pd.concat([found, scores[~scores["eval"].isin(found["eval"])]], ignore_index=True)
+    scores = read_table(HERE.parent / "quickstart" / "scores.csv")
+    found = pd.concat([found, scores[~scores["eval"].isin(found["eval"])]], ignore_index=True)
     known = pd.read_csv(HERE / "known.csv", keep_default_na=False, na_values={"stderr": "", "seed": ""})
     return found[found["slice_by"] == "all"].reset_index(drop=True), known
 

@@ -45,8 +45,10 @@ def test_comparisons_that_are_not_pooled_are_welchs():
     theirs = [
         stats.ttest_ind(groups[i], groups[j], equal_var=False) for i, j in zip(ours.first, ours.second, strict=True)
     ]
-    assert ours.df == pytest.approx([found.df for found in theirs])
-    assert ours.adjusted == pytest.approx(multipletests([found.pvalue for found in theirs], method="holm")[1])
+    fewer = [min(len(groups[i]), len(groups[j])) - 1 for i, j in zip(ours.first, ours.second, strict=True)]
+    assert ours.df == pytest.approx([min(found.df, 2 * n) for found, n in zip(theirs, fewer, strict=True)])
+    p = [2 * stats.t.sf(abs(found.statistic), df) for found, df in zip(theirs, ours.df, strict=True)]
+    assert ours.adjusted == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_variances_are_pooled_unless_there_is_reason_to_doubt_that_they_are_equal():
@@ -161,6 +163,22 @@ def test_discriminability_is_the_analysis_of_variance():
     assert (found.f, found.p) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert found.share == pytest.approx((found.f - 1) / (found.f - 1 + 5))
     assert found.groups == groups_apart(compare(groups))
+
+
+def test_where_noise_is_unequal_discriminability_finds_no_more_than_the_comparisons():
+    rng = np.random.default_rng(0)
+    tables = [[rng.normal(0, sd, n) for sd, n in ((1, 10), (1, 10), (5, 3))] for _ in range(400)]
+    found = [discriminability(one) for one in tables]
+    assert np.mean([one.p < 0.05 for one in found]) < 0.15  # .38 by the plain F ratio
+    unpooled = next(one for one in tables if not compare(one).pooled)
+    assert discriminability(unpooled).p == pytest.approx(compare(unpooled).adjusted.min())
+
+
+@pytest.mark.parametrize("seeds", [(2, 2, 2, 2, 2, 2, 10, 10), (2, 2, 10), (2, 10, 10, 10)])
+def test_equal_variants_of_unequally_many_seeds_are_told_apart_as_rarely_as_promised(seeds: tuple[int, ...]):
+    rng = np.random.default_rng(0)
+    false = [(compare([rng.standard_normal(n) for n in seeds]).adjusted < ALPHA).any() for _ in range(1500)]
+    assert np.mean(false) < 0.055
 
 
 def test_of_saes_it_is_the_two_way_analysis_of_variance():

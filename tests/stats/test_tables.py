@@ -106,12 +106,49 @@ def test_where_saes_are_compared_noise_says_what_more_evaluation_seeds_would_fin
     assert found["seeds_needed"].tolist() == [seeds_needed(0.01, sd, paired=True)]
 
 
+def test_more_seeds_of_some_saes_cost_the_others_nothing():
+    two = {name: [value, value + 0.1] for name, value in zip("abcd", (0.0, 1.0, 2.0, 3.0), strict=True)}
+    whole = [row for name, values in two.items() for row in alone(name, values)]
+    for more in ("a", "ab"):
+        rows = [*whole, *({**alone(name, [9.0])[0], "seed": 2} for name in more)]
+        assert len(comparisons(table(rows))) == 6
+        assert summary(table(rows))["rank"].tolist() == [4, 3, 2, 1]
+        assert noise(table(rows))["n_saes"].tolist() == [4]
+
+
+def test_recipes_are_compared_at_the_seeds_that_all_their_saes_have():
+    values = [[0.5, 0.6, 0.7], [0.5, 0.6, 0.7]]
+    rows = [*recipe("mse", values), *recipe("snap", [[0.8, 0.9, 1.0], [0.81, 0.91, 1.01]])]
+    rows = [row for row in rows if (row["sae"], row["seed"]) not in (("snap-s0", 0), ("mse-s1", 2))]
+    assert summary(table(rows))["rank"].tolist() == [
+        2,
+        1,
+    ]  # at seed 1, and no two have two seeds in common but one pair
+
+
+def test_the_best_variant_is_all_of_the_way_though_one_of_its_saes_lacks_a_seed():
+    rows = [*recipe("mse", [[0.5, 0.6], [0.5, 0.6]]), *recipe("snap", [[0.8, 0.9], [0.9, 1.0]])]
+    rows = [row for row in rows if (row["sae"], row["seed"]) != ("snap-s0", 1)]
+    control = alone("mse-s0/random", [0.2, 0.2], architecture="random_control", loss=None)
+    found = summary(table([*rows, *control])).set_index("variant")["of_best"]
+    assert found["snap"] == 1 and found["mse"] == pytest.approx((0.55 - 0.2) / (0.85 - 0.2))
+
+
+def test_comparisons_and_ranks_are_of_the_same_saes():
+    singles = [*alone("a", [0.50, 0.51, 0.52]), *alone("b", [0.60, 0.61, 0.62])]
+    scores = table([*singles, *recipe("mse", [[0.90, 0.91, 0.92], [0.30, 0.31, 0.32]])])
+    assert comparisons(scores)[["first", "second"]].to_numpy().tolist() == [["a", "b"]]
+    assert noise(scores)["compared"].tolist() == [2]
+    assert len(comparisons(scores, "evaluation")) == 6
+
+
 def test_a_recipe_is_not_ranked_on_fewer_saes_than_its_mean_has():
+    """The SAEs of snap have seed 5 in common, which mse has not, and two of the three have what mse has."""
     rows = [*recipe("mse", [[0.5, 0.6], [0.5, 0.6]]), *recipe("snap", [[0.8, 0.9], [0.8, 0.9]])]
-    short = {"sae": "snap-s2", "loss": "snap", "train_seed": 2, "seed": 0, "value": 0.8}
     assert summary(table(rows))["rank"].tolist() == [2, 1]
-    found = summary(table([*rows, short])).set_index("variant")
-    assert found.loc["snap", "n_saes"] == 3 and found["rank"].isna().all()
+    rows += [{"sae": f"snap-s{i}", "loss": "snap", "train_seed": i, "seed": 5, "value": 0.8} for i in range(3)]
+    found = summary(table(rows)).set_index("variant")
+    assert found.loc["snap", ["n_saes", "n_seeds"]].tolist() == [3, 1] and found["rank"].isna().all()
 
 
 def test_a_recipe_among_single_saes_has_a_row_and_no_part_in_their_ranks():

@@ -61,10 +61,12 @@ function provenance(row, i) {
       ['source', different(runs.map(([, run]) => run.source).filter(Boolean))]]));
 }
 
-function noiseFacts(noise) {
+function noiseFacts(noise, column) {
   const of = (sd, more) => some(sd) ? `${number(sd)}${more ?? ''}` : null;
   const floor = some(noise.floor_low) ? ` (95 % ${range([noise.floor_low, noise.floor_high])}; ${number(100 * noise.cv)} % of the mean size)` : '';
-  const detectable = [2, 3, 5, 10].filter(n => some(noise[`detectable_${n}`])).map(n => `${number(noise[`detectable_${n}`])} at ${n} ${noise.scope} seeds`).join(', ');
+  const [least, most] = column.bounds;
+  const size = n => some(least) && some(most) && noise[`detectable_${n}`] > most - least ? 'none there can be' : number(noise[`detectable_${n}`]);
+  const detectable = [2, 3, 5, 10].filter(n => some(noise[`detectable_${n}`])).map(n => `${size(n)} at ${n} ${noise.scope} seeds`).join(', ');
   const compared = noise.scope === 'evaluation' ? 'SAEs' : 'recipes';
   return list([
     ['SD over evaluation seeds', of(noise.floor, floor) ?? 'not known: one seed'],
@@ -86,7 +88,7 @@ function metricCard(column) {
       ['possible values', some(low) || some(high) ? `${some(low) ? number(low) : 'any'} to ${some(high) ? number(high) : 'any'}` : null],
       ['chance', chances(column)], ['random controls', [...new Set(column.controls.filter(some).map(value => number(value)))].join(', ')],
       ['paper', column.paper ? named(column.paper) : null], ['package', column.package ? named(column.package) : null], ['ranks', column.unranked && `none: ${column.unranked}`]]),
-    el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise)]) : el('p', {}, 'No SAE but controls has it.'),
+    el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise, column)]) : el('p', {}, 'No SAE but controls has it.'),
     el('h3', {}, 'Measured with'), list(settingFacts(setting)));
 }
 
