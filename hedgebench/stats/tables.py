@@ -110,8 +110,8 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
     variant = variants(scores) if variant is None else variant
     everyone = members(variant)
-    saes = scores[["sae", "width"]].drop_duplicates()
-    width = {str(sae): str(own) for sae, own in zip(saes["sae"], saes["width"], strict=True)}
+    widths = scores[["sae", "width"]].drop_duplicates().astype("object")
+    width = {str(sae): str(own) for sae, own in widths.itertuples(index=False)}
     for grid in grids(scores, variant):
         whole, blank = grid.without_blanks(everyone)
         placed, ways, groups = ranking(whole, controls[""]), _ways(whole, controls, width), whole.groups()
