@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.formats.layouts import display_name, find_layout
+from hedgebench.one_line import one_line
 from hedgebench.paths import cache_dir
 from hedgebench.pedigree import read_growth, read_objective, read_recipe
 from hedgebench.records import package_version, read_json, write_json
@@ -36,6 +37,8 @@ def read_checkpoint(ref: str | Path, *, name: str | None = None, tags: Mapping[s
     Raises:
         BadInput: The reference cannot be loaded.
     """
+    if one_line(str(ref)) != str(ref):
+        raise BadInput(f"{str(ref)!r}: a name with control characters, or that is not UTF-8; rename it")
     memo = _memo_file(ref)
     remembered = read_json(memo) if memo is not None else None
     if remembered is not None:

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
 from hedgebench.cli_run import count, run, run_parser
 from hedgebench.cli_toy import toy
+from hedgebench.one_line import tell
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -31,14 +32,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = args.command(args)
         return code
     except BadInput as error:
-        print(f"hedgebench: {error}", file=sys.stderr)
+        tell(error)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (head, less) has seen enough
+        return 0
+    except OSError as error:
+        tell(f"{error.filename or 'the system says'}: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
         print("hedgebench: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader (head, less) has seen enough
-        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        tell(f"{message}; see `{self.prog} --help`")
+        self.exit(2)
 
 
 @contextmanager
@@ -60,7 +73,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hedgebench", description="Can this sparse autoencoder be trusted?")
+    parser = _Parser(prog="hedgebench", description="Can this sparse autoencoder be trusted?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: Any, summary: str) -> argparse.ArgumentParser:

@@ -11,6 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.one_line import tell
+from hedgebench.paths import is_folder
+from hedgebench.toy.world_files import is_world
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from hedgebench.runner import Summary
     from hedgebench.suite import Suite
     from hedgebench.types import Run
+
+MAX_WORKERS = 1024
+"""Processes that one command starts at most."""
 
 
 def run_parser(sub: argparse.ArgumentParser) -> None:
@@ -51,7 +57,7 @@ def run_parser(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--workers",
-        type=count,
+        type=_workers,
         metavar="N",
         help="worker processes (default 1), or Ray actors (default: all that fit)",
     )
@@ -64,9 +70,15 @@ def run_parser(sub: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """A whole number from 1, as an option's type."""
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
+
+
+def _workers(text: str) -> int:
+    if (n := count(text)) > MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
+    return n
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out or f"out/{suite.name}")
     plan = make_plan(suite)
     for mistake in plan.mistakes:
-        print(f"hedgebench: {mistake}{'; the rest goes on' if plan.runs else ''}", file=sys.stderr)
+        tell(f"{mistake}{'; the rest goes on' if plan.runs else ''}")
     if not plan.runs:
         return 2
     if args.only:
@@ -87,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     readable = [r for r in plan.runs if r.run_id not in plan.unreadable]
     if not readable:
         for line in dict.fromkeys(plan.unreadable.values()):
-            print(f"hedgebench: {line}", file=sys.stderr)
+            tell(line)
         return 2
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
@@ -155,8 +167,10 @@ def _suite(args: argparse.Namespace) -> Suite:
         raise BadInput("give a suite, or --sae REF and --eval NAME")
     if not args.out:
         raise BadInput("without a suite, --out DIR says where the results go")
-    if args.world and not Path(args.world).is_dir():
+    if args.world and not is_folder(args.world):
         raise BadInput(f"--world {args.world}: there is no such folder")
+    if args.world and not is_world(Path(args.world)):
+        raise BadInput(f"--world {args.world}: it holds no toy world")
     relatives = {"control": args.control, "second_control": args.second_control, "group": args.group}
     return Suite(
         name=Path(args.out).name or "run",
@@ -169,13 +183,13 @@ def _suite(args: argparse.Namespace) -> Suite:
 
 
 def _parse_seeds(text: str | None) -> tuple[int, ...]:
+    from hedgebench.suite import check_seeds
+
     try:
         seeds = tuple(int(part) for part in (text or "0").split(","))
     except ValueError:
         raise BadInput(f"--seeds is a list such as 0,1,2, not {text!r}") from None
-    if any(seed < 0 for seed in seeds):
-        raise BadInput(f"--seeds are whole numbers from 0, not {text!r}")
-    return seeds
+    return check_seeds(seeds, "--seeds")
 
 
 def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
@@ -188,6 +202,8 @@ def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise BadInput(f"--eval {text!r}: write NAME:key=value,key=value")
+        if key in config:
+            raise BadInput(f"--eval {text!r}: {key!r} is given twice")
         try:
             config[key] = read_value(value)
         except BadInput as error:

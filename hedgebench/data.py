@@ -8,9 +8,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.paths import is_there, user_path
 from hedgebench.texts import Split, content_hash, file_texts, offline_texts, part_of
 from hedgebench.types import BadInput, Unreachable
 
@@ -123,8 +123,8 @@ def open_text(name: str = "offline", split: Split = "eval") -> TextSource:
     if name == "offline":
         column = offline_texts(split)
         return StoredText(name, split, f"offline:{content_hash(column)}:{split}", column)
-    path = Path(name).expanduser()
-    if name and path.exists():
+    path = user_path(name)
+    if name and is_there(path):
         column = file_texts(path, split)
         return StoredText(name, split, f"folder:{content_hash(column)}:{split}", column)
     if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]*){0,2}", name):

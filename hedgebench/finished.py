@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,39 +45,6 @@ def set_aside(path: Path) -> None:
 
 
 def read_finished(path: Path) -> dict[str, Any] | None:
-    """The record of the run that a path names, sound in every part that is read of it; None where the run has to be made again."""
+    """The whole record of the run that a path names; None where the run has to be made again."""
     record = read_record(path)
-    if record is None or record["hedgebench"]["run_id"] != path.stem:
-        return None
-    ours = record["hedgebench"]
-    sound = _fits(ours, _OURS) and all(
-        "value" in score and "metric" in score and _fits(score, _SCORE) for score in ours["scores"]
-    )
-    return record if sound else None
-
-
-_TEXT, _NUMBER, _MAPPING, _NONE = (str,), (int, float), (dict,), (type(None),)
-_OURS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("model", "data", "error"), _TEXT + _NONE),
-    **dict.fromkeys(("config", "versions"), _MAPPING),
-    **dict.fromkeys(("seed", "eval_version"), (int, *_NONE)),
-    **dict.fromkeys(("seconds", "started_at"), _NUMBER),
-    "peak_mb": _NUMBER + _NONE,
-    **dict.fromkeys(("incomplete", "missing"), _MAPPING + _NONE),
-}
-_SCORE: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("metric", "params", "slice_by", "slice_value"), _TEXT),
-    "value": _NUMBER,
-    **dict.fromkeys(("stderr", "chance"), _NUMBER + _NONE),
-    "n": (int, *_NONE),
-    "higher_is_better": (bool, *_NONE),
-}
-"""What the parts of a record are, where they are there: those of older versions lack some."""
-
-
-def _fits(data: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> bool:
-    for key, value in data.items():
-        kind = type(value)
-        if key in kinds and (kind not in kinds[key] or (kind is float and not math.isfinite(value))):
-            return False
-    return True
+    return record if record is not None and record["hedgebench"]["run_id"] == path.stem else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.control_cards import MADE_FROM
 from hedgebench.eval import Eval
+from hedgebench.paths import is_there
 from hedgebench.records import make_run_id, package_version
 from hedgebench.relatives import Family
 from hedgebench.suite import Suite
@@ -112,7 +113,7 @@ class Identities:
             "version": eval_class.version,
             "config": config,
             "seed": seed,
-            "model": model if model is None or not Path(model).exists() else "folder",
+            "model": model if model is None or not is_there(model) else "folder",
             "revision": revision,
             "hook": hook,
             "data": data,

@@ -142,6 +142,8 @@ def read_own(path: Path) -> StoredLabels:
     if lost := [c for c in classes if c not in set(rows["label"])]:
         raise wrong("classes", f"no text has the class {lost[0]!r}{nearest(lost[0], sorted(rows['label'].unique()))}")
     rows = rows[rows["label"].isin(classes)]
+    if rows.empty:
+        raise wrong("file", "no row has both a text and a class")
     pairs, values = _own_pairs(data, rows, wrong)
     digest = hashlib.sha256(f"{pairs} {values}".encode())
     for row in rows.itertuples(index=False):

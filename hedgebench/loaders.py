@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.compat import prepare as prepare_imports
 from hedgebench.formats.files import one_line
+from hedgebench.paths import is_there
 from hedgebench.registry import find_loaders
 from hedgebench.types import BadInput
 
@@ -43,6 +44,8 @@ def load_sae(ref: str | Path, *, device: str = "cpu", dtype: str = "float32") ->
 def load_raw(ref: str | Path) -> SAE:
     """Load and check the SAE a reference names, as it is stored: not folded, on the CPU. Nobody else holds the object."""
     ref = str(ref)
+    if not ref.strip():
+        raise BadInput("an empty reference; give a path, or release:sae_id")
     loaders, broken = find_loaders()
     problems = [f"loader {b.name!r} of {b.package!r} is broken: {b.error}" for b in broken]
     for plugin in sorted(
@@ -50,9 +53,11 @@ def load_raw(ref: str | Path) -> SAE:
     ):  # others first: ours say no to what they do not know
         try:
             sae: SAE | None = plugin.object(ref)
-        except BadInput:
+        except BadInput as error:
+            if problems:  # it may have been meant for one of these
+                raise BadInput("; ".join([*problems, str(error)])) from error
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Somebody else's loader, perhaps on a reference that is not even its own.
             problems.append(f"loader {plugin.name!r} of {plugin.package!r} failed: {one_line(error)}")
             continue
@@ -65,7 +70,7 @@ def load_raw(ref: str | Path) -> SAE:
             continue
         check_weights(sae, ref)
         return sae if plugin.package == "hedgebench" else inference_copy(sae)
-    what = "no loader can read it" if Path(ref).exists() else "no such folder, and not of the form release:sae_id"
+    what = "no loader can read it" if is_there(ref) else "no such folder, and not of the form release:sae_id"
     raise BadInput("; ".join([f"{ref}: {what}", *problems]))
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from hedgebench.compat import prepare
 from hedgebench.digest import folder_digest
 from hedgebench.offline import OFFLINE_MODELS, offline_folder, offline_revision
+from hedgebench.paths import is_file, is_folder, is_there, user_path
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def check_model_name(name: str) -> None:
         return
     if not name:
         raise BadInput(f"unknown model ''{_nearest(name)}")
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = user_path(name)
+    if is_folder(path):
         raise BadInput(f"{name}: not a model's folder, there is no config.json in it")
-    if path.exists():
+    if is_there(path):
         raise BadInput(f"{name}: a model is given by its folder, and this is a file")
     if name.startswith((".", "/", "~")):
         raise BadInput(f"{name}: no such folder")
@@ -116,8 +117,8 @@ def _is_known(name: str) -> bool:
 
 
 def _folder(name: str) -> Path | None:
-    path = Path(name).expanduser()
-    return path if (path / "config.json").is_file() else None
+    path = user_path(name)
+    return path if is_file(path / "config.json") else None
 
 
 @cache

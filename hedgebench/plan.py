@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -16,6 +17,8 @@ from hedgebench.eval import Eval, asked, public_config
 from hedgebench.finished import Stamp
 from hedgebench.formats.layouts import display_name, find_layout, find_paths
 from hedgebench.identities import Identities
+from hedgebench.one_line import one_line
+from hedgebench.paths import is_file, is_folder, is_there
 from hedgebench.registry import get_eval, make_config, nearest
 from hedgebench.relatives import Family, as_groups, family_of, with_siblings
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
@@ -153,7 +156,7 @@ def _checkpoints(
                 card = _read(ref, entry, suite, objects)
             except BadInput as error:
                 card = _unreadable(ref, entry)
-                failed[card.digest] = str(error)
+                failed.setdefault(card.digest, str(error))
             if (again := find(card, _named_again)) is not None:
                 known, (control, second) = cards[again]
                 if known.group and card.group and known.group != card.group:
@@ -197,8 +200,8 @@ def _named_again(known: Checkpoint, card: Checkpoint) -> bool:
 def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> Checkpoint:
     from hedgebench.checkpoint import describe, read_checkpoint
 
-    if ref.startswith("memory:"):
-        name = ref.removeprefix("memory:")
+    name = ref.removeprefix("memory:")
+    if ref.startswith("memory:") and name in objects:
         card = describe(objects[name], name=name, tags=entry.tags)
     else:
         card = read_checkpoint(ref, name=entry.name if len(entry.refs) == 1 else None, tags=entry.tags)
@@ -208,14 +211,14 @@ def _read(ref: str, entry: SaeEntry, suite: Suite, objects: dict[str, SAE]) -> C
 def _expand(entry: SaeEntry) -> Iterator[str]:
     """The references of an entry, with `*` filled in: in paths from the disk, in SAE ids from SAELens's directory."""
     for ref in entry.refs:
-        if glob.has_magic(ref) and not Path(ref).exists():
+        if glob.has_magic(ref) and not is_there(ref):
             if paths := find_paths(ref):
                 yield from paths
                 continue
             if ":" not in ref:
                 raise BadInput(f"{entry.where}: no folder or file of weights matches {ref!r}")
         release, _, sae_id = ref.partition(":")
-        if "*" not in sae_id or Path(ref).exists():
+        if "*" not in sae_id or is_there(ref):
             yield ref
             continue
         from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
@@ -229,23 +232,27 @@ def _expand(entry: SaeEntry) -> Iterator[str]:
         yield from (f"{release}:{i}" for i in found)
 
 
+_BEGINNING = 2**20
+
+
 def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
     """A card for what cannot be loaded, named by the bytes that cannot be read, so that a mended file is another one."""
-    h, path = hashlib.sha256(ref.encode() if not Path(ref).exists() else b""), Path(ref)
+    h, path = hashlib.sha256(ref.encode(errors="surrogateescape") if not is_there(ref) else b""), Path(ref)
     found = find_layout(ref)
-    inside = sorted(path.glob("*")) if path.is_dir() else [path]
+    inside = sorted(path.glob("*")) if is_folder(path) else [path]
     for file in dict.fromkeys([*(found.files if found else ()), *inside]):
-        if file.is_file():
-            h.update(file.name.encode())
-            with file.open("rb") as opened:
-                h.update(hashlib.file_digest(opened, "sha256").digest())
+        if is_file(file):
+            with file.open("rb") as opened:  # of a huge file the beginning, with the shapes, is enough to know it by
+                h.update(os.fsencode(f"{file.name} {file.stat().st_size} ") + opened.read(_BEGINNING))
+        else:
+            h.update(os.fsencode(f"{file.name} is no file, {is_there(file)} "))
     return Checkpoint(
         f"unreadable-{h.hexdigest()[:21]}",
-        entry.name or display_name(ref),
+        entry.name or one_line(display_name(ref)),
         "unreadable",
         d_in=0,
         width=0,
-        ref=ref,
+        ref=one_line(ref),
         tags=entry.tags,
         group=entry.group,
     )
@@ -255,4 +262,4 @@ def _like(card: Checkpoint, like: str | None) -> bool:
     """Whether a card has this name, or lies at this path, or bears this tag."""
     if like is None or like in (card.name, card.ref, *map(str, card.tags.values())):
         return True
-    return card.ref is not None and Path(like).exists() and Path(like).resolve() == Path(card.ref).resolve()
+    return card.ref is not None and is_there(like) and Path(like).resolve() == Path(card.ref).resolve()

@@ -22,11 +22,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hedgebench.eval import Eval
+from hedgebench.paths import is_file
+from hedgebench.record_shape import is_whole
 from hedgebench.types import BadInput, Checkpoint, Run, Score
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
+MAX_BYTES = 256 * 2**20
+"""Of a record: a larger file is none, and is not read."""
 _VERSIONED = ("hedgebench", "sae-bench", "sae-lens", "torch", "transformer-lens", "transformers", "numpy")
 
 
@@ -236,9 +240,11 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in a file, or None where there is no file or it is not whole."""
+    """The JSON in a file, or None where there is no file, it is not whole, or too large to be one of ours."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None  # a pipe would never end
+        if not is_file(path) or path.stat().st_size > MAX_BYTES:
+            return None  # a pipe would never end
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -246,16 +252,7 @@ def read_json(path: Path) -> Any:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A record of ours, or None where there is none that is whole."""
     record = read_json(path)
-    ours = record.get("hedgebench") if isinstance(record, dict) else None
-    whole = (
-        isinstance(ours, dict)
-        and ours.get("status") in ("ok", "failed", "skipped")
-        and isinstance(ours.get("scores"), list)
-        and all(isinstance(score, dict) for score in ours["scores"])
-        and all(isinstance(ours.get(key), str) for key in ("run_id", "eval", "digest"))
-        and ours.keys() >= {"seed", "model", "data", "eval_version", "config", "versions"}
-    )
-    return record if whole else None
+    return record if is_whole(record) else None
 
 
 def read_records(out: Path) -> Iterator[dict[str, Any]]:
@@ -274,7 +271,10 @@ def read_cards(out: Path) -> dict[str, Checkpoint]:
     for path in sorted((out / "checkpoints").glob("*.json")):
         data = read_json(path)
         try:
-            cards[path.stem] = Checkpoint.from_dict(data)
-        except (TypeError, AttributeError):
+            card = Checkpoint.from_dict(data)
+            if not isinstance(card.name, str) or card.digest != path.stem or not isinstance(card.tags, Mapping):
+                raise TypeError
+            cards[path.stem] = card
+        except (TypeError, AttributeError, ValueError):
             logger.warning("%s is no whole checkpoint card and is left out", path)
     return cards

@@ -73,10 +73,10 @@ def check_eval(name: str, found: Any) -> type[Eval]:
         raise InvalidPlugin(f"`version` must be a whole number from 1, found {version!r}")
     for attribute, known in (("needs", NEEDS), ("may_use", OPTIONAL)):
         words = getattr(found, attribute)
-        if isinstance(words, str) or not set(words) <= known:
+        if not isinstance(words, (set, frozenset, list, tuple)) or not set(words) <= known:
             raise InvalidPlugin(f"`{attribute}` must be a set out of {sorted(known)}, found {words!r}")
     metrics = getattr(found, "metrics", ())
-    names = [m.name for m in metrics if isinstance(m, Metric)]
+    names = [m.name for m in metrics if isinstance(m, Metric)] if isinstance(metrics, (tuple, list)) else []
     if not names or len(names) != len(metrics) or len(set(names)) != len(names):
         raise InvalidPlugin(f"`metrics` must be a tuple of Metric with distinct names, found {metrics!r}")
     _check_config(found.Config)
@@ -98,7 +98,8 @@ def _check_run(found: type[Eval]) -> None:
     if found.run is Eval.run and found.run_many is Eval.run_many:
         raise InvalidPlugin("it overrides neither `run(self, ctx, cfg)` nor `run_many(self, ctxs, cfg)`")
     for method, wanted in (("run", ["self", "ctx", "cfg"]), ("run_many", ["self", "ctxs", "cfg"])):
-        given = list(inspect.signature(getattr(found, method)).parameters)
+        function = getattr(found, method)
+        given = list(inspect.signature(function).parameters) if callable(function) else [repr(function)]
         if len(given) != len(wanted):
             raise InvalidPlugin(f"`{method}` must take ({', '.join(wanted)}), found ({', '.join(given)})")
 

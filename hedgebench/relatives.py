@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import takewhile
 from pathlib import Path
 
+from hedgebench.paths import is_there
 from hedgebench.types import BadInput, CannotMeasure, Checkpoint
 
 LONE = "it needs a group of SAEs that differ in training seed only, and none is named: give `group:` in the suite, or --group"
@@ -87,7 +88,7 @@ def _beside(card: Checkpoint, kind: str, name: str) -> str:
     what = f"its {kind.replace('_', ' ')} {name!r}"
     if card.ref is None:
         raise CannotMeasure(f"{what} lies beside the file it was loaded from, and the SAE is in memory: name it")
-    if not (place := Path(card.ref).resolve().parent / name).exists():
+    if not is_there(place := Path(card.ref).resolve().parent / name):
         raise CannotMeasure(f"{what} is not beside it")
     return str(place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
@@ -178,6 +179,8 @@ def read_table(file: str | Path) -> DataFrame:
         if file.suffix == ".parquet":
             frame = pd.read_parquet(file)
         elif file.suffix == ".csv":
+            if _is_cut(file):
+                raise BadInput(f"{file}: no scores table: its last line ends halfway; write or copy it again")
             # the first line is read as any other: pandas gives two columns of one name two names
             lines = pd.read_csv(file, header=None, dtype="string", keep_default_na=False, na_values=[""])
             frame = lines[1:].set_axis(lines.iloc[0].fillna("").tolist(), axis=1)
@@ -189,6 +192,23 @@ def read_table(file: str | Path) -> DataFrame:
     if (blank := table.index[table["value"].isna()]).size:
         raise BadInput(f"{file}: row {blank[0] + 1} has no value; every row of a scores table has one")
     return table
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether the last line of a CSV has no end and fewer cells than the first."""
+    with file.open("rb") as opened:
+        first = opened.readline()
+        opened.seek(max(0, file.stat().st_size - 2**20))
+        last = opened.read().rpartition(b"\n")[2]
+    return 0 < _cells(last) < _cells(first)
+
+
+def _cells(line: bytes) -> int:
+    """How many cells a line of a CSV has; 0 where that cannot be told, and pandas will say why."""
+    try:
+        return len(next(csv.reader([line.decode(errors="replace").strip("\r\n")]), []))
+    except csv.Error:
+        return 0
 
 
 def headline(scores: DataFrame, n_metrics: int = 6) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 from hedgebench.control_cards import KINDS, split_kind
 from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
+from hedgebench.paths import is_folder, is_there, user_path
 from hedgebench.registry import nearest
+from hedgebench.toy.world_files import is_world
 from hedgebench.types import BadInput
 
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit", "ray")
@@ -102,6 +106,35 @@ def check_seeds(seeds: object, where: str) -> tuple[int, ...]:
     return tuple(given)
 
 
+def check_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags as they are, once those that replace what a checkpoint says of itself are of its kind.
+
+    Raises:
+        BadInput: One is not.
+    """
+    for name, value in tags.items():
+        kind, what = _TAGS.get(name, (object, ""))
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and name in _TAGS)):
+            raise BadInput(f"tag {name!r} must be {what}, not {value!r}")
+        if kind is int and value is not None and not -(2**63) <= value < 2**63:
+            raise BadInput(f"tag {name!r} must be {what} that a table can hold, not {value!r}")
+    return dict(tags)
+
+
+_TAGS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("architecture", "loss", "objective", "model", "hook"), (str, "a text")),
+    **dict.fromkeys(("k", "l0"), ((int, float), "a number")),
+    **dict.fromkeys(("train_seed", "train_tokens"), (int, "a whole number")),
+}
+"""The tags that `hedgebench.checkpoint.label` puts in place of what the checkpoint says, and what they are."""
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON has a word for a value that is no list and no mapping."""
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value is None or (isinstance(value, (str, int, float)) and finite)
+
+
 class _Reader:
     """Turns the parsed YAML of one file into a `Suite`."""
 
@@ -117,7 +150,7 @@ class _Reader:
             if not isinstance(data.get(key), list) or not data[key]:
                 raise self.wrong(data.lines.get(key, data.line), f"{key!r} must be a list with at least one entry")
         return Suite(
-            name=self.text(data, "name") or self.path.stem,
+            name=self.name(data),
             model=self.beside(self.text(data, "model")),
             data=self.beside(self.text(data, "data")) or "offline",
             dtype=self.choice(data, "dtype", "float32", DTYPES),
@@ -139,6 +172,18 @@ class _Reader:
             raise self.wrong(data.lines[key], f"{key!r} must be a text, not {value!r}")
         return value
 
+    def needed(self, data: LineMap, key: str) -> str:
+        if (value := self.text(data, key)) is None:
+            raise self.wrong(data.lines[key], f"{key!r} must be a text, and nothing is there")
+        return value
+
+    def name(self, data: LineMap) -> str:
+        """The suite's, which also names its results folder."""
+        name = self.text(data, "name") or self.path.stem
+        if Path(name).name != name or name == "..":
+            raise self.wrong(data.lines["name"], f"'name' is {name!r}, which is no folder name")
+        return name
+
     def choice(self, data: LineMap, key: str, default: str, known: tuple[str, ...]) -> str:
         value = data.get(key, default)
         if value not in known:
@@ -147,7 +192,7 @@ class _Reader:
 
     def positive(self, data: LineMap, key: str, default: float) -> float:
         value = data.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
             raise self.wrong(data.lines[key], f"{key!r} must be a number above 0, not {value!r}")
         return float(value)
 
@@ -170,7 +215,7 @@ class _Reader:
 
     def beside(self, value: str | None) -> str | None:
         """A file or folder beside the suite is meant before any other thing of that name."""
-        if value is None or not (self.path.parent / value).exists():
+        if value is None or not is_there(self.path.parent / value):
             return value
         return str(self.path.parent / value)
 
@@ -185,17 +230,18 @@ class _Reader:
         kinds = [key for key in ("path", "release", "controls") if key in entry]
         if len(kinds) != 1:
             raise self.wrong(entry.line, "an entry of 'saes' has exactly one of 'path', 'release', 'controls'")
-        tags = entry.get("tags") or {}
-        if not isinstance(tags, dict) or any(isinstance(v, (dict, list)) for v in tags.values()):
-            raise self.wrong(entry.lines["tags"], "'tags' must be a mapping from names to plain values")
+        tags = self.tags(entry)
         where = f"{self.path}:{entry.line}"
         if kinds == ["controls"]:
-            for key in ("control", "second_control", "group"):
+            for key in ("control", "second_control", "group", "name", "world", "ids"):
                 if key in entry:
                     raise self.wrong(
                         entry.lines[key], f"{key!r} goes with a 'path' or a 'release', not with 'controls'"
                     )
             return SaeEntry(where, controls=self.controls(entry), like=self.beside(self.text(entry, "like")), tags=tags)
+        for key, with_it in (("like", "controls"), ("ids", "release")):
+            if key in entry and with_it not in entry:
+                raise self.wrong(entry.lines[key], f"{key!r} goes with {with_it!r}, which is not there")
         refs = self.paths(entry) if kinds == ["path"] else self.release(entry)
         control, second = (self.text(entry, key) for key in ("control", "second_control"))
         return SaeEntry(
@@ -209,13 +255,25 @@ class _Reader:
             group=self.text(entry, "group"),
         )
 
+    def tags(self, entry: LineMap) -> dict[str, Any]:
+        tags = entry.get("tags") or {}
+        plain = isinstance(tags, dict) and all(_is_plain(value) for value in tags.values())
+        if not plain:
+            raise self.wrong(entry.lines["tags"], "'tags' must be a mapping from names to plain values")
+        try:
+            return check_tags(tags)
+        except BadInput as error:
+            raise self.wrong(entry.lines["tags"], str(error)) from None
+
     def world(self, entry: LineMap) -> str | None:
         given = self.text(entry, "world")
         if given is None:
             return None
-        folder = self.path.parent / Path(given).expanduser()
-        if not folder.is_dir():
+        folder = self.path.parent / user_path(given)
+        if not is_folder(folder):
             raise self.wrong(entry.lines["world"], f"'world' is {given!r}, and there is no such folder")
+        if not is_world(folder):
+            raise self.wrong(entry.lines["world"], f"'world' is {given!r}, which holds no toy world")
         return str(folder)
 
     def controls(self, entry: LineMap) -> tuple[str, ...]:
@@ -231,12 +289,12 @@ class _Reader:
 
     def ref(self, ref: str) -> str:
         """A reference as the suite means it: a path relative to the suite, or `release:sae_id` as it stands."""
-        path = Path(ref).expanduser()
+        path = user_path(ref)
         beside = self.path.parent / path
-        return str(beside) if path.is_absolute() or beside.exists() or ":" not in ref else ref
+        return str(beside) if path.is_absolute() or is_there(beside) or ":" not in ref else ref
 
     def paths(self, entry: LineMap) -> tuple[str, ...]:
-        pattern = self.text(entry, "path") or ""
+        pattern = self.needed(entry, "path")
         full = self.ref(pattern)
         if not glob.has_magic(pattern):
             return (full,)
@@ -246,9 +304,9 @@ class _Reader:
         return tuple(found)
 
     def release(self, entry: LineMap) -> tuple[str, ...]:
-        release, ids = self.text(entry, "release") or "", entry.get("ids")
+        release, ids = self.needed(entry, "release"), entry.get("ids")
         ids = [ids] if isinstance(ids, str) else ids
-        if not isinstance(ids, list) or not ids or not all(isinstance(i, str) for i in ids):
+        if not isinstance(ids, list) or not ids or not all(isinstance(i, str) and i for i in ids):
             raise self.wrong(entry.line, "a 'release' needs 'ids': one SAE id or a list of them, `*` allowed")
         return tuple(f"{release}:{i}" for i in ids)
 

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.formats.files import check_shapes, one_line, positive, printable, read_object
+from hedgebench.formats.files import check_fits, check_shapes, one_line, positive, printable, read_object
 from hedgebench.formats.layouts import find_layout
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
@@ -65,6 +65,7 @@ def load(ref: str) -> SAE | None:
     wanted = {name: tuple(sizes[letter] for letter in letters) for name, letters in CLASSES[kind].items()}
     shapes = {name: tuple(t.shape) for name, t in tensors.items()}
     check_shapes(found.weights, shapes, wanted, f"config.json (activation_dim {sizes['d']}, dict_size {sizes['n']})")
+    check_fits(found.weights, shapes)
     for name in wanted:
         if not tensors[name].is_floating_point():
             raise BadInput(f"{found.weights}: {name} holds {tensors[name].dtype} numbers; weights are floating-point")
@@ -151,9 +152,9 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         raise BadInput(f"{file}: packed or overlapping parts; torch.save writes neither, so it is not opened")
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         raise BadInput(
-            f"{file}: it holds more than tensors and is not opened, since that could run code ({one_line(error)[:120]})"
+            f"{file}: it holds more than tensors and is not opened, since that could run code; save its state dict alone"
         ) from None
     except Exception as error:
         # torch raises whatever its parsers raise on a damaged file

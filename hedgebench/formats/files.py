@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.memory import check_memory
+from hedgebench.paths import is_file, is_there
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ def read_object(file: Path) -> dict[str, Any]:
     Raises:
         BadInput: It cannot be read, is too large, or holds something else.
     """
+    if is_there(file) and not is_file(file):
+        raise BadInput(f"{file}: no file, but a folder, a pipe or a device")
     try:
         if file.stat().st_size > MAX_CONFIG_BYTES:
             raise BadInput(f"{file}: larger than {MAX_CONFIG_BYTES // 2**20} MiB; that is no SAE config")
@@ -100,6 +105,8 @@ def safetensors_header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str
     """
     from safetensors import SafetensorError, safe_open
 
+    if is_there(file) and not is_file(file):
+        raise BadInput(f"{file}: no file, but a folder, a pipe or a device")
     try:
         with safe_open(file, framework="numpy") as weights:
             notes = dict(weights.metadata() or {})
@@ -111,7 +118,18 @@ def safetensors_header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str
                 shapes[name] = tuple(held.get_shape())
     except (SafetensorError, OSError) as error:
         raise BadInput(f"{file}: not a whole safetensors file ({one_line(error)}); download or copy it again") from None
+    check_fits(file, shapes)
     return shapes, notes
+
+
+def check_fits(file: Path, shapes: Shapes) -> None:
+    """Refuse weights that would not fit into memory in float32, before any is read.
+
+    Raises:
+        BadInput: They do not.
+    """
+    needed = 4 * sum(math.prod(shape) for shape in shapes.values())
+    check_memory(str(file), needed, "take a machine with more, or an SAE with fewer latents")
 
 
 def read_safetensors(file: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:

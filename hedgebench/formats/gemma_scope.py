@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.formats.files import check_shapes, one_line
+from hedgebench.formats.files import check_fits, check_shapes, one_line
 from hedgebench.formats.layouts import Layout, find_layout
 from hedgebench.types import BadInput
 
@@ -103,6 +103,7 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
             if not d_in * d_sae and "W_enc" in shapes:
                 raise BadInput(f"{file}: W_enc has shape {list(shape)}, not [d_in, d_sae]")
             check_shapes(file, shapes, wanted, f"W_enc {list(shape)}")
+            check_fits(file, shapes)
             if FACTOR in members:
                 _check_factor(_array(archive, members[FACTOR], file), file)
             return {name: _array(archive, members[name], file) for name in NAMES}

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hedgebench.paths import is_file, is_folder, is_there, user_path
+
 PICKLED = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"})
 WEIGHTS = frozenset({".npz", ".safetensors", ".pt"})
 """Suffixes of files that a pattern such as `FOLDER/**/params.npz` may match."""
@@ -53,8 +55,10 @@ class Layout:
 
 def find_layout(ref: str | Path, kind: str | None = None) -> Layout | None:
     """The SAE at a path: its folder, or the file of its weights. None where there is none that is known, or of that kind."""
-    path = Path(os.path.abspath(Path(ref).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    found = _folder(path) if path.is_dir() else _file(path) if path.is_file() else None
+    if not str(ref).strip():
+        return None  # it would be the folder that one happens to be in
+    path = Path(os.path.abspath(user_path(ref)))  # noqa: PTH100 - resolve() would follow links
+    found = _folder(path) if is_folder(path) else _file(path) if is_file(path) else None
     return found if found is None or kind in (None, found.format) else None
 
 
@@ -103,15 +107,15 @@ def _file(file: Path) -> Layout | None:
 def display_name(ref: str | Path) -> str:
     """The name of the SAE that a reference means, where the user gives none."""
     found = find_layout(ref)
-    if found is not None and (found.format != "saelens" or Path(ref).is_file()):
+    if found is not None and (found.format != "saelens" or is_file(ref)):
         return found.name
-    return Path(ref).resolve().name if Path(ref).exists() else str(ref)
+    return Path(ref).resolve().name if is_there(ref) else str(ref)
 
 
 def find_paths(pattern: str) -> list[str]:
     """The folders and weights' files that a pattern matches, in order; `**` means folders of any depth."""
     import glob
 
-    found = [Path(p) for p in sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found = [Path(p) for p in sorted(glob.glob(str(user_path(pattern)), recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
     folders = {p for p in found if p.is_dir()}
     return [str(p) for p in found if p in folders or (p.suffix in WEIGHTS and p.parent not in folders)]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.formats.files import one_line, positive, read_object, safetensors_header
 from hedgebench.formats.layouts import PICKLED, find_layout, plain_files
+from hedgebench.paths import is_folder, is_there
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
     from sae_lens import SAE
+
+
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "apply_b_dec_to_input": (True, False),
+    "reshape_activations": ("none", "hook_z"),
+}
+"""Settings of cfg.json that SAELens takes as they come."""
 
 
 def load_folder(ref: str) -> SAE | None:
@@ -24,11 +34,11 @@ def load_folder(ref: str) -> SAE | None:
         BadInput: The folder holds no readable SAE.
     """
     path, found = Path(ref), find_layout(ref)
-    if not path.exists():
+    if not is_there(path):
         if (
             ":" not in ref
             or any(sep in ref.split(":", 1)[0] for sep in ("./", "~"))
-            or (path.parent.is_dir() and path.parent != Path())
+            or (is_folder(path.parent) and path.parent != Path())
         ):
             raise BadInput(f"{ref}: no such folder")
         return None
@@ -36,7 +46,9 @@ def load_folder(ref: str) -> SAE | None:
         return None
     path = path if found is None or path.is_dir() else found.folder
     config = _read_config(path)
-    architecture = str(config.get("architecture", "standard"))
+    architecture = config.get("architecture", "standard")
+    if not isinstance(architecture, str):
+        raise BadInput(f"{path / 'cfg.json'}: architecture must be a text, found {architecture!r:.60}")
     if "coder" in architecture:
         raise BadInput(f"{path}: {architecture!r} maps one hook point to another; HedgeBench evaluates SAEs only")
     _check_header(path, config)
@@ -77,6 +89,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     d_sae, k = positive(config, "d_sae", file), config.get("k", 1)
     if config.get("architecture") == "topk" and ("k" not in config or not isinstance(k, int) or not 0 < k <= d_sae):
         raise BadInput(f"{file}: k of a topk SAE must be a whole number from 1 to d_sae, found {config.get('k')!r}")
+    for key, known in _CHOICES.items():
+        if key in config and config[key] not in known:
+            raise BadInput(f"{file}: {key} must be {' or '.join(map(json.dumps, known))}, found {config[key]!r:.60}")
     if not isinstance(config.get("metadata", {}), dict):
         raise BadInput(f"{file}: metadata must be a JSON object, found {type(config['metadata']).__name__}")
     return config
@@ -113,7 +128,13 @@ def load_release(ref: str) -> SAE | None:
         BadInput: Unknown release or id (with the nearest right one), or the hub cannot be reached.
     """
     release, colon, sae_id = ref.partition(":")
-    if not colon or not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", release) or not sae_id or Path(ref).exists():
+    if (
+        not colon
+        or not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", release)
+        or not sae_id
+        or sae_id.startswith("//")
+        or is_there(ref)
+    ):
         return None
     from hedgebench.compat import prepare as prepare_imports
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -157,12 +157,13 @@ def _tolerance(path: Path, entry: LineMap) -> tuple[float | None, bool]:
         return None, False
     given = entry["tolerance"]
     if isinstance(given, str) and re.fullmatch(r"\d+(\.\d*)?\s*%", given):
-        return float(given[:-1]) / 100, True
+        share = _number(path, entry, "tolerance", float(given[:-1]))
+        return share / 100, True
     return _number(path, entry, "tolerance", given), False
 
 
 def _number(path: Path, data: LineMap, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         more = " or a share such as 2%" if key == "tolerance" else ""
         raise _wrong(path, data, key, f"{key!r} must be a number from 0{more}, not {value!r}")
     return float(value)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
+from hedgebench.memory import available_memory
 from hedgebench.toy.batches import CHUNK, CHUNK_STEPS, patterns_of, stream_of
-from hedgebench.toy.memory import available_memory
 from hedgebench.toy.recipes import ToyRun
 from hedgebench.types import BadInput
 

@@ -8,6 +8,7 @@ fires there may be noise, which may follow what fires.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -316,6 +317,6 @@ def _whole(where: str, value: Any) -> int:
 
 
 def _number(where: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         raise BadInput(f"{where} must hold numbers, not {value!r}")
     return float(value)

@@ -20,9 +20,9 @@ from sae_lens.synthetic import (
     orthogonal_initializer,
 )
 
+from hedgebench.memory import check_memory
 from hedgebench.toy import world_files
 from hedgebench.toy.firing import correlation_matrix, make_generator, marginals, outcomes
-from hedgebench.toy.memory import check_memory
 from hedgebench.toy.noise import add_noise, draw_signs, noise_spans
 from hedgebench.toy.world_config import WorldConfig
 from hedgebench.types import BadInput

@@ -7,12 +7,15 @@ stand for every combination. An entry with `grow:` stands for one SAE per width,
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from hedgebench.lines import LineMap, read_yaml
+from hedgebench.paths import is_there
 from hedgebench.registry import nearest
 from hedgebench.training.grow_config import Growing, check_starts, read_growing
 from hedgebench.training.losses import LOSSES, LossName
@@ -135,7 +138,7 @@ def read_config(path: str | Path) -> TrainConfig:
     values = typed_values(path, data, TrainConfig, given={"saes": ()})
     values["saes"] = tuple(recipe for entry in entries for recipe in _recipes(path, entry, data))
     for key in ("model", "data"):
-        if (beside := path.parent / values.get(key, "offline")).exists():
+        if is_there(beside := path.parent / values.get(key, "offline")):
             values[key] = str(beside.resolve())
     config = TrainConfig(**values)
     _check_config(path, data, config)
@@ -149,6 +152,8 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
     for key in _ABOVE_0:
         if getattr(config, key) <= 0:
             raise wrong(key, f"{key!r} must be above 0, not {getattr(config, key)}")
+    if not 0 <= config.data_seed < 2**63:
+        raise wrong("data_seed", f"'data_seed' must be a whole number from 0, not {config.data_seed}")
     if config.context_size < 2:
         raise wrong(
             "context_size", "'context_size' must be at least 2: the first token of a sequence is not trained on"
@@ -232,6 +237,9 @@ def _recipe(path: Path, entry: LineMap) -> SAERecipe:
             raise wrong(key, f"{key!r} does not apply to {recipe.architecture}")
     _check_numbers(recipe, wrong)
     try:
+        for _, used, spec, _ in Formatter().parse(recipe.name):
+            if used is not None and (not used.isidentifier() or re.search(r"\d{3}|[{]", spec or "")):
+                raise ValueError(f"{{{used}:{spec}}}")
         name = recipe.name.format_map({f.name: getattr(recipe, f.name) for f in fields(recipe)})
     except (KeyError, ValueError, IndexError) as error:
         raise wrong("name", f"'name' has a field that is none: {error}") from None
@@ -241,6 +249,8 @@ def _recipe(path: Path, entry: LineMap) -> SAERecipe:
 
 
 def _check_numbers(recipe: SAERecipe, wrong: Any) -> None:
+    if not 0 <= recipe.train_seed < 2**63:
+        raise wrong("train_seed", f"'train_seed' must be a whole number from 0, not {recipe.train_seed}")
     if recipe.width < 1:
         raise wrong("width", f"'width' must be above 0, not {recipe.width}")
     if not 0 < recipe.snap_at < 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgebench.lines import LineMap
+from hedgebench.paths import user_path
 from hedgebench.registry import nearest
 from hedgebench.types import BadInput
 
@@ -80,7 +81,7 @@ def read_growing(path: Path, entry: LineMap, tokens: Any) -> Growing:
     checkpoint, digest, recipe, start = None, None, None, grow["from"]
     if isinstance(start, str):
         seed = entry.get("train_seed", 0)
-        checkpoint = path.parent / Path(start.replace("{train_seed}", str(seed))).expanduser()
+        checkpoint = path.parent / user_path(start.replace("{train_seed}", str(seed)))
         card = _card(checkpoint, wrong)
         digest, start = card.digest, card.width
         recipe = card.recipe if card.train_seed == seed else None

@@ -7,12 +7,14 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.activations import check_context
+from hedgebench.memory import check_memory
+from hedgebench.places import check_device
 from hedgebench.registry import nearest
 from hedgebench.training.config import SAERecipe, TrainConfig, read_config
 from hedgebench.training.saving import is_done, save_all
@@ -44,6 +46,8 @@ def train(config_path: str | Path, out: str | Path, *, device: str = "cpu") -> l
         BadInput: A mistake in the config, a folder of that name holds something else, or weights that cannot be saved.
     """
     config, out = read_config(config_path), Path(out)
+    check_device(device)
+    _check_memory(config.saes, 1, device)  # at the least, before the model is loaded
     folders = {recipe.name: out / recipe.name for recipe in config.saes}
     todo = [recipe for recipe in config.saes if not is_done(folders[recipe.name], _settings(config, recipe))]
     if todo:
@@ -72,6 +76,7 @@ def train_saes(config: TrainConfig, recipes: list[SAERecipe], *, device: str = "
     from hedgebench.training.saes import make_sae
 
     model, text, d_in = _opened(config, device)
+    _check_memory(recipes, d_in, device)
     logger.info("training %d SAEs on %d tokens of %s", len(recipes), config.tokens, text.identity)
     saes = {recipe.name: make_sae(config, recipe, d_in) for recipe in recipes}
     for recipe in recipes:
@@ -97,6 +102,7 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
 
     recipes = [recipe for recipe in config.saes if recipe.grow is not None]
     model, text, d_in = _opened(config, device)
+    _check_memory(recipes, d_in, device)
     # before the model runs for minutes: what cannot be grown is said at once
     starts = read_starts(config, recipes, d_in)
     revision = model_revision(config.model)
@@ -123,11 +129,23 @@ def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = 
 def _opened(config: TrainConfig, device: str) -> tuple[HookedTransformer, TextSource, int]:
     """The model and the text of a config, and the width of the activations at its hook point."""
     from hedgebench.data import open_text
-    from hedgebench.models import load_model
+    from hedgebench.models import check_model_name, load_model
 
+    check_model_name(config.model)
+    text = open_text(config.data, "train")
     model = load_model(config.model, device=device)
     check_context(model, config.context_size)
-    return model, open_text(config.data, "train"), _width_of_hook(model, config.hook)
+    return model, text, _width_of_hook(model, config.hook)
+
+
+def _check_memory(recipes: Sequence[SAERecipe], d_in: int, device: str) -> None:
+    """Refuse SAEs that do not fit: two matrices in float32 each, with their gradients and Adam's two moments.
+
+    Raises:
+        BadInput: They do not.
+    """
+    needed = 4 * 4 * 2 * d_in * sum(recipe.width for recipe in recipes)
+    check_memory("training these SAEs at once", needed, "train fewer or narrower ones in one config", device)
 
 
 def _tell(sae: TrainingSAE, config: TrainConfig, recipe: SAERecipe, text: TextSource) -> None:

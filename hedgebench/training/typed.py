@@ -41,7 +41,7 @@ def _cast(value: Any, hint: Any, where: str) -> Any:
         BadInput: It is of another type.
     """
     if hint is float and not isinstance(value, bool):
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             if math.isfinite(number := float(value)):
                 return number
         raise BadInput(f"{where} must be a number, not {value!r}")
