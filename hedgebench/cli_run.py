@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from hedgebench.suite import Suite
     from hedgebench.types import Run
 
+MAX_WORKERS = 1024
+"""Processes that one command starts at most."""
+
 
 MAX_WORKERS = 1024
 """Processes that one command starts at most."""

@@ -11,8 +11,6 @@ from hedgebench.eval import Figure
 from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
 from hedgebench.reading import compared
 from hedgebench.series import FAMILY, editions, labels, points, shared, split_l0, with_family
-from hedgebench.stats.grid import variants
-from hedgebench.stats.tables import summary
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
@@ -81,6 +79,8 @@ def read_against_l0(scores: DataFrame, shown: Shown) -> str:
     Raises:
         CannotMeasure: No SAE has both the number and an L0.
     """
+    from hedgebench.stats.grid import variants
+
     l0 = _known(scores, shown).groupby("sae")["l0"].mean()
     rows = scores[(scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)]
     rows = rows[(rows["params"] == shown.params) & (rows["slice_by"] == "all") & rows["sae"].isin(l0.index)]
@@ -118,6 +118,8 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
 
 def _not_beaten(trained: DataFrame, variant: Series, controls: DataFrame) -> str:
     """The controls that no variant's mean is better than."""
+    from hedgebench.stats.tables import summary
+
     way = trained["higher_is_better"].dropna().unique()
     means = summary(trained, variant)["mean"].dropna()
     if len(way) != 1 or not len(means):

@@ -6,7 +6,6 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from hedgebench.series import editions
-from hedgebench.stats.grid import variants
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") -> str:
     """What the numbers of a metric say, in words: which variants can be told apart, and which cannot; of each version, setting, text and hook point by itself."""
+    from hedgebench.stats.grid import variants
+
     rows = scores[(scores["eval"] == eval_name) & (scores["metric"] == metric)]
     rows = rows[(rows["params"] == params) & (rows["slice_by"] == "all")]
     parts = editions(rows) if len(rows) else [("", rows)]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.looks import EDITION
 from hedgebench.made_with import settings
-from hedgebench.stats.grid import members, variants
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -35,6 +34,8 @@ def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataF
         sae, value, l0 (for TopK its k where nothing was measured), and `series`: no width of the family has two SAEs of one training seed, and none of the variant's SAEs
         is without a number. Where it has, as with two recipes that the table cannot tell apart, a mean over its SAEs would not be one over training seeds; where one is, it would be one over a blank.
     """
+    from hedgebench.stats.grid import variants
+
     rows = scores[(scores["eval"] == eval_name) & (scores["slice_by"] == "all")]
     rows = rows[rows["width"].notna() & rows["value"].notna()]
     rows = rows[rows.set_index(["metric", "params"]).index.isin(wanted)]
@@ -54,6 +55,8 @@ def points(scores: DataFrame, eval_name: str, *wanted: tuple[str, str]) -> DataF
 def _at_common_seeds(rows: DataFrame, variant: Series) -> tuple[DataFrame, set[tuple[str, ...]]]:
     """Rows at the evaluation seeds that all SAEs of a variant have; and, by family, metric, params and SAE, where there is no such seed, or an SAE of the variant has no number at all."""
     import pandas as pd
+
+    from hedgebench.stats.grid import members
 
     kept, blank = [rows[:0]], set[tuple[str, ...]]()
     everyone = members(variant)

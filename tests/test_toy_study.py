@@ -38,6 +38,7 @@ def test_a_scenario_of_ones_own_ends_as_checkpoints_records_and_tables(
     assert "4 of 4 SAEs scored" in printed.err
     assert "mean ± SD over 2 training seeds" in printed.out
     assert {file.name for file in out.iterdir()} == {
+        ".lock",
         "saes",
         "records",
         "checkpoints",

@@ -109,7 +109,9 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
     rows: list[dict[str, Any]] = []
     controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
     variant = variants(scores) if variant is None else variant
-    everyone, width = members(variant), scores.groupby("sae")["width"].first()
+    everyone = members(variant)
+    widths = scores[["sae", "width"]].drop_duplicates().astype("object")
+    width = {str(sae): str(own) for sae, own in widths.itertuples(index=False)}
     for grid in grids(scores, variant):
         whole, blank = grid.without_blanks(everyone)
         placed, ways, groups = ranking(whole, controls[""]), _ways(whole, controls, width), whole.groups()
@@ -288,13 +290,13 @@ def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
     return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
 
 
-def _ways(grid: Grid, controls: Mapping[str, list[str]], width: Series) -> dict[str, tuple[float, float]]:
+def _ways(grid: Grid, controls: Mapping[str, list[str]], width: Mapping[str, str]) -> dict[str, tuple[float, float]]:
     """For each variant of a grid the way from control to best: the mean of the random controls of its width (of all, where it has none of its own), and that of the oracles or else of the best variant. Variants for which nothing is better than the control have none.
 
     Args:
         grid: One metric at one place.
         controls: The SAEs that are controls, of any kind ("") and of two kinds.
-        width: Of each SAE.
+        width: Of each SAE, as text.
     """
     if grid.higher_is_better is None:
         return {}
