@@ -237,7 +237,7 @@ _BEGINNING = 2**20
 
 def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
     """A card for what cannot be loaded, named by the bytes that cannot be read, so that a mended file is another one."""
-    h, path = hashlib.sha256(ref.encode(errors="surrogateescape") if not is_there(ref) else b""), Path(ref)
+    h, path = hashlib.sha256(ref.encode(errors="surrogatepass") if not is_there(ref) else b""), Path(ref)
     found = find_layout(ref)
     inside = sorted(path.glob("*")) if is_folder(path) else [path]
     for file in dict.fromkeys([*(found.files if found else ()), *inside]):
