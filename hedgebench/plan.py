@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -237,15 +236,15 @@ _BEGINNING = 2**20
 
 def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
     """A card for what cannot be loaded, named by the bytes that cannot be read, so that a mended file is another one."""
-    h, path = hashlib.sha256(ref.encode(errors="surrogatepass") if not is_there(ref) else b""), Path(ref)
+    h, path = hashlib.sha256(_bytes(ref) if not is_there(ref) else b""), Path(ref)
     found = find_layout(ref)
     inside = sorted(path.glob("*")) if is_folder(path) else [path]
     for file in dict.fromkeys([*(found.files if found else ()), *inside]):
         if is_file(file):
             with file.open("rb") as opened:  # of a huge file the beginning, with the shapes, is enough to know it by
-                h.update(os.fsencode(f"{file.name} {file.stat().st_size} ") + opened.read(_BEGINNING))
+                h.update(_bytes(f"{file.name} {file.stat().st_size} ") + opened.read(_BEGINNING))
         else:
-            h.update(os.fsencode(f"{file.name} is no file, {is_there(file)} "))
+            h.update(_bytes(f"{file.name} is no file, {is_there(file)} "))
     return Checkpoint(
         f"unreadable-{h.hexdigest()[:21]}",
         entry.name or one_line(display_name(ref)),
@@ -256,6 +255,11 @@ def _unreadable(ref: str, entry: SaeEntry) -> Checkpoint:
         tags=entry.tags,
         group=entry.group,
     )
+
+
+def _bytes(text: str) -> bytes:
+    """Of a name, which need not be UTF-8."""
+    return text.encode(errors="surrogatepass")
 
 
 def _like(card: Checkpoint, like: str | None) -> bool:

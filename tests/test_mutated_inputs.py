@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-MANY = settings(FEW, max_examples=1500)
+MANY = settings(FEW, max_examples=500)
 HOSTILE: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf")),
     *(
@@ -77,14 +78,14 @@ def mutated_tree(draw: st.DrawFn, tree: Any) -> Any:
     for _ in range(draw(st.integers(1, 3))):
         place, key = draw(st.sampled_from(list(_places(made)) or [(None, None)]))
         if place is None:
-            return draw(st.sampled_from(HOSTILE))
+            return deepcopy(draw(st.sampled_from(HOSTILE)))
         kind = draw(st.integers(0, 3))
         if kind == 0:
             del place[key]
         elif kind == 1 and isinstance(place, dict):
-            place[draw(st.text(max_size=5))] = place[key]
+            place[draw(st.text(max_size=5))] = deepcopy(place[key])
         else:
-            place[key] = draw(st.sampled_from(HOSTILE))
+            place[key] = deepcopy(draw(st.sampled_from(HOSTILE)))
     return made
 
 

@@ -184,6 +184,7 @@ CASES = [
     entry("path: ~nobody-of-this-name/x", "no such folder"),
     entry('path: "a\\0b"', "a name with control characters, or that is not UTF-8; rename it"),
     entry('path: "\\e[31mred\\n"', "no folder or file of weights matches"),
+    entry('path: "\\uD800"', "a name with control characters, or that is not UTF-8; rename it"),
     entry("path: /dev/zero", "/dev/zero: not a folder"),
     entry("path: memory:x", "memory:x"),
     entry("release: gpt2-small-res-jb", "a 'release' needs 'ids': one SAE id or a list of them, `*` allowed"),
