@@ -27,10 +27,6 @@ MAX_WORKERS = 1024
 """Processes that one command starts at most."""
 
 
-MAX_WORKERS = 1024
-"""Processes that one command starts at most."""
-
-
 def run_parser(sub: argparse.ArgumentParser) -> None:
     """The options of `hedgebench run`."""
     sub.add_argument("suite", metavar="SUITE", nargs="?", help="a YAML file")

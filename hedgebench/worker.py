@@ -68,7 +68,8 @@ class Worker:
             try:
                 line = self._lines.get(timeout=0.5)
             except queue.Empty:
-                pass
+                if process.poll() is not None and self._lines.empty():  # what it forked may hold the channel open
+                    raise self._epitaph(process, listener.began) from None
             else:
                 if line is None:
                     raise self._epitaph(process, listener.began)
@@ -93,7 +94,7 @@ class Worker:
                 self._log = self._log or _open_log(self.logs)
                 threads = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "hedgebench.worker", self.device],
+                    [sys.executable, "-P", "-m", "hedgebench.worker", self.device],  # no file of the user's folder
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self._log,
@@ -224,14 +225,17 @@ def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:
 
 def main() -> None:
     """Serve jobs until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers, asked = os.fdopen(os.dup(1), "w", buffering=1), os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(2, 1)  # whatever prints to standard output, in Python or below it, goes to the log
+    with open(os.devnull) as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)  # and whatever reads standard input finds its end, not the jobs
+    own = os.getpid()
     faulthandler.enable()
     with suppress(OSError):  # out of memory, the system is to end this process, not the one that keeps the books
         Path("/proc/self/oom_score_adj").write_text("1000")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     jobs: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    threading.Thread(target=_read_jobs, args=(asked, jobs), daemon=True).start()
     prepare()
     import sae_lens  # noqa: F401 - the seconds that it takes are no run's
 
@@ -239,6 +243,8 @@ def main() -> None:
     writing = threading.Lock()
 
     def say(message: dict[str, Any]) -> None:
+        if os.getpid() != own:
+            os._exit(0)  # a process that an eval forked: the answers are not its own
         text = json.dumps(message, allow_nan=False) + "\n"
         with writing:
             answers.write(text)
@@ -248,9 +254,9 @@ def main() -> None:
         answer(session, Job.from_dict(json.loads(jobs.get())), say)
 
 
-def _read_jobs(jobs: queue.Queue[str]) -> None:
+def _read_jobs(asked: IO[str], jobs: queue.Queue[str]) -> None:
     """Pass jobs on; when the parent is gone, end at once, in the middle of a computation too, and all that evals started with it."""
-    for line in sys.stdin:
+    for line in asked:
         jobs.put(line)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)

@@ -128,7 +128,7 @@ class ForkedProcess:
                         os.dup2(nothing, int(name), inheritable=False)
             os.environ.clear()
             os.environ.update(env)
-            sys.stdin, sys.stderr, sys.argv = os.fdopen(0), os.fdopen(2, "w", buffering=1), command[2:]
+            sys.stdin, sys.stderr, sys.argv = os.fdopen(0), os.fdopen(2, "w", buffering=1), command[-2:]
             from hedgebench import worker
 
             try:
@@ -139,6 +139,13 @@ class ForkedProcess:
             os.close(end)
         self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out, errors="replace")
         self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code; None where it runs."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait(self, timeout: float) -> int:
         """The exit code; of a process that a signal ended, less than 0."""

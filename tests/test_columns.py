@@ -43,14 +43,21 @@ def test_a_training_seed_is_exact_beside_an_sae_without_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize("odd", [2**63, 2**64, -(2**63) - 1, 10**400, 1.5, 1e300, "x", [1], {"a": 1}, True])
-def test_a_value_that_no_column_holds_is_missing_and_all_others_are_there(tmp_path: Path, odd: Any):
+def test_what_a_card_says_that_no_column_holds_is_missing_and_all_else_is_there(tmp_path: Path, odd: Any):
     write(tmp_path, "fine", 3)
-    score = {"metric": "share", "value": odd if not isinstance(odd, (int, float)) else 0.5, "n": odd}
-    write(tmp_path, "odd", odd, scores=[{**score, "higher_is_better": odd if odd is not True else "yes"}])
+    write(tmp_path, "odd", odd)
     table = read_results(tmp_path).set_index("sae")
     assert (table.loc["fine", "train_seed"], table.loc["fine", "value"]) == (3, 0.5)
-    assert table.loc["odd", ["train_seed", "n", "higher_is_better"]].isna().all()
+    assert pd.isna(table.loc["odd", "train_seed"]) and table.loc["odd", "value"] == 0.5
     assert len(read_runs(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("odd", [10**400, 1.5, 1e300, "x", [1], {"a": 1}, True])
+def test_a_record_with_a_score_that_is_none_is_left_out_with_a_warning(tmp_path: Path, odd: Any, caplog: Any):
+    write(tmp_path, "fine", 3)
+    write(tmp_path, "odd", 4, scores=[{"metric": "share", "value": 0.5, "n": odd}])
+    assert list(read_results(tmp_path)["sae"]) == ["fine"] == list(read_runs(tmp_path)["sae"])
+    assert "odd.json" in caplog.text
 
 
 @pytest.mark.parametrize(

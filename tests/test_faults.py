@@ -105,6 +105,23 @@ def test_a_worker_that_breaks_costs_one_run(curse: str, cursed: Callable[..., pd
     assert DEATHS[curse] in runs.loc["bad", "error"] and len(runs.loc["bad", "error"].splitlines()) == 1
 
 
+def test_a_process_that_a_run_forks_answers_for_nobody(cursed: Callable[..., pd.DataFrame]):
+    runs = cursed("os.fork()", code=0)
+    assert list(runs["status"]) == ["ok", "ok", "ok"]
+
+
+def test_a_crash_is_noticed_though_a_forked_process_lives_on(cursed: Callable[..., pd.DataFrame]):
+    started = time.monotonic()
+    runs = cursed("time.sleep(1000) if os.fork() == 0 else os.kill(os.getpid(), signal.SIGSEGV)")
+    assert list(runs["status"]) == ["ok", "failed", "ok"] and "was ended by SIGSEGV" in runs.loc["bad", "error"]
+    assert time.monotonic() - started < 120
+
+
+def test_what_reads_standard_input_finds_its_end_and_no_jobs(cursed: Callable[..., pd.DataFrame]):
+    runs = cursed("assert not sys.stdin.read() and not subprocess.run(['cat'], capture_output=True).stdout", code=0)
+    assert list(runs["status"]) == ["ok", "ok", "ok"]
+
+
 @pytest.mark.parametrize(
     "curse", ["raise MemoryError", "raise SystemExit(3)", "raise RecursionError('deep')", "bytearray(2**60)"]
 )

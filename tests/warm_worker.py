@@ -35,6 +35,10 @@ class WarmProcess:
         self.pid = self._process.pid
         self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out, errors="replace")
 
+    def poll(self) -> int | None:
+        """The exit code; None where it runs."""
+        return self._process.exitcode
+
     def wait(self, timeout: float) -> int:
         """The exit code; of a process that a signal ended, less than 0."""
         self._process.join(timeout)
@@ -69,7 +73,7 @@ def _serve(ends: list[int], command: list[str], env: dict[str, str], cwd: str) -
     for end in ends:
         os.close(end)
     multiprocessing.current_process()._config["daemon"] = False  # it may start processes, as any other
-    sys.argv = command[2:]
+    sys.argv = command[-2:]
     from hedgebench import worker
 
     worker.main()

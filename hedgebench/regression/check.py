@@ -125,11 +125,16 @@ def _compared(
         found += [(one, key, difference) for one, difference in zip(comparisons, differences, strict=True)]
     said = [rules.rule(key.eval, key.metric, key.params) for _, key, _ in found]
     directions = [
-        here.direction(key) if rule.better is None else rule.better
+        _first(rule.better, before.direction(key), here.direction(key))
         for (_, key, _), rule in zip(found, said, strict=True)
     ]
     judged = judge([difference for _, _, difference in found], said, directions)
     return [(*one, verdict) for one, verdict in zip(found, judged, strict=True)]
+
+
+def _first(*ways: bool | None) -> bool | None:
+    """The first better end that is known: the user's, then the baseline's, which what is checked cannot turn."""
+    return next((way for way in ways if way is not None), None)
 
 
 def _frame(layout: Layout, compared: list[tuple[Comparison, Key, Difference, Judged]]) -> DataFrame:

@@ -46,6 +46,8 @@ class Difference(NamedTuple):
     """Whether that is nothing but rounding: the metric does not move by chance, as far as its seeds show."""
     unknown: str
     """Why the noise is not known; empty where it is, or the difference is exact."""
+    lost: tuple[int | None, ...] = ()
+    """Evaluation seeds of the baseline that have no number here, though others have."""
 
     @property
     def value(self) -> float:
@@ -249,4 +251,5 @@ class _Cell:
             single,
             noise is not None and noise.variance <= (FLOAT_TOLERANCE * self.sizes[i]) ** 2,
             why if noise is None else "",
+            tuple(seed for seed in self.seeds_before[i] if seed not in self.shared[i]) if self.shared[i] else (),
         )

@@ -55,6 +55,9 @@ class Side(NamedTuple):
         return several(self.variant)
 
 
+_TWO = "two SAEs here are called {}, as after training again into the same results folder: check a fresh folder, or say under `match:` in the config which is the baseline's"
+
+
 class Settled(NamedTuple):
     """A metric whose verdict needs no comparison."""
 
@@ -75,20 +78,29 @@ class Layout(NamedTuple):
 def lay_out(matched: Sequence[Subject], before: Side, here: Side, rules: Rules) -> Layout:
     """Set every number beside its own; metrics that the rules ignore take no part."""
     found = Layout([], {})
+    known = {_base(sae) for subject in matched if subject.before for sae in subject.here}
     for subject in matched:
+        again = not subject.before and "~" in subject.name and _base(subject.name) in known
         sides = [before.runs[sae] for sae in subject.before], [here.runs[sae] for sae in subject.here]
         for pairing in pairings(*sides):
             key = pairing.here or pairing.before
             assert key is not None
             if rules.rule(key.eval, key.metric, key.params).ignore:
                 continue
-            if pairing.before is None or pairing.here is None:
+            if again:
+                found.settled.append(Settled(subject, key, "cannot tell", _TWO.format(_base(subject.name))))
+            elif pairing.before is None or pairing.here is None:
                 found.settled.append(Settled(subject, key, "new" if pairing.before is None else "missing", ""))
             elif pairing.apart:
                 found.settled.append(Settled(subject, key, "cannot tell", pairing.apart))
             else:
                 _compare_or_miss(found, subject, key, before, here)
     return found
+
+
+def _base(name: str) -> str:
+    """An SAE's name without the start of its digest, which tells two of one name in one results folder apart."""
+    return name.rpartition("~")[0] or name
 
 
 def _compare_or_miss(found: Layout, subject: Subject, key: Key, before: Side, here: Side) -> None:

@@ -64,10 +64,22 @@ def judge(differences: Sequence[Difference], rules: Sequence[Rule], directions: 
         assert noise is not None
         beyond[i] = min(1.0, 2 * float(stdtr(noise.df, -over / math.sqrt(noise.variance))))
     adjusted = dict(zip(tested, holm(np.array([beyond[i] for i in tested])).tolist(), strict=True)) if tested else {}
-    return [
+    judged = [
         _judged(found, tolerances[i], directions[i], adjusted.get(i), len(tested))
         for i, found in enumerate(differences)
     ]
+    return [_without_lost(found, one) for found, one in zip(differences, judged, strict=True)]
+
+
+def _without_lost(found: Difference, judged: Judged) -> Judged:
+    """What the seeds that are there show to be the same may not be at those that are not."""
+    if not found.lost or judged.verdict not in ("same", "better"):
+        return judged
+    seeds = ", ".join(map(str, found.lost))
+    return judged._replace(
+        verdict="cannot tell",
+        reason=f"no number here at evaluation seed {seeds} of the baseline; {judged.reason} at the others",
+    )
 
 
 def critical(df: ArrayLike, tests: int) -> NDArray[np.float64]:

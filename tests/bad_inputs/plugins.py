@@ -54,7 +54,7 @@ CASES = [
     case("its error is of many lines", "raise ValueError('one\\ntwo\\x1b[31m')", "is broken: ValueError: one"),
     case("its class is not there", FINE, "is broken: AttributeError", point="Anser"),
     case("it is a function", "def Answer(): ...", "expected a subclass of hedgebench.Eval, found <function"),
-    case("it is a module", "import json as Answer", "expected a subclass of hedgebench.Eval, found <module"),
+    case("it is a module", "import sys as Answer", "expected a subclass of hedgebench.Eval, found <module"),
     changed("it has another name", '"answer", 1', '"anser", 1', "its `name` is 'anser', but it is registered as 'answer': they must be equal"),
     changed("version 0", '"answer", 1', '"answer", 0', "`version` must be a whole number from 1, found 0"),
     changed("a version that is a text", '"answer", 1', '"answer", "1"', "`version` must be a whole number from 1, found '1'"),

@@ -72,6 +72,13 @@ def test_the_exit_code_is_the_commands_and_inputs_are_words_whatever_they_hold(t
     assert not (tmp_path / "x").exists()
 
 
+def test_a_word_that_is_neither_and_a_command_that_is_not_there_are_bad_usage(tmp_path: Path):
+    fake = command(tmp_path, "exit 0")
+    assert run(tmp_path, fake, results="r", baseline="b", strict="yes")[:2] == (2, {"exit-code": "2"})
+    assert run(tmp_path, str(tmp_path / "none"), results="r", baseline="b")[:2] == (2, {"exit-code": "2"})
+    assert run(tmp_path, fake, results="r", baseline="b", strict="True")[0] == 0
+
+
 def test_every_input_is_used_and_no_script_holds_one():
     used = set(re.findall(r"inputs\.([a-z-]+)", str(ACTION["runs"])))
     assert used == set(ACTION["inputs"])

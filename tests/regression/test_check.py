@@ -36,6 +36,35 @@ def test_the_same_numbers_are_the_same():
     assert set(report.findings["verdict"]) == {"same"} and report.code(strict=True) == 0
 
 
+def test_a_better_end_that_was_turned_since_turns_no_verdict():
+    here = drawing_nothing(0.9, higher_is_better=False)
+    assert only(here, drawing_nothing(1.0, higher_is_better=True))["verdict"] == "worse"
+
+
+def test_seeds_of_the_baseline_that_are_lost_leave_it_open():
+    before = table(drawn())
+    here = before[before["seed"] != 2]
+    found = hedgebench.check(here, before)
+    assert set(found.findings["verdict"]) == {"cannot tell"} and found.code(strict=True) == 3
+    assert found.findings["reason"].str.startswith("no number here at evaluation seed 2 of the baseline").all()
+    assert set(hedgebench.check(before, here).findings["verdict"]) == {
+        "same"
+    }  # more seeds than there were cost nothing
+    other = before.assign(seed=before["seed"].replace({2: 7}))
+    assert set(hedgebench.check(other, before).findings["verdict"]) == {"cannot tell"}
+
+
+def test_an_sae_that_was_trained_again_into_the_same_folder_is_not_taken_for_a_new_one():
+    before = drawing_nothing(1.0)
+    rows = [{"sae": "a~x00000", "value": 1.0, "digest": "x"}, {"sae": "a~y00000", "value": 0.1, "digest": "y"}]
+    report = hedgebench.check(table(rows), before)
+    assert dict(zip(report.findings["sae"], report.findings["verdict"], strict=True)) == {
+        "a~x00000": "same",
+        "a~y00000": "cannot tell",
+    }
+    assert report.code(strict=True) == 3 and "two SAEs here are called a" in report.findings["reason"].iloc[0]
+
+
 def drawing_nothing(value: float, **more) -> pd.DataFrame:
     return table([{"sae": "a", "value": value, "digest": "x", **more}])
 
