@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hedgebench.cli_check import baseline, baseline_parser, check, check_parser
-from hedgebench.cli_run import count, run, run_parser
+from hedgebench.cli_run import count, run, run_parser, tell
 from hedgebench.cli_toy import toy
-from hedgebench.one_line import tell
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:

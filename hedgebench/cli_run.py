@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.one_line import tell
+from hedgebench.one_line import one_line
 from hedgebench.paths import is_folder
 from hedgebench.toy.world_files import find_world, is_world
 from hedgebench.types import BadInput
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 1024
 """Processes that one command starts at most."""
+LONGEST = 1000
+"""Letters of a line that tells of a mistake; of a longer one the beginning and the end are shown."""
 
 
 def run_parser(sub: argparse.ArgumentParser) -> None:
@@ -79,6 +81,14 @@ def _workers(text: str) -> int:
     if (n := count(text)) > MAX_WORKERS:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
     return n
+
+
+def tell(text: object) -> None:
+    """Say what is wrong: one line on standard error, whatever the text holds and however long it is."""
+    line = one_line(str(text))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST * 2 // 3]} [...] {line[-LONGEST // 4 :]}"
+    print(f"hedgebench: {line}", file=sys.stderr)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hedgebench.eval import Figure
 from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
 from hedgebench.reading import compared
-from hedgebench.series import FAMILY, editions, labels, points, shared, split_l0, with_family
+from hedgebench.series import FAMILY, WIDEST, editions, labels, points, shared, split_l0, with_family
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _APART = ["model", "hook", "beside_sparsity", "width"]
 """What tells lines of one recipe apart, but for how the eval measured them."""
 _LINE = ["architecture", "loss", *_APART, *EDITION]
 """What is equal along a line: all of a family but its k and what else weighs sparsity, and the width."""
-_ALIKE = 1.25
+_ALIKE = WIDEST**0.5
 """A control is of like L0 where its L0 is within this factor of the SAEs'."""
 _FAR = 4.0
 """Spans of the SAEs' values: a control that is farther out is named, not drawn."""

@@ -18,7 +18,7 @@ from bad_inputs.cases import CANARY, MEGABYTES, SECONDS, Case, carry_out, files
 from bad_inputs.catalog import CASES, row
 
 from hedgebench.cli import main
-from hedgebench.one_line import LONGEST
+from hedgebench.cli_run import LONGEST
 from hedgebench.results import read_results, read_runs
 
 

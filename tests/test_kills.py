@@ -129,13 +129,19 @@ def test_two_processes_on_one_folder_share_the_work_and_both_end_with_whole_tabl
     assert len(logs) == 2, "one of the two did nothing"
 
 
-def test_what_another_process_has_in_hand_is_waited_for_and_not_computed_again(batch: Callable[[int], Batch]):
-    shared = batch(3)
+def one_hangs_and_the_other_waits(shared: Batch) -> tuple[forked_runs.warm_worker.Process, ...]:
+    """Two processes on one folder; what the first has in hand ends when `hangs sae-1` is gone."""
     (shared.log.parent / "hang sae-1").touch()
     first = shared.start()
     wait_for((shared.log.parent / "hangs sae-1").exists)
     second = shared.start()
     wait_for(lambda: "waiting for" in shared.messages.read_text())
+    return first, second
+
+
+def test_what_another_process_has_in_hand_is_waited_for_and_not_computed_again(batch: Callable[[int], Batch]):
+    shared = batch(3)
+    first, second = one_hangs_and_the_other_waits(shared)
     assert len(shared.done()) < shared.n_runs
     (shared.log.parent / "hangs sae-1").unlink()
     finish(first, second)
@@ -145,11 +151,7 @@ def test_what_another_process_has_in_hand_is_waited_for_and_not_computed_again(b
 
 def test_what_a_killed_process_had_in_hand_is_taken_over_by_one_that_waits_for_it(batch: Callable[[int], Batch]):
     shared = batch(3)
-    (shared.log.parent / "hang sae-1").touch()
-    first = shared.start()
-    wait_for((shared.log.parent / "hangs sae-1").exists)
-    second = shared.start()
-    wait_for(lambda: "waiting for" in shared.messages.read_text())
+    first, second = one_hangs_and_the_other_waits(shared)
     (shared.log.parent / "hang sae-1").touch()  # as a sign that the other has come to it
     first.kill()
     wait_for(lambda: not (shared.log.parent / "hang sae-1").exists())

@@ -115,8 +115,7 @@ def _matched(whole: Sequence[Grid], rows: Sequence[Row]) -> dict[tuple[Any, ...]
     for grid in whole:
         bands = grid.table.index.map(lambda sae: -1 if band[sae] is None else band[sae])
         for one in sorted(set(bands) - {-1}):
-            here = grid._replace(table=grid.table[bands == one], variant=grid.variant[bands == one])
-            for name, row in ranking(here, controls).items():
+            for name, row in ranking(grid.where(bands == one), controls).items():
                 ranks[key_of(grid.column), _place(grid.column), name] = _rank(row)
     return ranks
 

@@ -49,6 +49,14 @@ class Grid(NamedTuple):
         """Whether there are evaluation seeds."""
         return not self.table.columns.isna().any()
 
+    def where(self, rows: NDArray[np.bool_]) -> Grid:
+        """Some of its SAEs.
+
+        Args:
+            rows: [SAEs], those that stay.
+        """
+        return self._replace(table=self.table[rows], variant=self.variant[rows])
+
     def groups(self) -> dict[str, NDArray[np.float64]]:
         """The values of each variant, [a SAEs, b evaluation seeds], at the seeds that all its SAEs have; none of a variant whose SAEs have no seed in common."""
         found, values = {}, self.table.to_numpy()
@@ -77,7 +85,7 @@ class Grid(NamedTuple):
             elif name not in together:
                 blank[name] = "its SAEs have no evaluation seed in common"
         kept = np.array([name not in blank for name in self.variant], dtype=bool)
-        return self._replace(table=self.table[kept], variant=self.variant[kept]), blank
+        return self.where(kept), blank
 
     def complete(self, several: bool = True) -> DataFrame:
         """The most SAEs that have an evaluation seed in common, at all the seeds that they have in common; `several`: two seeds, unless at most half as many SAEs have two."""

@@ -27,7 +27,7 @@ from hedgebench.stats.pairwise import (
     rank_intervals,
     ranks,
 )
-from hedgebench.stats.power import detectable, seeds_needed
+from hedgebench.stats.power import Spread, detectable, seeds_needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,13 +50,20 @@ class Contest(NamedTuple):
     """[v] vectors, each with an entry for each seed of the scope."""
     pairs: Pairs
 
-    def sd(self, *of: int) -> float:
+    def spread(self, *pair: int) -> Spread:
+        """The standard deviations of a pair, or of two of middling noise: one for both where the variances are pooled."""
+        if self.pairs.pooled:
+            return self._sd()
+        if self.scope == "evaluation":
+            return (self._sd(*pair),) * 2
+        own = [self._sd(i) for i in pair or range(len(self.values))]
+        return (own[0], own[1]) if pair else (float(np.median(own)),) * 2
+
+    def _sd(self, *of: int) -> float:
         """The standard deviation over seeds of the scope, pooled over all or over some; of SAEs without what a seed does to all of them alike."""
-        values = np.array(self.values) if self.scope == "evaluation" else self.values
-        if isinstance(values, np.ndarray):
-            values = values[[*of]] if of else values
-            return math.sqrt(parts.mean_squares(values).rest)
-        chosen = [values[i] for i in of] if of else values
+        chosen = [self.values[i] for i in of or range(len(self.values))]
+        if self.scope == "evaluation":
+            return math.sqrt(parts.mean_squares(np.array(chosen)).rest)
         squares = sum(float((len(group) - 1) * group.var(ddof=1)) for group in chosen)
         return math.sqrt(squares / sum(len(group) - 1 for group in chosen))
 
@@ -71,8 +78,7 @@ def contest(grid: Grid, scope: Scope | None = None, without: Collection[str] = (
         scope: Only this; SAEs by evaluation seeds are then all SAEs, of whatever variant.
         without: SAEs that do not take part. Controls should not: they are like no SAE in noise, and every row more asks more of all comparisons.
     """
-    taking_part = ~grid.table.index.isin(without)
-    trained = grid._replace(table=grid.table[taking_part], variant=grid.variant[taking_part])
+    trained = grid.where(~grid.table.index.isin(without))
     variant, size = dict(zip(grid.table.index, grid.variant, strict=True)), Counter(grid.variant)
     if scope != "evaluation":
         groups: dict[str, list[float]] = {}
@@ -168,9 +174,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     rows, controls = [], control_rows(scores)
     for grid in grids(scores, variant):
-        taking_part = ~grid.table.index.isin(controls)
-        grid = grid._replace(table=grid.table[taking_part], variant=grid.variant[taking_part])
-        whole = grid.complete()
+        whole = grid.where(~grid.table.index.isin(controls)).complete()
         if not whole.size:
             continue
         of = dict(zip(grid.table.index, grid.variant, strict=True))
@@ -188,11 +192,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             told = discriminability_paired(compared.values) if paired else discriminability(compared.values)
             row |= {"scope": compared.scope, **told._asdict(), "compared": len(compared.names)}
             row |= {"pooled": compared.pairs.pooled}
-            middle = (
-                float(np.median([compared.sd(i) for i in range(len(compared.names))])) if not paired else compared.sd()
-            )
-            spread = compared.sd() if compared.pairs.pooled else (middle, middle)
-            least = {n: detectable(spread, n, len(compared.names), paired=paired) for n in (2, 3, 5, 10)}
+            least = {n: detectable(compared.spread(), n, len(compared.names), paired=paired) for n in (2, 3, 5, 10)}
             row |= _in_ones({f"detectable_{n}": size for n, size in least.items()}, grid)
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
@@ -257,12 +257,13 @@ def comparisons(scores: DataFrame, scope: Scope | None = None, variant: Series |
 def _needed(found: Contest) -> list[int | None]:
     """For each pair that cannot be told apart, the seeds of the scope that its difference needs."""
     pairs, paired = found.pairs, found.scope == "evaluation"
-    shared, needed = found.sd(), []
-    for i, j, size, p in zip(pairs.first, pairs.second, pairs.difference, pairs.adjusted, strict=True):
-        spread = shared if pairs.pooled else (found.sd(i, j),) * 2 if paired else (found.sd(i), found.sd(j))
-        least = None if p < ALPHA else seeds_needed(float(size), spread, len(found.names), paired=paired)
-        needed.append(least)
-    return needed
+    usual, many = found.spread(), len(found.names)
+    return [
+        None
+        if p < ALPHA
+        else seeds_needed(float(size), usual if pairs.pooled else found.spread(i, j), many, paired=paired)
+        for i, j, size, p in zip(pairs.first, pairs.second, pairs.difference, pairs.adjusted, strict=True)
+    ]
 
 
 def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
