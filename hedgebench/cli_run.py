@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.one_line import one_line
 from hedgebench.paths import is_folder
-from hedgebench.toy.world_files import find_world, is_world
+from hedgebench.toy.world_files import stands_for_world
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _suite(args: argparse.Namespace) -> Suite:
         raise BadInput("without a suite, --out DIR says where the results go")
     if args.world and not is_folder(args.world):
         raise BadInput(f"--world {args.world}: there is no such folder")
-    if args.world and not is_world(Path(args.world)) and find_world(Path(args.world)) is None:
+    if args.world and not stands_for_world(Path(args.world)):
         raise BadInput(f"--world {args.world}: it holds no toy world")
     relatives = {"control": args.control, "second_control": args.second_control, "group": args.group}
     return Suite(

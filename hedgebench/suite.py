@@ -15,7 +15,7 @@ from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.paths import is_folder, is_there, user_path
 from hedgebench.registry import nearest
-from hedgebench.toy.world_files import find_world, is_world
+from hedgebench.toy.world_files import stands_for_world
 from hedgebench.types import BadInput
 
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit", "ray")
@@ -272,7 +272,7 @@ class _Reader:
         folder = self.path.parent / user_path(given)
         if not is_folder(folder):
             raise self.wrong(entry.lines["world"], f"'world' is {given!r}, and there is no such folder")
-        if not is_world(folder) and find_world(folder) is None:
+        if not stands_for_world(folder):
             raise self.wrong(entry.lines["world"], f"'world' is {given!r}, which holds no toy world")
         return str(folder)
 

@@ -31,6 +31,11 @@ def is_world(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file() or (folder / SYNTHETIC_FILES[0]).is_file()
 
 
+def stands_for_world(folder: Path) -> bool:
+    """Whether a folder is a world's, or that of a checkpoint with its world."""
+    return is_world(folder) or find_world(folder) is not None
+
+
 def is_synthetic(folder: Path) -> bool:
     """Whether the world in a folder is one of SAELens's SyntheticModels."""
     return (folder / SYNTHETIC_FILES[0]).is_file()
