@@ -191,7 +191,7 @@ latents) and three of toy worlds are put beside SAEs that must be worse, beside 
     hedgebench toy --scenario crowd-0.1 --loss mse --seeds 3 --out out/validity-toy
     python results/validity/concepts.py                                            # trained SAEs that are given TPP's concepts
     python results/validity/judge.py --port 8090 &                                 # autointerp's judge
-    for suite in suite suite-concepts suite-once suite-probes suite-toy; do OMP_NUM_THREADS=1 hedgebench run results/validity/$suite.yaml --out out/validity; done
+    for suite in suite suite-concepts suite-others suite-probes suite-toy; do OMP_NUM_THREADS=1 hedgebench run results/validity/$suite.yaml --out out/validity; done
     hedgebench table out/validity --out results/validity/scores.parquet
     python results/validity/known.py                                               # known.csv
     python results/validity/page.py                                                # this page, from those tables
