@@ -4,8 +4,8 @@
     python benchmarks/check_false_alarms.py --runs 200
 
 A run is a table of SAEs and 10 metrics, twice: the baseline, and the same again. A value is SAE + training seed + evaluation seed (the same for all SAEs) + rest. Metrics go together (half of every part is
-common to all), and differ in which part is most of the noise; recipes differ in how noisy they are, up to twice. Heavy tails: Student's t with 5 degrees of freedom, for all metrics of a seed at once, as a
-bad seed is. The first run of every setting goes through `hedgebench.check`, too, which must say the same.
+common to all), and differ in which part is most of the noise; recipes differ in how noisy they are, up to twice, or as a setting says. Heavy tails: Student's t with 5 degrees of freedom, for all metrics of a
+seed at once, as a bad seed is. Rare counts: whole numbers, 0 in most seeds and SAEs. The first run of every setting goes through `hedgebench.check`, too, which must say the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,8 +38,12 @@ COMMON = 0.5
 """Of the variance of every part: what is common to all metrics."""
 NOISIEST = 2.0
 """The noisiest recipe, in standard deviations of the least noisy."""
+UNLIKE = 3.0
+"""Where recipes are unlike, each is so many times as noisy as the median, or the median as it, give or take: a standard deviation of the logarithm."""
+RARE = 21.5
+"""What is counted of a rare metric lies above this; the mean is 20."""
 SEED = 1
-"""Of all that is drawn, with the setting's number. `BELIEVED` and `BORROWED` of `hedgebench.regression.spread` were chosen on other draws."""
+"""Of all that is drawn, with the setting's number. `BELIEVED` of `hedgebench.regression.spread` was chosen on other draws."""
 
 
 class Setting(NamedTuple):
@@ -57,6 +61,8 @@ class Setting(NamedTuple):
     shared: bool = True
     """Whether evaluation seeds draw the same on both sides."""
     checkpoints: bool = False
+    noisy: Literal["up to twice", "last five times", "unlike"] = "up to twice"
+    rare: bool = False
 
 
 SETTINGS = [
@@ -68,6 +74,19 @@ SETTINGS = [
     *(Setting("all trained and drawn again", None, 4, n, n, shared=False) for n in (3, 5)),
     *(Setting("one SAE of each recipe trained again", "one trained", 4, n, 3) for n in (3, 5)),
     *(Setting("other weights, judged as checkpoints", None, 12, 1, n, checkpoints=True) for n in (1, 3, 5)),
+]
+_HARD = [
+    *(Setting("all drawn again", "drawn", 12, 1, n, shared=False) for n in (3, 5)),
+    Setting("all trained again", "trained", 12, 3, 3),
+    Setting("all trained again, most recipes once", "trained", 12, 3, 3, several=3),
+    Setting("all trained and drawn again", None, 4, 3, 3, shared=False),
+    Setting("one SAE of each recipe trained again", "one trained", 4, 3, 3),
+    Setting("other weights, judged as checkpoints", None, 12, 1, 5, checkpoints=True),
+]
+SETTINGS += [
+    *(one._replace(what=f"{one.what}; one recipe five times as noisy", noisy="last five times") for one in _HARD),
+    *(one._replace(what=f"{one.what}; recipes unlike", noisy="unlike") for one in _HARD),
+    *(one._replace(what=f"{one.what}; rare counts", rare=True) for one in _HARD),
 ]
 
 
@@ -108,7 +127,7 @@ def simulated(setting: Setting, heavy: bool, runs: int) -> dict[str, object]:
         same.append(said.count("same") / len(said))
         metric = int(rng.integers(METRICS))
         foreseen = design.foreseen(before, metric)
-        if foreseen and setting.again:
+        if foreseen and setting.again and not setting.rare:
             at, one, tests = foreseen[int(rng.integers(len(foreseen)))]
             size = smallest_change(one, setting.again, tests)
             members = design.comparisons[at].here
@@ -125,7 +144,11 @@ def simulated(setting: Setting, heavy: bool, runs: int) -> dict[str, object]:
         "compared": len(said),
         "runs with a false alarm": f"{np.mean(alarms):.4f}",
         "said to be the same": f"{np.mean(same):.2f}",
-        "smallest change, in SD": f"{np.median(sizes):.1f}" if sizes else "none" if setting.again else "",
+        "smallest change, in SD": f"{np.median(sizes):.1f}"
+        if sizes
+        else "none"
+        if setting.again and not setting.rare
+        else "",
         "found": f"{np.mean(found):.3f}" if found else "",
     }
 
@@ -141,6 +164,8 @@ class Design:
         self.train_seed = np.concatenate([np.arange(size) for size in sizes])
         self.saes = [f"r{i}-s{j}" for i, j in zip(self.recipe, self.train_seed, strict=True)]
         self.noisy = np.linspace(1.0, NOISIEST, setting.recipes)[self.recipe]
+        if setting.noisy == "last five times":
+            self.noisy = np.where(self.recipe == setting.recipes - 1, 5.0, 1.0)
         members = {
             f"r{i}": [s for s, r in zip(self.saes, self.recipe, strict=True) if r == i] for i in range(len(sizes))
         }
@@ -167,6 +192,8 @@ class Design:
     def draw(self, rng: np.random.Generator, heavy: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """[metrics, SAEs, evaluation seeds], twice."""
         setting, n = self.setting, len(self.saes)
+        if setting.noisy == "unlike":
+            self.noisy = UNLIKE ** rng.normal(size=setting.recipes)[self.recipe]
         training, again = (parts(rng, (n, 1), heavy) * self.noisy[:, None] for _ in range(2))
         evaluation, other = (parts(rng, (1, setting.drawn), heavy) for _ in range(2))
         rest, another = (parts(rng, (n, setting.drawn), heavy) * self.noisy[:, None] for _ in range(2))
@@ -183,7 +210,7 @@ class Design:
         """[metrics, SAEs, evaluation seeds], from its parts."""
         scale = PARTS[:, :, None, None]
         found: NDArray[np.float64] = 20 + scale[:, 0] * training + scale[:, 1] * evaluation + scale[:, 2] * rest
-        return found
+        return np.maximum(np.round(found - RARE), 0) if self.setting.rare else found
 
     def sides(self, before: NDArray[np.float64], here: NDArray[np.float64], metric: int) -> tuple[Values, Values]:
         """One metric in the baseline, and here."""

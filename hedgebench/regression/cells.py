@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hedgebench.regression.rules import FLOAT_TOLERANCE
 from hedgebench.stats.grid import COLUMN, PLACE, grids
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ class Values(NamedTuple):
     def largest(self) -> float:
         """The largest number, without its sign; 0 where there is none."""
         return float(np.abs(self.table[np.isfinite(self.table)]).max(initial=0.0))
+
+    @property
+    def step(self) -> float:
+        """The smallest difference between two numbers that are not the same, rounding aside: 1 of a count, hardly anything of what is measured, 0 where all are the same."""
+        gaps = np.diff(np.unique(self.table[np.isfinite(self.table)]))
+        return min(gaps[gaps > FLOAT_TOLERANCE * self.largest].tolist(), default=0.0)
 
     def over(self, unit: float) -> Values:
         """The same in another unit."""

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from hedgebench.regression.cells import Runs, Values
 from hedgebench.regression.noise import Group, Noise
 from hedgebench.regression.rules import FLOAT_TOLERANCE
-from hedgebench.regression.spread import Spread, mixed, over_seeds, within
+from hedgebench.regression.spread import Spread, in_steps, mixed, over_seeds, pooled, within
 from hedgebench.regression.subjects import Subject
 from hedgebench.stats.grid import unit_for
 
-_TRAINED = (
-    "no recipe of the baseline has several training seeds here, so what training again does by chance is not known"
-)
+_TRAINED = "a single training seed of this recipe on either side, so what training again does by chance is not known"
 _NOTHING = "no seed has one number for each of its SAEs, on either side (two numbers for one seed, of two versions of a package, are none)"
 _DRAWN = "a single evaluation seed, so what drawing again does by chance is not known"
 _SIZE = "numbers so large, or all so small, have no noise that a float64 holds"
@@ -126,6 +124,7 @@ class _Cell:
     ) -> None:
         self.comparisons, self.before, self.here = comparisons, before, here
         self.noise = Noise(before, here, groups)
+        self.step = min((side.step for side in (before, here) if side.step), default=0.0)
         self.judge_checkpoints = judge_checkpoints
         sizes = np.abs(np.concatenate([before.table.ravel(), here.table.ravel()]))
         self.typical = float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0
@@ -178,16 +177,30 @@ class _Cell:
         return self._trained_again(i)
 
     def _drawn_again(self, i: int) -> Difference:
-        shared, floor = self.shared[i], self.noise.floor
-        if len(shared) < 2:
+        shared = self.shared[i]
+        if not self.reproduced or len(shared) < 2:  # other draws on either side
             before, here = self.seeds_before[i], self.seeds_here[i]
-            noise = floor and floor.times(1 / len(before) + 1 / len(here))
-            return self._found(i, before, here, noise, floor, _DRAWN)
-        alike = self.reproduced and not self.unchanged[i]
-        others = over_seeds(self._others(i)) or (self.noise.between(shared) if alike else floor and floor.times(2.0))
-        one_seed = mixed(within(self.apart[i]), others)
-        assert one_seed is not None  # there are two seeds
-        return self._found(i, shared, shared, one_seed.times(1 / len(shared)), one_seed.times(0.5))
+            single = self._over_seeds(i, before, here)
+            noise = single and single.times(1 / len(before) + 1 / len(here))
+            return self._found(i, before, here, noise, single, _DRAWN)
+        own = within(self.apart[i])
+        assert own is not None  # there are two seeds
+        apart = mixed(own, over_seeds(self._others(i)) or self.noise.between(shared))
+        single = self._in_steps(i, apart.times(0.5))
+        return self._found(i, shared, shared, single.times(2 / len(shared)), single)
+
+    def _over_seeds(self, i: int, before: Sequence[int | None], here: Sequence[int | None]) -> Spread | None:
+        """The variance of a subject's value at one evaluation seed when another is drawn; None where neither side has several."""
+        one = self.comparisons[i]
+        sides = (
+            within(self.before.at(one.before, before).mean(axis=0)),
+            within(self.here.at(one.here, here).mean(axis=0)),
+        )
+        own = pooled([side for side in sides if side is not None])
+        return own and self._in_steps(i, mixed(own, self.noise.floor))
+
+    def _in_steps(self, i: int, spread: Spread) -> Spread:
+        return in_steps(spread, self.step, FLOAT_TOLERANCE * self.sizes[i])
 
     def _others(self, i: int) -> NDArray[np.float64]:
         """[other SAEs, shared seeds]: their differences at the seeds of this one."""
@@ -217,18 +230,18 @@ class _Cell:
             for group, saes in self.noise.groups.items()
             if set(saes) & set(one.before if group.side == "before" else one.here)
         ]
-        single = mixed(*self.noise.training(own, before, here))
-        why = _TRAINED if not one.weights else f"{_RUN}, and {_TRAINED}"
-        if single is None:
-            return self._found(i, before, here, None, None, why)
+        mine, others = self.noise.training(own, before, here)
+        if mine is None:
+            return self._found(i, before, here, None, None, f"{_RUN}, and {_TRAINED}" if one.weights else _TRAINED)
+        single = self._in_steps(i, mixed(mine, others))
         noise = single.times(1 / len(one.before) + 1 / len(one.here))
         if paired or None in self.before.seeds:
             return self._found(i, before, here, noise, single)
-        floor = self.noise.floor
-        if floor is None:
+        drawn = self._over_seeds(i, before, here)
+        if drawn is None:
             return self._found(i, before, here, None, None, f"not drawn alike in the baseline, and {_DRAWN}")
-        drawn = floor.times(1 / len(before) + 1 / len(here))
-        return self._found(i, before, here, noise.plus(drawn), single.plus(floor))
+        noise = noise.plus(drawn.times(1 / len(before) + 1 / len(here)))
+        return self._found(i, before, here, noise, single.plus(drawn))
 
     def _found(
         self,

@@ -15,8 +15,8 @@ from hedgebench.regression.cells import Values
 from hedgebench.regression.frozen import open_table
 from hedgebench.regression.layout import Side
 from hedgebench.regression.noise import Group, Noise
-from hedgebench.regression.rules import metric_names
-from hedgebench.regression.spread import BELIEVED, BORROWED, Spread, mixed, seed_parts, total, within
+from hedgebench.regression.rules import FLOAT_TOLERANCE, metric_names
+from hedgebench.regression.spread import BELIEVED, Spread, in_steps, mixed, within
 from hedgebench.regression.verdicts import POWER, critical
 
 if TYPE_CHECKING:
@@ -55,26 +55,30 @@ def foresight(baseline: DataFrame | str | Path, again: Again) -> DataFrame:
 class Known(NamedTuple):
     """What a baseline knows of the noise of one value of an SAE or a recipe."""
 
-    own: Spread | None
-    """From its own seeds; None where it has but one."""
-    others: tuple[Spread, ...]
-    """Independent parts of what is known from others."""
+    own: Spread
+    """From its own seeds."""
+    others: Spread | None
+    """From others."""
     n: int
     """Seeds that a mean is over, on either side."""
+    step: float
+    """Of the metric's values."""
+    rounding: float
+    """What varies by less does not vary."""
 
     @property
-    def now(self) -> Spread | None:
+    def now(self) -> Spread:
         """All of it."""
-        return mixed(self.own, total(self.others))
+        return in_steps(mixed(self.own, self.others), self.step, self.rounding)
 
     @property
     def sd(self) -> float:
-        """The standard deviation; 0 where nothing is known, too."""
-        return math.sqrt(self.now.variance) if self.now else 0.0
+        """The standard deviation."""
+        return math.sqrt(self.now.variance)
 
 
 def known(values: Values, alike: Mapping[str, Sequence[str]], again: Again) -> dict[str, Known]:
-    """What is known of the noise of one metric, for each SAE or recipe that will be compared; without those of which nothing is known, or that have none.
+    """What is known of the noise of one metric, for each SAE or recipe that will be compared; without those that have a single seed, or none of it.
 
     Args:
         values: The metric's, in the baseline.
@@ -82,32 +86,31 @@ def known(values: Values, alike: Mapping[str, Sequence[str]], again: Again) -> d
         again: As in `foresight`.
     """
     found = _drawn(values) if again == "drawn" else _trained(values, alike, again == "trained")
-    return {name: one for name, one in found.items() if one.sd > 0}
+    return {name: one for name, one in found.items() if one.sd > one.rounding}
 
 
 def _drawn(values: Values) -> dict[str, Known]:
-    found = {}
+    floor, found = Noise(values, values, {}).floor, {}
     for sae in values.saes:
         seeds = values.seeds_of([sae])
-        if len(seeds) > 1:
-            others = [other for other in values.whole(seeds) if other != sae]
-            found[sae] = Known(within(values.at([sae], seeds)[0]), seed_parts(values.at(others, seeds)), len(seeds))
+        own = within(values.at([sae], seeds)[0])
+        if own is not None:
+            found[sae] = Known(own, floor, len(seeds), values.step, FLOAT_TOLERANCE * values.largest)
     return found
 
 
 def _trained(values: Values, alike: Mapping[str, Sequence[str]], whole: bool) -> dict[str, Known]:
-    groups = {Group("before", name): saes for name, saes in alike.items()}
-    noise = Noise(values, values, groups)
-    recipe = {sae: name for name, saes in alike.items() for sae in saes}
+    noise = Noise(values, values, {Group("before", name): saes for name, saes in alike.items()})
     found = {}
-    for sae in values.saes:
-        name = recipe.get(sae, sae) if whole else sae
-        saes = [one for one in alike.get(name, [sae]) if one in values.saes] if whole else [sae]
-        seeds = values.seeds_of(saes)
-        own = [Group("before", recipe[sae])] if sae in recipe else []
-        if seeds:
-            mine, others = noise.training(own, seeds, seeds)
-            found[name] = Known(mine, (others,) if others else (), len(saes))
+    for name, members in alike.items():
+        saes = [sae for sae in members if sae in values.saes]
+        for subject in [saes] if whole else [[sae] for sae in saes]:
+            seeds = values.seeds_of(subject)
+            own, others = noise.training([Group("before", name)], seeds, seeds) if seeds else (None, None)
+            if own is not None:
+                found[name if whole else subject[0]] = Known(
+                    own, others, len(subject), values.step, FLOAT_TOLERANCE * values.largest
+                )
     return found
 
 
@@ -116,40 +119,20 @@ def smallest_change(one: Known, again: Again, tests: int) -> float:
 
     What the noise truly is, and what it will come out as by the time of the check, is drawn many times, given what the baseline knows of it; then the threshold and the difference itself are.
     """
-    assert one.now is not None
     true = one.now.variance / _chi(one.now.df, 0)
-    own, own_df = np.zeros(_DRAWS), 0.0
-    if one.own is not None:
-        fresh = true * _chi(one.own.df, 1)
-        own, own_df = _by_then(one.own, fresh / one.own.variance if one.own.variance else fresh, again)
-    others, spread = np.zeros(_DRAWS), np.full(_DRAWS, np.finfo(float).tiny)
-    for i, part in enumerate(one.others):
-        # the first part is what seeds do to all alike, to the subject as well: it was drawn, and will be, together with the subject's own
-        ratio = _chi(part.df, 1 if i == 0 and again == "drawn" else 2) / _chi(
-            part.df, 0 if i == 0 and again == "drawn" else 3
-        )
-        variance, df = _by_then(part, ratio, again)
-        others, spread = others + variance, spread + variance**2 / df
-    believed = np.minimum(others**2 / spread, BORROWED if one.own is None else BELIEVED)
-    used = np.maximum(own, (own_df * own + believed * others) / (own_df + believed))
-    threshold = np.sqrt(used) * critical(np.maximum(own_df, believed), tests)
+    own, df = one.own.variance * np.ones(_DRAWS), one.own.df
+    if again != "one trained":  # both sides will have seeds of their own
+        own, df = (own + true * _chi(df, 1)) / 2, 2 * df
+    used = own
+    if one.others is not None:
+        others, believed = one.others.variance * np.ones(_DRAWS), one.others.df
+        if again == "trained":
+            others, believed = others * (1 + _chi(believed, 2) / _chi(believed, 3)) / 2, 2 * believed
+        believed = min(believed, BELIEVED)
+        used = np.maximum(own, (df * own + believed * others) / (df + believed))
+    threshold = np.sqrt(np.maximum(used, one.step**2 / 4)) * float(critical(df, tests))
     needed = np.quantile(threshold + np.sqrt(true) * _normal(), POWER)
     return float(needed) * math.sqrt(2 / one.n)
-
-
-def _by_then(known: Spread, fresh: NDArray[np.float64], again: Again) -> tuple[NDArray[np.float64], float]:
-    """What a variance will have come out as, and its degrees of freedom.
-
-    Args:
-        known: In the baseline.
-        fresh: [draws], in what is done again, over that in the baseline.
-        again: `drawn`: only that counts; `trained`: both do; `one trained`: only the baseline does.
-    """
-    if again == "drawn":
-        return known.variance * fresh, known.df
-    if again == "trained":
-        return known.variance * (1 + fresh) / 2, 2 * known.df
-    return known.variance * np.ones(_DRAWS), known.df
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hedgebench.regression.cells import Values
-from hedgebench.regression.spread import Spread, mixed, over_seeds, pooled, rest, within
+from hedgebench.regression.spread import Spread, over_seeds, pooled, rest, within
 
 Side = Literal["before", "here"]
 Seeds = Sequence[int | None]
@@ -71,7 +71,7 @@ class Noise:
         for values in (self.before, self.here):
             found = over_seeds(_complete(values))
             if found is not None:
-                return mixed(None, found)
+                return found
         return None
 
     def between(self, seeds: Seeds) -> Spread | None:
