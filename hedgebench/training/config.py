@@ -109,6 +109,8 @@ class TrainConfig:
     """A latent that has not fired for so many tokens is dead: the auxiliary loss tries to revive it."""
     threshold_lr: float = 0.03
     """Share of a step's smallest activation in the running threshold (BatchTopK kinds)."""
+    saes_at_once: int = 0
+    """SAEs that are trained and saved together, the others after them on the same batches, which are kept on disk meanwhile; 0: all."""
     save_dtype: str = "float32"
     """Precision of the weight matrices in the file; the SAE loads as float32 either way."""
 
@@ -152,6 +154,8 @@ def _check_config(path: Path, data: LineMap, config: TrainConfig) -> None:
     for key in _ABOVE_0:
         if getattr(config, key) <= 0:
             raise wrong(key, f"{key!r} must be above 0, not {getattr(config, key)}")
+    if config.saes_at_once < 0:
+        raise wrong("saes_at_once", f"'saes_at_once' must be a whole number from 0 (all), not {config.saes_at_once}")
     if not 0 <= config.data_seed < 2**63:
         raise wrong("data_seed", f"'data_seed' must be a whole number from 0, not {config.data_seed}")
     if config.context_size < 2:

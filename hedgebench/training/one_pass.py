@@ -19,14 +19,30 @@ from hedgebench.training.config import TrainConfig
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
+    from hedgebench.training.stream import Stream
+
 
 def run_one_pass(
-    config: TrainConfig, saes: Mapping[str, TrainingSAE], model: HookedTransformer, dataset: Any, device: str
+    config: TrainConfig,
+    saes: Mapping[str, TrainingSAE],
+    model: HookedTransformer,
+    dataset: Any,
+    device: str,
+    stream: Stream | None = None,
 ) -> dict[str, TrainingSAE]:
     """Train `saes` in place and return them by name, their activation scale folded in.
 
     The order of the data is drawn from torch's global generator.
+
+    Args:
+        config: What is trained.
+        saes: The SAEs.
+        model: The language model; it does not run where the stream is kept.
+        dataset: The text.
+        device: Where they run.
+        stream: Where the batches are kept, or will be; None: nowhere.
     """
+    half_a_buffer = max(1, config.buffer_sequences * config.context_size // (2 * config.batch_tokens))
     runner_config = MultiSAETrainingRunnerConfig(
         saes={name: sae.cfg for name, sae in saes.items()},
         hook_names=config.hook,
@@ -39,7 +55,7 @@ def run_one_pass(
         train_batch_size_tokens=config.batch_tokens,
         # The model runs in a thread of its own, half a buffer ahead: that much is refilled at once. That thread alone draws random
         # numbers, so the order stays that of the seed.
-        prefetch_llm_batches=max(1, config.buffer_sequences * config.context_size // (2 * config.batch_tokens)),
+        prefetch_llm_batches=0 if stream is not None and stream.is_kept else half_a_buffer,
         lr=config.lr,
         lr_warm_up_steps=int(config.lr_warm_up * config.steps),
         lr_decay_steps=int(config.lr_decay * config.steps),
@@ -56,6 +72,7 @@ def run_one_pass(
     )
     with _without_needless_warnings():
         runner = _Runner(runner_config, override_dataset=dataset, override_model=model, override_saes=dict(saes))
+        runner.stream = stream
     trained: dict[str, TrainingSAE] = runner.run()
     return trained
 
@@ -63,8 +80,16 @@ def run_one_pass(
 class _Runner(MultiSAETrainingRunner):
     """Without upstream's signal handlers, which only a main thread may set, and with one progress bar, which moves at every step."""
 
+    stream: Stream | None = None
+    """Where the batches are kept, or will be."""
+
     def _run_with_interruption_handling(self, trainer: Any) -> Any:
         trainer._update_pbar = lambda _outputs, bar: bar.update(self.cfg.train_batch_size_tokens)
+        if self.stream is not None:
+            (hook,) = set(trainer.hook_names.values())
+            made = (batch[hook] for batch in trainer.data_provider)
+            batches = self.stream.kept() if self.stream.is_kept else self.stream.keep(made)
+            trainer.data_provider = ({hook: batch.to(self.cfg.device)} for batch in batches)
         _share_scale(trainer)
         return trainer.fit()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NEVER_CHANGES = ("saes", "sequences_per_pass", "save_dtype")
+_NEVER_CHANGES = ("saes", "sequences_per_pass", "saes_at_once", "save_dtype")
 
 
 def train(config_path: str | Path, out: str | Path, *, device: str = "cpu") -> list[Path]:
@@ -47,7 +47,7 @@ def train(config_path: str | Path, out: str | Path, *, device: str = "cpu") -> l
     """
     config, out = read_config(config_path), Path(out)
     check_device(device)
-    _check_memory(config.saes, 1, device)  # at the least, before the model is loaded
+    _check_memory(config.saes[: config.saes_at_once or None], 1, device)  # at the least, before the model is loaded
     folders = {recipe.name: out / recipe.name for recipe in config.saes}
     todo = [recipe for recipe in config.saes if not is_done(folders[recipe.name], _settings(config, recipe))]
     if todo:
@@ -55,8 +55,10 @@ def train(config_path: str | Path, out: str | Path, *, device: str = "cpu") -> l
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"cannot write to {out}: {error.strerror}") from None
-    if plain := [recipe for recipe in todo if recipe.grow is None]:
-        saes = train_saes(config, plain, device=device)
+    plain = [recipe for recipe in todo if recipe.grow is None]
+    while plain:
+        together, plain = plain[: config.saes_at_once or None], plain[config.saes_at_once or len(plain) :]
+        saes = train_saes(config, together, device=device)
         save_all({folders[name]: sae for name, sae in saes.items()}, config.save_dtype)
     if left := {recipe.name for recipe in todo if recipe.grow is not None}:
         grow_saes(config, left, out, device=device)
@@ -72,8 +74,10 @@ def train_saes(config: TrainConfig, recipes: list[SAERecipe], *, device: str = "
     Raises:
         BadInput: Unknown model, hook point or data.
     """
+    from hedgebench.models import model_revision
     from hedgebench.training.one_pass import run_one_pass
     from hedgebench.training.saes import make_sae
+    from hedgebench.training.stream import Stream
 
     model, text, d_in = _opened(config, device)
     _check_memory(recipes, d_in, device)
@@ -81,8 +85,11 @@ def train_saes(config: TrainConfig, recipes: list[SAERecipe], *, device: str = "
     saes = {recipe.name: make_sae(config, recipe, d_in) for recipe in recipes}
     for recipe in recipes:
         _tell(saes[recipe.name], config, recipe, text)
+    stream = None
+    if 0 < config.saes_at_once < len(config.saes):
+        stream = Stream(config, model_revision(config.model), text.identity, d_in)
     with _globals_kept(config.data_seed):
-        return run_one_pass(config, saes, model, text.dataset(config.data_seed), device)
+        return run_one_pass(config, saes, model, text.dataset(config.data_seed), device, stream)
 
 
 def grow_saes(config: TrainConfig, names: set[str], out: Path, *, device: str = "cpu") -> None:

@@ -97,6 +97,7 @@ MISTAKES = [
     (GOOD + "batch_tokens: 0\n", 8, "'batch_tokens' must be above 0"),
     (GOOD + "sequences_per_pass: 0\n", 8, "'sequences_per_pass' must be above 0"),
     (GOOD + "norm_batches: 0\n", 8, "'norm_batches' must be above 0"),
+    (GOOD + "saes_at_once: -1\n", 8, "'saes_at_once' must be a whole number from 0 (all), not -1"),
     (GOOD + "dead_after_tokens: 0\n", 8, "'dead_after_tokens' must be above 0"),
     (GOOD + "threshold_lr: 0\n", 8, "'threshold_lr' must be above 0"),
     (GOOD + "buffer_sequences: 2\n", 8, "the buffer holds less than one batch: raise 'buffer_sequences'"),

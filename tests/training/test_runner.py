@@ -27,6 +27,7 @@ from hedgebench.training import saving
 from hedgebench.training.config import read_config
 from hedgebench.training.runner import train, train_saes
 from hedgebench.training.saes import HedgeBatchTopK, HedgeStandard, make_sae
+from hedgebench.training.stream import Stream
 from hedgebench.types import BadInput
 
 STEPS, SWITCH, D_IN, WIDTH = 12, 3, 32, 16
@@ -298,11 +299,76 @@ def test_training_works_in_a_thread_and_says_nothing_that_is_no_news(world, tmp_
     assert captured.err.count("\n") == 1  # one bar, on one line
 
 
-# --- interrupted, repeated, refused ----------------------------------------------------------------------------------------------
-
-
 class Stop(Exception):
     """What the tests stop a run with."""
+
+
+# --- a few SAEs at once -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whether each training was given batches from the model or from the disk."""
+    seen = []
+    for name, where in (("keep", "model"), ("kept", "disk")):
+        original = getattr(Stream, name)
+
+        def record(*args: Any, original: Callable[..., Any] = original, where: str = where) -> Any:
+            seen.append(where)
+            return original(*args)
+
+        monkeypatch.setattr(Stream, name, record)
+    return seen
+
+
+def test_saes_trained_two_at_a_time_are_what_they_are_together_and_the_model_runs_once(world, tmp_path, trained, kept):
+    out = tmp_path / "out"
+    folders = train(write_config(world, tmp_path / "c.yaml", saes_at_once=2), out)
+    assert kept == ["model", "disk"]
+    for folder in folders:
+        assert_same_weights(folder, trained / folder.name)
+
+
+def test_what_was_trained_before_a_stop_stays_and_the_rest_learns_from_the_disk(
+    world, tmp_path, trained, kept, monkeypatch
+):
+    original = HedgeBatchTopK.training_forward_pass
+
+    def stop(sae: Any, step_input: Any) -> Any:
+        if sae.cfg.reconstruction_loss == "snap" and step_input.n_training_steps == 5:
+            raise Stop
+        return original(sae, step_input)
+
+    config, out = write_config(world, tmp_path / "c.yaml", saes_at_once=1), tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(HedgeBatchTopK, "training_forward_pass", stop)
+        train(config, out)
+    assert names(out) == ["batchtopk-l2-s4", "batchtopk-mse-s4"]
+    for folder in train(config, out):
+        assert_same_weights(folder, trained / folder.name)
+    assert kept == ["model", *["disk"] * 4]
+
+
+def test_batches_that_are_damaged_on_disk_are_made_again(world, tmp_path, trained, kept):
+    first = "  - {architecture: batchtopk, loss: [mse, l2], width: 16, k: 3, train_seed: 4, snap_at: 0.25}"
+    train(write_config(world, tmp_path / "a.yaml", first, saes_at_once=1), tmp_path / "a")
+    (file,) = (tmp_path / "cache/activations").glob("stream-*/00000.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    for folder in train(write_config(world, tmp_path / "c.yaml", saes_at_once=3), tmp_path / "out"):
+        assert_same_weights(folder, trained / folder.name)
+    assert kept == ["model", "disk", "model", "disk"]
+
+
+def test_without_room_for_the_batches_the_model_runs_again_and_it_is_said(
+    world, tmp_path, trained, kept, monkeypatch, caplog
+):
+    monkeypatch.setattr("hedgebench.training.stream.DISK_BUDGET", 1000)
+    for folder in train(write_config(world, tmp_path / "c.yaml", saes_at_once=2), tmp_path / "out"):
+        assert_same_weights(folder, trained / folder.name)
+    assert kept == ["model", "model"] and "the model runs again" in caplog.text
+
+
+# --- interrupted, repeated, refused ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
