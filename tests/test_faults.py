@@ -217,6 +217,7 @@ def test_a_run_whose_worker_is_killed_from_outside_is_tried_once_more(
         ("x = []; x.append(x); ctx.details['eval_result_details'] = x", "its details are not plain JSON"),
         ("yield Score('sum', 1.0, slice_by='odd', slice_value='\\ud800')", "its outcome cannot be written: UnicodeEncodeError"),
         ("ctx.progress(float('nan')); ctx.progress(1e9); raise ValueError('after')", "ValueError: after"),
+        ("raise ValueError('the name \\ud800 is odd')", r"ValueError: the name \ud800 is odd"),
         ("yield 3", "expected a Score, found 3"),
         ("ctx.sae.b_dec.data += 1", "the eval changed the SAE it was given"),
         ("ctx.leave_blank(3, {1})", ""),
