@@ -104,7 +104,11 @@ def comment(tmp_path: Path) -> Callable[..., tuple[str, str]]:
         (tmp_path / "gh").write_text(f"#!/bin/bash\n{GH}")
         (tmp_path / "gh").chmod(0o755)
         given = {"GH_REPO": "o/r", "NUMBER": "7", "REPORT": str(tmp_path / "report.md"), "RUNNER_TEMP": str(tmp_path)}
-        given |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "COMMENTS": str(tmp_path / "comments"), "FORK": "1" * fork}
+        given |= {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "COMMENTS": str(tmp_path / "comments"),
+            "FORK": "1" * fork,
+        }
         command = ["bash", "-eo", "pipefail", "-c", COMMENT["run"]]
         done = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=True)
         log = tmp_path / "comments.log"
