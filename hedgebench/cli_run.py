@@ -114,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     pending = pending_runs(plan, out, retry_failed=args.retry_failed, force=args.force)
     if args.dry_run:
         _show(plan, pending, args.limit, out, args.workers or 1)
+        if args.executor == "ray" and not args.workers:
+            print("jobs and time are those of one worker; Ray starts as many as have room, and --workers N plans for N")
         return 2 if plan.mistakes else 0
     if not pending:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)

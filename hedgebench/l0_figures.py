@@ -92,6 +92,8 @@ def read_against_l0(scores: DataFrame, shown: Shown) -> str:
 
 def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
     """The same of rows that may be compared."""
+    from hedgebench.stats.tables import summary
+
     control = rows["architecture"].fillna("").map(is_control).astype(bool)
     trained = rows[~control]
     of_each = l0[trained["sae"].unique()].groupby(variant).mean()
@@ -103,8 +105,9 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
         beside = rows[rows["sae"].isin(alike.index[alike.between(band.low / _ALIKE, band.high * _ALIKE)])]
         where = f"at L0 {' to '.join(dict.fromkeys(f'{end:.3g}' for end in band))}"
         own = variant[variant.isin(inside)]
-        over, count, more = compared(here, own) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
-        found.append((where, over, count, more + _not_beaten(here, own, beside)))
+        summed = summary(here, own)
+        over, count, more = compared(here, summed, own) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
+        found.append((where, over, count, more + _not_beaten(here, summed["mean"].dropna(), beside)))
     seeds = " or ".join(sorted({over for _, over, _, _ in found if over}))
     if not seeds:
         few = any(count.startswith("too few") for _, _, count, _ in found)
@@ -116,12 +119,9 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
     return " ".join([first, *(line[0].upper() + line[1:] for line in lines[1:])])
 
 
-def _not_beaten(trained: DataFrame, variant: Series, controls: DataFrame) -> str:
+def _not_beaten(trained: DataFrame, means: Series, controls: DataFrame) -> str:
     """The controls that no variant's mean is better than."""
-    from hedgebench.stats.tables import summary
-
     way = trained["higher_is_better"].dropna().unique()
-    means = summary(trained, variant)["mean"].dropna()
     if len(way) != 1 or not len(means):
         return ""
     sign = 1 if way[0] else -1

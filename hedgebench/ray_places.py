@@ -199,8 +199,9 @@ class RayPlace:
         if lost:
             return WorkerDied("the Ray node it ran on was lost", outside=True)
         raised = isinstance(error, ray.exceptions.RayTaskError)
-        why = error_line(error.cause) if raised else " ".join(str(error).split())[:300]  # type: ignore[attr-defined]
-        outside = not raised and ("SIGKILL" in why or "memory" in why)
+        said = " ".join(str(error).split())
+        why = error_line(error.cause) if raised else said[:300]  # type: ignore[attr-defined]
+        outside = not raised and ("SIGKILL" in said or "memory" in said)
         if not began and not outside:
             return NoRoom(f"a place on the Ray cluster cannot start: {why}")
         return WorkerDied(f"the Ray actor is gone: {why}", outside=outside)

@@ -30,15 +30,17 @@ def told(rows: DataFrame, name: str, variant: Series | None = None) -> str:
         name: What the numbers are called.
         variant: The variant of each SAE, as `stats.grid.variants` has it of a whole table, whose SAEs without such a number are blanks; None: of these rows.
     """
-    seeds, count, more = compared(rows, variant)
+    from hedgebench.stats.tables import summary
+
+    seeds, count, more = compared(rows, summary(rows, variant), variant)
     return f"{name}: {count} (95 %, all pairs together, over {seeds} seeds){more}" if seeds else f"{name}: {count}"
 
 
-def compared(rows: DataFrame, variant: Series | None = None) -> tuple[str, str, str]:
-    """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart, and what else is to be said."""
-    from hedgebench.stats.tables import comparisons, summary
+def compared(rows: DataFrame, found: DataFrame, variant: Series | None = None) -> tuple[str, str, str]:
+    """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart, and what else is to be said. `found` is the `stats.tables.summary` of the rows."""
+    from hedgebench.stats.tables import comparisons
 
-    pairs, found = comparisons(rows, variant=variant), summary(rows, variant)
+    pairs = comparisons(rows, variant=variant)
     blank = found.loc[found["blank"] != "", ["variant", "blank"]].itertuples(index=False)
     left_out = "".join(f" Left out: {name} ({why})." for name, why in blank)
     if pairs.empty:

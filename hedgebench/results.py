@@ -53,7 +53,7 @@ def read_runs(folder: str | Path) -> DataFrame:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """The JSON files of a results folder that may be records of ours or output of SAEBench, in a fixed order.
+    """What is called `*.json` in a results folder: it may be a record of ours or output of SAEBench. In a fixed order.
 
     Raises:
         BadInput: No such folder.
@@ -64,8 +64,9 @@ def result_files(folder: Path) -> Iterator[Path]:
         if Path(place) != folder and find_layout(place) is not None:
             below.clear()  # an SAE lies beside the results: it is none itself
         elif Path(place).name != "checkpoints":
-            below.sort()
-            yield from (Path(place) / name for name in sorted(names) if name.endswith(".json"))
+            called_json = sorted(name for name in (*below, *names) if name.endswith(".json"))
+            below[:] = sorted(set(below) - set(called_json))  # a folder of such a name is told to be neither
+            yield from (Path(place) / name for name in called_json)
 
 
 def _cards(folder: Path) -> dict[str, Checkpoint]:

@@ -280,8 +280,8 @@ def plain_json(data: Any) -> Any:
 
 
 def error_line(error: BaseException | None) -> str:
-    """An error as one line; the kind is named where it is not one of ours."""
-    text = " ".join(str(error).split())
+    """An error as one line that any file can hold; the kind is named where it is not one of ours."""
+    text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()  # half a surrogate pair is none
     return text if isinstance(error, (BadInput, CannotMeasure)) and text else f"{type(error).__name__}: {text}"
 
 

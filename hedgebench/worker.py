@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ OUTPUT_LIMIT = 256 * 2**20
 """Bytes that one job may print."""
 _ANSWER_LIMIT = 2**30
 """Characters of one answer."""
+_MARK = "HEDGEBENCH_WORKER"
+"""The environment variable by which is known what a worker started, in whatever session it is by now."""
 
 
 class Worker:
@@ -46,6 +49,7 @@ class Worker:
     def __init__(self, device: str, logs: Path, threads: int | None = None) -> None:
         self.device, self.logs, self.threads = device, logs, threads
         self._process: subprocess.Popen[str] | None = None
+        self._mark = ""
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._log: IO[bytes] | None = None
         self._log_start = 0
@@ -93,6 +97,7 @@ class Worker:
             try:
                 self._log = self._log or _open_log(self.logs)
                 threads = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
+                self._mark = uuid.uuid4().hex
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "hedgebench.worker", self.device],  # no file of the user's folder
                     stdin=subprocess.PIPE,
@@ -100,7 +105,7 @@ class Worker:
                     stderr=self._log,
                     encoding="utf-8",
                     errors="replace",
-                    env={**threads, **os.environ},
+                    env={**threads, **os.environ, _MARK: self._mark},
                     start_new_session=True,  # Ctrl-C is the parent's to handle
                 )
             except OSError as error:
@@ -145,6 +150,7 @@ class Worker:
             for kill in (os.killpg, os.kill):
                 with suppress(OSError):
                     kill(process.pid, signal.SIGKILL)
+            _end_marked(self._mark)
             with suppress(subprocess.TimeoutExpired):  # a process that a driver holds on to is left to the system
                 process.wait(timeout=10)
             for stream in (process.stdin, process.stdout):
@@ -220,6 +226,23 @@ def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
+def _end_marked(mark: str) -> None:
+    """End every other process that was started with this mark. Only Linux shows what a process was started with."""
+    variable, ended = f"{_MARK}={mark}".encode(), {os.getpid()}
+    while found := set(_started_with(variable)) - ended:  # until none was started meanwhile
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        ended |= found
+
+
+def _started_with(variable: bytes) -> Iterator[int]:
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it is gone, or another user's
+            if variable in file.read_bytes().split(b"\0"):
+                yield int(file.parent.name)
+
+
 # --- the process itself --------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +258,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     jobs: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read_jobs, args=(asked, jobs), daemon=True).start()
+    threading.Thread(target=_read_jobs, args=(asked, jobs, os.environ[_MARK]), daemon=True).start()
     prepare()
     import sae_lens  # noqa: F401 - the seconds that it takes are no run's
 
@@ -254,10 +277,11 @@ def main() -> None:
         answer(session, Job.from_dict(json.loads(jobs.get())), say)
 
 
-def _read_jobs(asked: IO[str], jobs: queue.Queue[str]) -> None:
+def _read_jobs(asked: IO[str], jobs: queue.Queue[str], mark: str) -> None:
     """Pass jobs on; when the parent is gone, end at once, in the middle of a computation too, and all that evals started with it."""
     for line in asked:
         jobs.put(line)
+    _end_marked(mark)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)

@@ -68,6 +68,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+def are_gone(pids: list[int]) -> bool:
+    """Whether none of these processes is alive, ten seconds from now at the latest."""
+    end = time.monotonic() + 10
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(alive, pids))
+
+
 def _command(argv: tuple[str, ...], env: dict[str, str], log: str, dies: str) -> None:
     os.environ.clear()
     os.environ.update(env)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked_runs
 import pandas as pd
 import pytest
 
@@ -36,6 +37,12 @@ EVALS = """
     def writable(fd):
         import fcntl
         return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+
+    def start(how):
+        "A process that sleeps; it has told its number."
+        subprocess.Popen([*how, "sh", "-c", "echo $$ > part; mv part child; exec sleep 1000"], cwd=HERE)
+        while not (HERE / "child").exists():
+            time.sleep(0.01)
 
     def value(ctx):
         with (HERE / "computed.log").open("a") as log:
@@ -210,6 +217,7 @@ def test_a_run_whose_worker_is_killed_from_outside_is_tried_once_more(
         ("x = []; x.append(x); ctx.details['eval_result_details'] = x", "its details are not plain JSON"),
         ("yield Score('sum', 1.0, slice_by='odd', slice_value='\\ud800')", "its outcome cannot be written: UnicodeEncodeError"),
         ("ctx.progress(float('nan')); ctx.progress(1e9); raise ValueError('after')", "ValueError: after"),
+        ("raise ValueError('the name \\ud800 is odd')", r"ValueError: the name \ud800 is odd"),
         ("yield 3", "expected a Score, found 3"),
         ("ctx.sae.b_dec.data += 1", "the eval changed the SAE it was given"),
         ("ctx.leave_blank(3, {1})", ""),
@@ -220,10 +228,13 @@ def test_odd_answers_cost_one_run(curse: str, why: str, cursed: Callable[..., pd
     assert list(runs["status"]) == ["ok", "failed", "ok"] and why in runs.loc["bad", "error"]
 
 
-def test_what_a_run_started_ends_with_it(cursed: Callable[..., pd.DataFrame], tmp_path: Path):
-    cursed("child = subprocess.Popen(['sleep', '1000']); (HERE / 'child').write_text(str(child.pid)); os._exit(1)")
-    child = int((tmp_path / "site1/child").read_text())
-    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2]
+@pytest.mark.parametrize("how", [[], ["setsid", "-f"]], ids=["child", "daemon"])
+@pytest.mark.parametrize(("end", "code"), [("pass", 0), ("os._exit(1)", 1)], ids=["ok", "crash"])
+def test_what_a_run_started_ends_with_its_worker(
+    how: list[str], end: str, code: int, cursed: Callable[..., pd.DataFrame], tmp_path: Path
+):
+    cursed(f"start({how}); {end}", code=code)
+    assert forked_runs.are_gone([int((tmp_path / "site1/child").read_text())])
 
 
 def test_where_memory_runs_out_the_system_ends_the_worker_and_not_the_one_that_keeps_the_books(

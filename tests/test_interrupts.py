@@ -28,7 +28,7 @@ EVALS = """
         def run(self, ctx, cfg):
             name = ctx.checkpoint.name
             if name != "alice":
-                child = subprocess.Popen(["sleep", "1000"])
+                child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
                 (HERE / f"pids-{name}").write_text(f"{os.getpid()} {child.pid}\\n")
                 FOREVER
             yield Score("sum", float(ctx.sae.b_dec.sum()))
@@ -59,10 +59,7 @@ class Stuck:
         return [int(pid) for text in texts if text.endswith("\n") for pid in text.split()]
 
     def nobody_is_left(self) -> bool:
-        end = time.monotonic() + 10
-        while any(map(forked_runs.alive, self.pids())) and time.monotonic() < end:
-            time.sleep(0.02)
-        return not any(map(forked_runs.alive, self.pids()))
+        return forked_runs.are_gone(self.pids())
 
 
 @pytest.fixture

@@ -171,6 +171,10 @@ def test_a_dry_run_shows_every_run_what_is_done_and_the_time_by_the_records_of_t
         and f"for 2 of them, by 2 records of their evals in {tmp_path / 'out'}" in lines[9]
     )
     assert lines[10:] == [f"time unknown: 2 runs of decoder_similarity, of which no record with these settings is in {tmp_path / 'out'}"]  # fmt: skip
+    one_worker = "jobs and time are those of one worker; Ray starts as many as have room, and --workers N plans for N"
+    for options, said in ((["--executor", "ray"], True), (["--executor", "ray", "--workers", "2"], False), ([], False)):
+        assert main([*command, "--dry-run", *options]) == 0
+        assert (one_worker in capfd.readouterr().out.splitlines()) is said
     assert sorted((tmp_path / "out").rglob("*")) == before
 
 

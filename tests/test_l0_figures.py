@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -218,6 +219,13 @@ def test_saes_of_like_l0_are_read_by_themselves_and_controls_that_nothing_beats_
     low = read_against_l0(at_two_l0s(higher_is_better=False), Shown("an_eval", "quality"))
     assert "Beaten by none: snap k 20 (0.31). At L0 80:" in low and low.endswith("than a control: x/permuted (0.1).")
     assert "a control" not in read_against_l0(at_two_l0s(higher_is_better=None), Shown("an_eval", "quality"))
+
+
+def test_the_numbers_at_each_l0_are_summed_up_once(monkeypatch: pytest.MonkeyPatch):
+    counted = Mock(side_effect=summary)
+    monkeypatch.setattr("hedgebench.stats.tables.summary", counted)
+    read_against_l0(at_two_l0s(), Shown("an_eval", "quality"))
+    assert counted.call_count == 2
 
 
 def test_a_recipe_with_a_blank_is_compared_with_none_and_named():

@@ -48,6 +48,15 @@ SUITE: dict[str, Any] = {
     "evals": ["decoder_bias", {"grow_delta": {"n_null": 5}}],
     "ray": {"num_cpus": 1},
 }
+RULES: dict[str, Any] = {
+    "judge": "checkpoints",
+    "float_tolerance": 1e-3,
+    "match": {"a": "a"},
+    "metrics": {
+        "an_eval.quality": {"tolerance": 0.5, "better": "lower"},
+        "an_eval.*": {"tolerance": "2%", "ignore": False},
+    },
+}
 
 
 @st.composite
@@ -156,6 +165,15 @@ def baseline(content: bytes) -> Callable[[Path], list[str]]:
     return make
 
 
+def rules(content: bytes) -> Callable[[Path], list[str]]:
+    def make(here: Path) -> list[str]:
+        (here / "scores.csv").write_bytes(_baseline())
+        (here / "check.yaml").write_bytes(content)
+        return ["check", "scores.csv", "--baseline", "scores.csv", "--config", "check.yaml"]
+
+    return make
+
+
 def _baseline() -> bytes:
     from known_scores import alone, table
 
@@ -177,6 +195,7 @@ def each(meet: Meet, tmp: Path, how: settings) -> None:
         (SUITE, suite, {0, 2}),
         (json.loads(config), lambda content: checkpoint("cfg.json", content), {0, 2}),
         (whole, record, {0}),
+        (RULES, rules, {0, 2}),
     ]
     texts: list[tuple[bytes, Callable[[bytes], Any], set[int]]] = [
         (_dump(SUITE), suite, {0, 2}),
@@ -184,6 +203,7 @@ def each(meet: Meet, tmp: Path, how: settings) -> None:
         (weights[:400], lambda head: checkpoint("sae_weights.safetensors", head + weights[400:]), {0, 2}),
         (_dump(whole), record, {0}),
         (table, baseline, {0, 1, 2, 3}),
+        (_dump(RULES), rules, {0, 2}),
     ]
     for tree, make, codes in trees:
 

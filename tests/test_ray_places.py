@@ -14,7 +14,7 @@ from tiny_models import save_world
 
 from hedgebench import read_results
 from hedgebench.cli import main
-from hedgebench.ray_places import ray_places
+from hedgebench.ray_places import RayPlace, ray_places
 from hedgebench.results import read_runs
 from hedgebench.suite import RayOptions, read_suite
 from hedgebench.types import BadInput
@@ -175,6 +175,13 @@ def test_where_no_place_can_start_the_batch_ends_with_one_line_and_no_run_has_fa
     assert "a place on the Ray cluster cannot start: device 'mps' cannot be used here" in line
     assert line.count("what is finished is kept, and the same command goes on from there") == 1
     assert len(read_runs(tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize(("cause", "outside"), [("SIGKILL", True), ("out of memory", True), ("SIGSEGV", False)])
+def test_what_ended_an_actor_is_found_however_late_ray_says_it(cause: str, outside: bool):
+    error = ray.exceptions.RayError("The actor died unexpectedly. " * 20 + cause)
+    died = RayPlace("cpu", RayOptions())._gone(error, began=True)
+    assert died.outside is outside and len(str(died)) < 350
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no answer"), Exception("timed out during startup")])

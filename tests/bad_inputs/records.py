@@ -114,6 +114,7 @@ CASES = [
     text("100 000 brackets deep", "[" * 100_000),
     text("a number of 5000 digits", f'{{"hedgebench": {"9" * 5000}}}'),
     spoiled("257 MiB", lambda file: os.truncate(file, 257 * 2**20), "r/records/decoder_bias/bad.json"),
+    instead("a folder", os.mkdir),
     instead("a pipe", os.mkfifo),
     instead("a link to itself", lambda file: file.symlink_to(file.name)),
     instead("a link to nothing", lambda file: file.symlink_to("nowhere")),

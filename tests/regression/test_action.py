@@ -1,9 +1,12 @@
 """The GitHub Action: its script is run as the runner would."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,65 @@ def test_a_word_that_is_neither_and_a_command_that_is_not_there_are_bad_usage(tm
     assert run(tmp_path, fake, results="r", baseline="b", strict="yes")[:2] == (2, {"exit-code": "2"})
     assert run(tmp_path, str(tmp_path / "none"), results="r", baseline="b")[:2] == (2, {"exit-code": "2"})
     assert run(tmp_path, fake, results="r", baseline="b", strict="True")[0] == 0
+
+
+GH = """
+case "$*" in
+  *--paginate*) jq -r "${!#}" "$COMMENTS"; exit ;;
+esac
+[ -z "$FORK" ] || { echo "HTTP 403: Resource not accessible by integration" >&2; exit 1; }
+file=${!#}
+{ echo "$@"; cat "${file#body=@}"; } >> "$COMMENTS.log"
+"""
+MARK = "<!-- hedgebench check -->"
+
+
+@pytest.fixture
+def comment(tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """What the second step prints, and what it tells GitHub, of a pull request with these comments, each (id, author, body)."""
+
+    def run(*there: tuple[int, str, str], fork: bool = False) -> tuple[str, str]:
+        said = [{"id": n, "user": {"login": author}, "body": body} for n, author, body in there]
+        (tmp_path / "comments").write_text(json.dumps(said))
+        (tmp_path / "report.md").write_text("### worse\n")
+        (tmp_path / "gh").write_text(f"#!/bin/bash\n{GH}")
+        (tmp_path / "gh").chmod(0o755)
+        given = {"GH_REPO": "o/r", "NUMBER": "7", "REPORT": str(tmp_path / "report.md"), "RUNNER_TEMP": str(tmp_path)}
+        given |= {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "COMMENTS": str(tmp_path / "comments"),
+            "FORK": "1" * fork,
+        }
+        command = ["bash", "-eo", "pipefail", "-c", COMMENT["run"]]
+        done = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=True)
+        log = tmp_path / "comments.log"
+        return done.stdout, log.read_text() if log.exists() else ""
+
+    return run
+
+
+BOT = "github-actions[bot]"
+OTHERS = [
+    (1, BOT, "coverage: 90 %"),
+    (2, "somebody", f"{MARK}\na stranger's"),
+    (4, BOT, f"about {MARK}"),
+]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq stands for what is in gh")
+def test_the_comment_is_made_once_then_replaced_and_no_other_is_touched(comment: Callable[..., tuple[str, str]]):
+    printed, told = comment(*OTHERS)
+    assert printed == "" and told.startswith("api --method POST repos/o/r/issues/7/comments --field body=@")
+    assert told.endswith(f"\n{MARK}\n### worse\n")
+    printed, told = comment(*OTHERS, (3, BOT, f"{MARK}\n### better"), (5, BOT, f"{MARK}\n### later"))
+    assert printed == "" and "api --method PATCH repos/o/r/issues/comments/3 --field body=@" in told
+    assert told.count("--method") == 2
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq stands for what is in gh")
+def test_a_fork_that_may_not_comment_gets_a_warning_and_the_job_goes_on(comment: Callable[..., tuple[str, str]]):
+    printed, told = comment(fork=True)
+    assert printed.startswith("::warning::the report could not be put on the pull request") and told == ""
 
 
 def test_every_input_is_used_and_no_script_holds_one():

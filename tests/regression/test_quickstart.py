@@ -9,7 +9,6 @@ from conftest import REPOSITORY
 
 import hedgebench
 from hedgebench.cli import main
-from hedgebench.regression.rules import Rule, Rules, read_rules
 from hedgebench.results import read_table, write_table
 
 FOLDER = REPOSITORY / "results" / "quickstart"
@@ -39,9 +38,18 @@ def with_noise(folder: Path, **scales: float) -> Path:
 
 
 def test_the_committed_results_are_those_of_the_committed_baseline():
-    report = hedgebench.check(FOLDER / "scores.csv", BASELINE, config=read_rules(FOLDER / "check.yaml"))
+    report = hedgebench.check(FOLDER / "scores.csv", BASELINE, config=FOLDER / "check.yaml")
     assert set(report.findings["verdict"]) == {"same"} and report.code(strict=True) == 0
     assert report.findings["sae"].nunique() == 12
+
+
+def test_a_decoder_bias_that_grew_is_worse_on_every_scale(scores: pd.DataFrame):
+    norms = ["b_dec_norm", "b_dec_relative_norm", "relative_norm", "relative_norm_of_mean"]
+    grew = (scores["sae"] == WORSE) & scores["metric"].isin(norms)
+    here = scores.assign(value=scores["value"].where(~grew, 3 * scores["value"]))
+    report = hedgebench.check(here, BASELINE, config=FOLDER / "check.yaml")
+    worse = report.findings[report.findings["verdict"] == "worse"]
+    assert report.code() == 1 and set(worse["sae"]) == {WORSE} and sorted(worse["metric"]) == norms
 
 
 def test_another_version_of_an_eval_is_not_compared(
@@ -62,10 +70,11 @@ def test_a_checkpoint_whose_decoder_bias_was_disturbed_is_named(
 ):
     again = hedgebench.evaluate(with_noise(tmp_path, b_dec=2.0), "decoder_bias")
     others = scores[(scores["sae"] != WORSE) & (scores["eval"] == "decoder_bias")]
-    rules = Rules(metrics={"decoder_bias.b_dec_norm": Rule(better=False)})
-    report = hedgebench.check(pd.concat([others, again], ignore_index=True), BASELINE, config=rules)
+    here = pd.concat([others, again], ignore_index=True)
+    report = hedgebench.check(here, BASELINE, config=FOLDER / "check.yaml")
     worse = report.findings[report.findings["verdict"] == "worse"]
-    assert report.code() == 1 and worse[["sae", "metric"]].to_numpy().tolist() == [[WORSE, "b_dec_norm"]]
+    assert report.code() == 1 and set(worse["sae"]) == {WORSE}
+    assert sorted(worse["metric"]) == ["b_dec_norm", "b_dec_relative_norm"]
 
 
 @pytest.mark.slow
