@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,11 +123,12 @@ class _Batch:
 
     def stop(self, error: BaseException) -> None:
         """End everything: nothing more is written, and no process is left."""
-        with self.changed:
-            self.stopped, self.error = True, self.error or error
-            self.changed.notify_all()
-        for place in self.places:
-            place.close()
+        with _undisturbed():
+            with self.changed:
+                self.stopped, self.error = True, self.error or error
+                self.changed.notify_all()
+            for place in self.places:
+                place.close()
 
     def serve(self, place: Place) -> None:
         """Take jobs until there are none. Whatever the harness itself raises ends the batch and is raised in the caller."""
@@ -246,6 +249,22 @@ class _Batch:
         with self.changed:
             self.n_failed += outcome.status == "failed"
             self.bar.count(run, outcome.seconds if outcome.status == "ok" else None)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C does not stop halfway what the first began, nor do a batch system's signals. Only the main thread hears them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_name(run: Run) -> str:

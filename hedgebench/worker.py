@@ -144,7 +144,7 @@ class Worker:
 
     def _end(self) -> None:
         with self._ending:
-            process, self._process = self._process, None
+            process = self._process
             if process is None:
                 return
             for kill in (os.killpg, os.kill):
@@ -157,6 +157,7 @@ class Worker:
                 if stream is not None:
                     with suppress(OSError):
                         stream.close()
+            self._process = None  # not before: Ctrl-C may have come in between, and then all is done again
 
     # --- the log ---
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -147,23 +148,21 @@ class ForkedProcess:
             os.close(end)
         self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out, errors="replace")
         self._code: int | None = None
+        self._asking = threading.Lock()
 
     def poll(self) -> int | None:
         """The exit code; None where it runs."""
-        try:
-            return self.wait(0)
-        except subprocess.TimeoutExpired:
-            return None
+        with self._asking:  # the system tells it once, and several threads ask
+            if self._code is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
 
     def wait(self, timeout: float) -> int:
         """The exit code; of a process that a signal ended, less than 0."""
         end = time.monotonic() + timeout
-        while self._code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end:
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
                 raise subprocess.TimeoutExpired("worker", timeout)
-            else:
-                time.sleep(0.005)
-        return self._code
+            time.sleep(0.005)
+        return code

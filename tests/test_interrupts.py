@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import forked_runs
 import pytest
 
 from hedgebench.cli import main
-from hedgebench.records import read_records
+from hedgebench.plan import make_plan
+from hedgebench.records import Outcome, read_records
+from hedgebench.runner import execute
+from hedgebench.suite import read_suite
 
 EVALS = """
     import os, re, subprocess, time
@@ -109,6 +112,34 @@ def test_a_second_ctrl_c_while_it_stops_makes_no_noise(stuck: Callable[..., Stuc
     process.join(60)
     assert process.exitcode == 130 and batch.nobody_is_left()
     assert "Traceback" not in batch.log.read_text()
+
+
+class Impatient:
+    """A place at which Ctrl-C comes, and again as often as it is about to be closed."""
+
+    closed = 0
+
+    def carry_out(self, *_: object) -> Iterator[tuple[str, Outcome]]:
+        raise KeyboardInterrupt
+        yield
+
+    def close(self) -> None:
+        if not self.closed:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.closed += 1
+
+
+def test_a_second_ctrl_c_does_not_stop_halfway_what_the_first_began(tmp_path: Path, save_sae: Callable[..., Path]):
+    save_sae(tmp_path / "saes/alice")
+    (tmp_path / "s.yaml").write_text("saes: [{path: saes/*}]\nevals: [decoder_bias]\n")
+    plan, place = make_plan(read_suite(tmp_path / "s.yaml")), Impatient()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            execute(plan, plan.runs, tmp_path / "out", [place])
+        assert place.closed and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_forced_batch_that_is_stopped_says_that_it_begins_anew(stuck: Callable[..., Stuck]):
