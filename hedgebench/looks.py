@@ -102,6 +102,10 @@ class Look(NamedTuple):
         return line | {"markerfacecolor": self.filled(self.color), "markeredgecolor": self.color}
 
 
+BY_LOSS: Mapping[str, Look] = {loss: Look(*_RECIPES["batchtopk", loss], "-") for loss in ("mse", "l2", "snap")}
+"""Where lines differ in their loss alone, whatever the architecture: BatchTopK's."""
+
+
 class Looks:
     """The looks of all SAEs of a scores table, as one of its evals measured them."""
 

@@ -6,15 +6,15 @@ Each figure is a file of each format, its numbers a CSV, and `figures.md` shows 
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from hedgebench import overview_figures as overview
+from hedgebench.canvas import page_wide, save_figure, say_once
 from hedgebench.eval import Figure
-from hedgebench.looks import LETTERS, PAGE, SMALL_LETTERS
+from hedgebench.looks import LETTERS, SMALL_LETTERS
 from hedgebench.made_with import told_apart
 from hedgebench.records import write_text
 from hedgebench.registry import find_evals
@@ -22,7 +22,6 @@ from hedgebench.results import write_table
 from hedgebench.types import BadInput, CannotMeasure
 
 if TYPE_CHECKING:
-    from matplotlib import figure as mpl
     from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
@@ -31,8 +30,6 @@ Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _HEIGHT, _PANEL_HEIGHT = 4.0, 2.1
 """Inches, of one figure and of a row of panels, without a legend."""
-_BESIDE = 3
-"""Columns of a legend, at most."""
 
 
 class Drawn(NamedTuple):
@@ -123,17 +120,12 @@ def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path, kinds: Sequ
         CannotMeasure: There is nothing to draw.
         BadInput: The files cannot be written.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
-
     columns = min(2, len(figures))
     rows = -(-len(figures) // columns)
     alone = len(figures) == 1
     captions, numbers = [], None
-    with rc_context({"font.size": LETTERS if alone else SMALL_LETTERS}):
-        size = PAGE, _HEIGHT if alone else _PANEL_HEIGHT * rows
-        canvas = FigureCanvasAgg(Canvas(figsize=size, layout="constrained")).figure
+    height, letters = (_HEIGHT, LETTERS) if alone else (_PANEL_HEIGHT * rows, SMALL_LETTERS)
+    with page_wide(height, letters) as canvas:
         for i, (name, figure) in enumerate(figures.items()):
             try:
                 figure.draw(scores, canvas.add_subplot(rows, columns, i + 1))
@@ -146,71 +138,9 @@ def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path, kinds: Sequ
                 # One eval's faulty figure must not cost the others theirs.
                 logger.warning("figure %s cannot be drawn: %s: %s", name, type(error).__name__, error)
                 return None
-        _say_once(canvas)
+        say_once(canvas)
         files = [save_figure(canvas, file.with_name(f"{file.name}.{kind}")) for kind in kinds]
     if numbers is not None:
         files.append(write_table(numbers, file.with_name(f"{file.name}.csv")))
     how = dict.fromkeys(figure.how for figure in figures.values())
     return Drawn(files, *(" ".join(filter(None, parts)) for parts in (captions, how)))
-
-
-def _say_once(figure: mpl.Figure) -> None:
-    """The legends of all axes as one below them, where no point is hidden, and a title that all have above the figure, where it has room.
-
-    Where axes mean different things by the same words, each keeps its own legend.
-    """
-    handles: dict[tuple[str, str], Any] = {}
-    legends = [legend for axes in figure.axes if (legend := axes.get_legend()) is not None]
-    for legend in legends:
-        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
-            handles.setdefault((text.get_text(), _looks(handle)), handle)
-    words = [word for word, _ in handles]
-    if words and len(set(words)) == len(words):
-        for legend in legends:
-            legend.remove()
-        _legend(figure, list(handles.values()), words)
-    titles = {axes.get_title() for axes in figure.axes if axes.get_subplotspec() is not None}
-    if len(titles) == 1:
-        figure.suptitle(titles.pop(), fontsize="medium")
-        for axes in figure.axes:
-            axes.set_title("")
-
-
-def _legend(figure: mpl.Figure, handles: Sequence[Any], words: Sequence[str]) -> None:
-    """A legend below all axes, in as many columns as the figure is wide enough for; the figure becomes as much taller."""
-    for columns in range(min(_BESIDE, len(words)), 0, -1):
-        legend = figure.legend(handles, words, loc="outside lower center", ncols=columns, fontsize="small")
-        box = legend.get_window_extent()
-        if columns == 1 or box.width <= 0.97 * figure.bbox.width:
-            break
-        legend.remove()
-    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
-
-
-def _looks(handle: Any) -> str:
-    """What a line or a patch of a legend looks like, as text."""
-    from matplotlib.artist import getp
-
-    parts = ("color", "facecolor", "edgecolor", "linestyle", "marker", "markerfacecolor")
-    return " ".join(str(getp(handle, part)) for part in parts if hasattr(handle, f"get_{part}"))
-
-
-def save_figure(figure: mpl.Figure, file: Path) -> Path:
-    """Write a matplotlib figure as what its suffix says, whole or not at all; the same figure gives the same bytes. Letters are drawn as outlines (SVG) or their fonts lie in the file (PDF).
-
-    Raises:
-        BadInput: The file cannot be written.
-    """
-    from matplotlib import rc_context
-
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
-    kind = file.suffix.removeprefix(".")
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with rc_context({"svg.hashsalt": "hedgebench", "svg.fonttype": "path", "pdf.fonttype": 42}):
-            figure.savefig(temporary, format=kind, dpi=150, metadata=undated)
-        temporary.replace(file)
-    except OSError as error:
-        raise BadInput(f"cannot write {file}: {error.strerror or error}") from error
-    return file

@@ -103,7 +103,7 @@ def write_page(scores: DataFrame, minima: DataFrame, out: Path, command: str) ->
     Raises:
         BadInput: The folder cannot be written.
     """
-    from hedgebench.plots import save_figure
+    from hedgebench.canvas import save_figure
     from hedgebench.records import write_text
     from hedgebench.toy.figures import FIGURES
     from hedgebench.toy.page import toy_page
@@ -205,7 +205,7 @@ def _study_command(name: str, seeds: int) -> str:
 
 
 def _write_study(name: str, out: Path, table: DataFrame, figure: Figure, page: str) -> tuple[Path, ...]:
-    from hedgebench.plots import save_figure
+    from hedgebench.canvas import save_figure
     from hedgebench.records import write_text
 
     files = [write_table(table, out / f"{name}.csv"), save_figure(figure, out / f"{name}.png")]

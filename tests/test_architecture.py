@@ -29,6 +29,7 @@ READING = (
     "reading",
     "overview_figures",
     "looks",
+    "canvas",
     "series",
     "stats.intervals",
     "stats.grid",

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from known_scores import recipe, table
+from legible import cut_off, too_small, touching
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from PIL import Image
 
 from hedgebench import plots
 from hedgebench.cli import main
@@ -72,42 +73,22 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return found
 
 
-def words(figure: Figure) -> list[Text]:
-    """All that is written; labels of ticks beyond the ends of an axis are not."""
-    every = [axes for top in figure.axes for axes in (top, *top.child_axes)]
-    beyond = {
-        id(label)
-        for axes in every
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
-        for label in (tick.label1, tick.label2)
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    }
-    shown = (text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip())
-    return [text for text in shown if id(text) not in beyond]
-
-
 def test_every_figure_has_the_width_of_a_page_and_letters_that_can_be_read_there(drawn: dict[str, Figure]):
     assert {name: figure.get_figwidth() for name, figure in drawn.items() if figure.get_figwidth() > PAPER} == {}
-    assert [
-        (name, text.get_text(), text.get_fontsize())
-        for name, figure in drawn.items()
-        for text in words(figure)
-        if text.get_fontsize() < 6
-    ] == []
+    assert {name: found for name, figure in drawn.items() if (found := too_small(figure))} == {}
+
+
+def test_every_committed_figure_is_at_most_as_wide_as_a_page():
+    wide = {}
+    for file in sorted(RESULTS.rglob("*.png")):
+        with Image.open(file) as image:
+            wide[str(file.relative_to(RESULTS))] = image.width / image.info["dpi"][0]
+    assert len(wide) > 40 and {"toy/growth.png", "validity/card.png"} <= wide.keys()
+    assert {name: width for name, width in wide.items() if width > PAPER} == {}
 
 
 def test_no_word_is_cut_off(drawn: dict[str, Figure]):
-    out = [
-        (name, text.get_text())
-        for name, figure in drawn.items()
-        for text in words(figure)
-        if (box := text.get_window_extent()).x0 < -1
-        or box.x1 > figure.bbox.width + 1
-        or box.y0 < -1
-        or box.y1 > figure.bbox.height + 1
-    ]
-    assert out == []
+    assert {name: found for name, figure in drawn.items() if (found := cut_off(figure))} == {}
 
 
 def test_no_legend_and_no_word_lies_over_what_is_drawn(drawn: dict[str, Figure]):
@@ -121,12 +102,7 @@ def test_no_legend_and_no_word_lies_over_what_is_drawn(drawn: dict[str, Figure])
 
 
 def test_labels_of_an_axis_do_not_touch(drawn: dict[str, Figure]):
-    for name, figure in drawn.items():
-        for axes in figure.axes:
-            low, high = sorted(axes.get_ylim())
-            rows = [t for t in axes.get_yticklabels() if t.get_text() and low <= t.get_position()[1] <= high]
-            boxes = sorted((t.get_window_extent() for t in rows), key=lambda box: box.y0)
-            assert all(a.y1 <= b.y0 + 1 for a, b in itertools.pairwise(boxes)), name
+    assert {name: found for name, figure in drawn.items() if (found := touching(figure, "y"))} == {}
 
 
 def test_a_figure_is_written_in_the_formats_that_are_asked_for_the_same_bytes_each_time(tmp_path: Path):

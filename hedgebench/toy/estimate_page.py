@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
-from hedgebench.looks import OKABE_ITO, PAGE, SMALL_LETTERS
+from hedgebench.canvas import page_wide
+from hedgebench.looks import OKABE_ITO, SMALL_LETTERS
 from hedgebench.toy.estimate_bars import BARS, JUDGED, Numbers, counted, of_set, read_numbers
 from hedgebench.toy.estimate_families import CONTROLS, HEDGED, Kind
 from hedgebench.toy.estimate_summary import MIN_COSINE, MIN_LATENTS, MIN_SPREAD, SAE, UNHEDGED
@@ -206,12 +207,7 @@ def _cost(frame: DataFrame) -> str:
 
 def draw_estimates(frame: DataFrame, summary: DataFrame) -> Figure:
     """What the judged estimator says of each SAE against the truth; and how every estimator ranks SAEs and latents of held-out families, with the bootstrap's intervals."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with rc_context({"font.size": SMALL_LETTERS}):
-        figure = FigureCanvasAgg(Figure(figsize=(PAGE, 3.6), layout="constrained")).figure
+    with page_wide(3.6, SMALL_LETTERS) as figure:
         left, right = figure.subplots(1, 2)
         _draw_means(left, counted(frame))
         _draw_ranks(right, summary[summary["set"] == "held out"])

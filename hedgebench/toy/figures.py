@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hedgebench.canvas import page_wide, say_once
+from hedgebench.looks import BY_LOSS, LETTERS, SMALL_LETTERS
 from hedgebench.toy import theory
 from hedgebench.toy.table import ToyTable
 from hedgebench.training.losses import LOSSES
@@ -16,61 +18,51 @@ from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import Collection
     from matplotlib.figure import Figure
 
-COLOURS = {"mse": "#0173b2", "l2": "#de8f05", "snap": "#029e73"}
-"""One colour for each loss everywhere, from seaborn's colour-blind palette."""
 PAIRS = ("independent", "hierarchical", "correlated", "anticorrelated")
+_BESIDE = 0.8
+"""How much of the way from one value of x to the next the losses there take, side by side."""
 
 
-def _axes(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 4.0) -> tuple[Figure, Any]:
-    """A figure that no window manager knows, and its axes as an array [rows, columns]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _points(axes: Axes, frame: pd.DataFrame, x: str, order: Sequence[Any]) -> None:
+    """Every seed as a point, seeds of a loss from left to right, with the mean of each loss as a line across.
 
-    figure = FigureCanvasAgg(Figure(figsize=(width, height), layout="constrained")).figure
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _points(axes: Axes, frame: pd.DataFrame, x: str, y: str, order: Sequence[Any] | None = None) -> None:
-    """Every seed as a point, with the mean of each loss as a line across."""
-    import seaborn as sns
-
+    Args:
+        axes: Where.
+        frame: With the columns loss, train_seed and value.
+        x: The column that tells where along the axis.
+        order: Its values.
+    """
     losses = [loss for loss in LOSSES if loss in set(frame["loss"])]
-    common: dict[str, Any] = {
-        "data": frame,
-        "x": x,
-        "y": y,
-        "hue": "loss",
-        "hue_order": losses,
-        "order": order,
-        "ax": axes,
-    }
-    sns.stripplot(**common, dodge=True, jitter=0.15, size=4, alpha=0.7, palette=COLOURS)
-    means = {"errorbar": None, "markers": "_", "linestyle": "none", "markersize": 14, "legend": False}
-    sns.pointplot(**common, dodge=0.8 - 0.8 / len(losses), palette=COLOURS, **means)
+    step = _BESIDE / len(losses)
+    for i, loss in enumerate(losses):
+        rows = frame[frame["loss"] == loss]
+        middle = rows[x].map(list(order).index) + (i - (len(losses) - 1) / 2) * step
+        seed = rows["train_seed"].rank(method="dense") - 1
+        aside = (seed - seed.max() / 2) / (seed.max() + 1) * 0.8 * step
+        style = BY_LOSS[loss].style() | {"linestyle": "none", "markeredgewidth": 0}
+        axes.plot(middle + aside, rows["value"], **style, markersize=4.5, alpha=0.7, label=loss)
+        means = rows.groupby(middle)["value"].mean()
+        axes.hlines(means, means.index - 0.45 * step, means.index + 0.45 * step, color=BY_LOSS[loss].color)
+    axes.set_xticks(range(len(order)), [f"{value:g}" if isinstance(value, float) else str(value) for value in order])
+    axes.set_xlim(-0.5, len(order) - 0.5)
+    axes.legend()
 
 
 # --- cosines -------------------------------------------------------------------------------------------------------------------
 
 
-def _heat(axes: Axes, values: np.ndarray[Any, Any], title: str, *, annotate: bool, **labels: Any) -> None:
+def _heat(axes: Axes, values: np.ndarray[Any, Any], title: str, *, annotate: bool, **labels: Any) -> Collection:
+    """A map of cosines, with the numbers in its cells where there is room."""
     import seaborn as sns
 
-    bar = labels.pop("bar", False)
-    sns.heatmap(
-        values,
-        ax=axes,
-        vmin=-1,
-        vmax=1,
-        cmap="RdBu_r",
-        annot=annotate,
-        fmt=".2f",
-        cbar=bar,
-        square=not annotate,
-        **labels,
-    )
-    axes.set_title(title)
+    colours = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "cbar": False}
+    sns.heatmap(values, ax=axes, annot=annotate, fmt=".2f", square=not annotate, **colours, **labels)
+    axes.set_title(title, fontsize="medium")
+    axes.tick_params(rotation=0)
+    return axes.collections[0]
 
 
 def pair_cosines(table: ToyTable) -> Figure:
@@ -78,15 +70,14 @@ def pair_cosines(table: ToyTable) -> Figure:
     names = [(scenario, loss) for scenario in PAIRS for loss in LOSSES if table.has(scenario, loss)]
     if not names:
         raise CannotMeasure("none of the two-feature scenarios was run")
-    figure, axes = _axes(1, 2, 8, 0.8 + 0.35 * len(names))
-    for ax, encoder in zip(axes[0], (True, False), strict=True):
-        values = np.array(
-            [[table.cosine(*name, feature, encoder=encoder).mean() for feature in (0, 1)] for name in names]
-        )
-        labels = [f"{scenario}, {loss}" for scenario, loss in names] if encoder else []
-        _heat(
-            ax, values, "encoder" if encoder else "decoder", annotate=True, xticklabels=["f0", "f1"], yticklabels=labels
-        )
+    with page_wide(0.8 + 0.22 * len(names), SMALL_LETTERS) as figure:
+        for ax, encoder in zip(figure.subplots(1, 2), (True, False), strict=True):
+            values = np.array(
+                [[table.cosine(*name, feature, encoder=encoder).mean() for feature in (0, 1)] for name in names]
+            )
+            labels = [f"{scenario}, {loss}" for scenario, loss in names] if encoder else []
+            title = "encoder" if encoder else "decoder"
+            _heat(ax, values, title, annotate=True, xticklabels=["f0", "f1"], yticklabels=labels)
     return figure
 
 
@@ -97,19 +88,19 @@ def cosine_maps(table: ToyTable, scenario: str) -> Figure:
         raise CannotMeasure(f"scenario {scenario} was not run")
     maps = {
         (loss, side): _cosine_matrix(table, scenario, loss, f"{side}_cosine")
-        for loss in losses
         for side in ("encoder", "decoder")
+        for loss in losses
     }
     n_latents, n_features = next(iter(maps.values())).shape
-    small = n_features <= 2
-    figure, axes = _axes(
-        2, len(losses), 1 + 3.2 * len(losses), 2 * max(1.3, 0.6 + 2.8 * n_latents / max(n_features, 6))
-    )
-    for (loss, side), values in maps.items():
-        ax = axes[("encoder", "decoder").index(side), losses.index(loss)]
-        ticks = {"xticklabels": max(1, n_features // 10), "yticklabels": max(1, n_latents // 10)}
-        _heat(ax, values, f"{side}, {loss}", annotate=small, bar=loss == losses[-1], **ticks)
-        ax.set(xlabel="feature" if side == "decoder" else "", ylabel="latent" if loss == losses[0] else "")
+    annotate = n_features <= 2
+    height = 0.3 * n_latents if annotate else 1.55 * n_latents / n_features
+    every = max(1, n_features // 5)
+    with page_wide(2 * (0.6 + height), SMALL_LETTERS) as figure:
+        grid = figure.subplots(2, len(losses), squeeze=False)
+        for ax, ((loss, side), values) in zip(grid.flat, maps.items(), strict=True):
+            mesh = _heat(ax, values, f"{side}, {loss}", annotate=annotate, xticklabels=every, yticklabels=every)
+            ax.set(xlabel="feature" if side == "decoder" else "", ylabel="latent" if loss == losses[0] else "")
+        figure.colorbar(mesh, ax=grid, label="cosine", pad=0.02, aspect=30, panchor=False)
     return figure
 
 
@@ -133,12 +124,16 @@ def loss_curves(table: ToyTable) -> Figure:
     if not found:
         raise CannotMeasure("no tied scenario was run")
     columns = min(4, len(found))
-    figure, axes = _axes(-(-len(found) // columns), columns, 3.2 * columns, 2.9 * -(-len(found) // columns))
-    for ax, (ratio, name) in zip(axes.flat, found, strict=False):
-        _loss_curve(ax, table, ratio, name)
-    for ax in list(axes.flat)[len(found) :]:
-        ax.set_axis_off()
-    axes[0, 0].legend(fontsize="x-small")
+    rows = -(-len(found) // columns)
+    with page_wide(0.2 + 1.5 * rows, SMALL_LETTERS) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for ax, (ratio, name) in zip(grid.flat, found, strict=False):
+            _loss_curve(ax, table, ratio, name)
+        for ax in list(grid.flat)[len(found) :]:
+            ax.set_axis_off()
+        for ax in grid[:, 0]:
+            ax.set_ylabel("expected loss")
+        say_once(figure)
     return figure
 
 
@@ -147,12 +142,13 @@ def _loss_curve(axes: Axes, table: ToyTable, ratio: float, name: str) -> None:
     a = np.linspace(0, 1, 401)
     angles = theory.interpolation_angle(a)
     for loss, curve in (("mse", theory.tied_mse), ("l2", theory.tied_l2)):
-        axes.plot(a, curve(angles, p0, p1), color=COLOURS[loss], label=f"{loss}, expected")
+        axes.plot(a, curve(angles, p0, p1), color=BY_LOSS[loss].color, label=f"{loss}, expected")
     best = theory.mse_angle(p0, p1)
     minima = [("mse", best, float(theory.tied_mse(best, p0, p1)))]
     minima += [("l2", minimum.angle, minimum.loss) for minimum in theory.l2_minima(p0, p1)]
     for loss, angle, value in minima:
-        axes.plot(theory.interpolation(angle), value, "o", color=COLOURS[loss], markersize=9, markerfacecolor="none")
+        style: dict[str, Any] = {"color": BY_LOSS[loss].color, "markerfacecolor": "none"}
+        axes.plot(theory.interpolation(angle), value, "o", markersize=8, label=f"{loss}, minimum", **style)
     for loss in LOSSES:
         if not table.has(name, loss):
             continue
@@ -160,8 +156,10 @@ def _loss_curve(axes: Axes, table: ToyTable, ratio: float, name: str) -> None:
         curve = theory.tied_mse if loss == "mse" else theory.tied_l2
         x = [theory.interpolation(float(angle)) for angle in ends]
         marker = "x" if loss == "l2" else "."
-        axes.plot(x, curve(ends, p0, p1), marker, color=COLOURS[loss], label=f"{loss}, trained", linestyle="none")
-    axes.set(title=f"p1/p0 = {ratio:g}", xlabel="0 parent, ½ merged, 1 child", ylabel="expected loss")
+        axes.plot(x, curve(ends, p0, p1), marker, color=BY_LOSS[loss].color, label=f"{loss}, trained")
+    axes.set_title(f"p1/p0 = {ratio:g}", fontsize="medium")
+    axes.set_xticks([0, 0.5, 1], ["parent", "merged", "child"])
+    axes.legend()
 
 
 # --- bars and points -----------------------------------------------------------------------------------------------------------
@@ -176,35 +174,33 @@ def bias_bars(table: ToyTable) -> Figure:
     if rows.empty:
         raise CannotMeasure("none of the two-feature scenarios was run")
     present = [scenario for scenario in PAIRS if scenario in set(rows["scenario"])]
-    figure, axes = _axes(1, len(present), 1 + 2.3 * len(present), 3)
-    for ax, scenario in zip(axes[0], present, strict=True):
-        frame = rows[rows["scenario"] == scenario].assign(feature=lambda f: "f" + f["slice_value"])
-        losses = [loss for loss in LOSSES if loss in set(frame["loss"])]
-        common: dict[str, Any] = {
-            "data": frame,
-            "x": "feature",
-            "y": "value",
-            "hue": "loss",
-            "hue_order": losses,
-            "ax": ax,
-        }
-        sns.barplot(**common, palette=COLOURS, errorbar=None, alpha=0.6, legend=ax is axes[0, -1])
-        sns.stripplot(**common, dodge=True, palette=COLOURS, size=3, legend=False)
-        ax.set(title=scenario, xlabel="", ylabel="part of the decoder bias" if ax is axes[0, 0] else "")
-        ax.set_ylim(rows["value"].min() - 0.02, rows["value"].max() + 0.02)
+    with page_wide(2.1, SMALL_LETTERS) as figure:
+        grid = figure.subplots(1, len(present), squeeze=False, sharey=True)
+        for ax, scenario in zip(grid.flat, present, strict=True):
+            frame = rows[rows["scenario"] == scenario].assign(feature=lambda f: "f" + f["slice_value"])
+            losses = [loss for loss in LOSSES if loss in set(frame["loss"])]
+            palette = {loss: BY_LOSS[loss].color for loss in losses}
+            common = {"data": frame, "x": "feature", "y": "value", "order": ("f0", "f1"), "hue": "loss"}
+            sns.barplot(**common, hue_order=losses, palette=palette, errorbar=None, alpha=0.5, legend=False, ax=ax)
+            _points(ax, frame, "feature", ("f0", "f1"))
+            ax.set_title(scenario, fontsize="medium")
+            ax.set(xlabel="", ylabel="part of the decoder bias" if scenario == present[0] else "")
+        say_once(figure)
     return figure
 
 
 def hedging_by_probability(table: ToyTable) -> Figure:
     """Rows 9 and 10: hedged part of a decoder row against how often the outside features fire."""
     frame = _frame(table, table.crowds(), "hedged", "p")
-    figure, axes = _axes(1, 1, 7, 4)
-    _points(axes[0, 0], frame, "p", "value", sorted(frame["p"].unique()))
-    axes[0, 0].set(
-        xlabel="firing probability of the 15 outside features",
-        ylabel="hedged part of a unit decoder row",
-        ylim=(-0.02, None),
-    )
+    with page_wide(3.2, LETTERS) as figure:
+        axes = figure.subplots()
+        _points(axes, frame, "p", [p for p, _ in table.crowds()])
+        axes.set(
+            xlabel="firing probability of the 15 outside features",
+            ylabel="hedged part of a unit decoder row",
+            ylim=(-0.02, None),
+        )
+        say_once(figure)
     return figure
 
 
@@ -218,28 +214,32 @@ def snap_against_mse(table: ToyTable) -> Figure:
     order = [scenario for scenario in order if scenario in set(frame["scenario"])]
     if not order:
         raise CannotMeasure("no scenario with a hedged part was run")
-    figure, axes = _axes(1, 1, 9, 4.2)
-    _points(axes[0, 0], frame[frame["scenario"].isin(order)], "scenario", "value", order)
-    axes[0, 0].set(xlabel="", ylabel="hedged part of a unit decoder row")
-    axes[0, 0].tick_params(axis="x", rotation=30)
+    with page_wide(3.6, LETTERS) as figure:
+        axes = figure.subplots()
+        _points(axes, frame[frame["scenario"].isin(order)], "scenario", order)
+        axes.set(xlabel="", ylabel="hedged part of a unit decoder row")
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
+        say_once(figure)
     return figure
 
 
 def balance_curves(table: ToyTable) -> Figure:
     """Row 15: recovery, hedging of the inner level and absorption against the weight of the inner levels."""
     found = [("detach" if math.isinf(balance) else f"{balance:g}", name) for balance, name in table.balanced()]
-    figure, axes = _axes(1, 3, 12, 3.6)
-    panels: tuple[tuple[str, str, str], ...] = (
+    panels = (
         ("mcc", "all", "mean matched cosine"),
-        ("hedged", "prefix", "hedged part, latents 0-2"),
-        ("absorbed", "all", "absorbed part, all latents"),
+        ("hedged", "prefix", "hedged part,\nlatents 0-2"),
+        ("absorbed", "all", "absorbed part,\nall latents"),
     )
-    for ax, (metric, slice_by, label) in zip(axes[0], panels, strict=True):
-        frame = _frame(table, found, metric, "balance", slice_by)
-        _points(ax, frame, "balance", "value", [balance for balance, _ in found])
-        ax.set(xlabel="multiplier β of a level against the next", ylabel=label)
-        if ax is not axes[0, 0]:
-            ax.get_legend().remove()
+    frames = [_frame(table, found, metric, "balance", slice_by) for metric, slice_by, _ in panels]
+    with page_wide(0.2 + 1.5 * len(panels), SMALL_LETTERS) as figure:
+        grid = figure.subplots(len(panels), sharex=True)
+        for ax, frame, (_, _, label) in zip(grid, frames, panels, strict=True):
+            _points(ax, frame, "balance", [balance for balance, _ in found])
+            ax.set(ylabel=label)
+        grid[-1].set(xlabel="multiplier β of a level against the next")
+        say_once(figure)
     return figure
 
 

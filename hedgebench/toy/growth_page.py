@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hedgebench.canvas import page_wide
+from hedgebench.looks import BY_LOSS, SMALL_LETTERS
 from hedgebench.toy.checks import Check, verdict
-from hedgebench.toy.figures import COLOURS
 from hedgebench.toy.growing import MIN_LIVE
 from hedgebench.toy.growth_claims import CLAIMS, check_all, steady, usable
 from hedgebench.toy.growth_settings import SETTINGS, Setting
@@ -15,6 +17,7 @@ from hedgebench.toy.growth_settings import SETTINGS, Setting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from pandas import DataFrame
 
 _HEAD = """# Does the hedging degree follow hedging?
@@ -82,81 +85,76 @@ def _numbers(frame: DataFrame) -> str:
 
 
 def draw_growth(frame: DataFrame) -> Figure:
-    """For every setting: truth and degree along the dial, shares and nulls along it, and g against the truth."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """For every setting a row of three: truth and degree along the dial, shares and nulls along it, and g against the truth."""
+    from matplotlib.transforms import offset_copy
 
     names = list(dict.fromkeys(frame["setting"]))
-    figure = FigureCanvasAgg(Figure(figsize=(16, 3.9 * len(names)), layout="constrained")).figure
-    grid = figure.subplots(len(names), 3, squeeze=False)
-    for axes, name in zip(grid, names, strict=True):
-        rows = usable(frame[frame["setting"] == name])
-        _draw_dial(axes[0], SETTINGS[name], steady(rows))
-        _draw_shares(axes[1], SETTINGS[name], steady(rows))
-        _draw_truth(axes[2], rows)
+    with page_wide(1.1 + 1.55 * len(names), SMALL_LETTERS) as figure:
+        grid = figure.subplots(len(names), 3, squeeze=False)
+        for (left, middle, right), name in zip(grid, names, strict=True):
+            rows, setting = usable(frame[frame["setting"] == name]), SETTINGS[name]
+            left.set_title(setting.title, fontsize="medium", loc="left")
+            _draw_lines(left, setting, steady(rows), _LINES, "norm, of unit rows")
+            _draw_lines(middle, setting, steady(rows), _SHARES, "share of change\nin the new span")
+            middle.set_ylim(0, 1.02)
+            _draw_truth(right, setting, rows)
+        losses = dict.fromkeys(loss for name in names for loss in SETTINGS[name].losses)
+        for axes, handles in zip(grid[-1], _legends(losses), strict=True):
+            below = offset_copy(axes.transAxes, figure, y=-0.4)  # what the axis's own words take, in inches
+            where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
+            axes.legend(handles=handles, fontsize="small", **where)
     return figure
 
 
-_LINES = {
-    "hedged": ("hedged (truth)", "-", "o"),
-    "projection": ("projection g", "--", "s"),
-    "degree": ("degree", ":", "^"),
+_LINES: Mapping[str, Mapping[str, Any]] = {
+    "hedged": {"label": "hedged (truth)", "linestyle": "-", "marker": "o"},
+    "projection": {"label": "projection g", "linestyle": "--", "marker": "s"},
+    "degree": {"label": "degree", "linestyle": ":", "marker": "^"},
 }
-_SHARES = {
-    "delta_share": ("share", "-"),
-    "null_other_seed": ("null: other seed", "--"),
-    "null_residual": ("null: residual", "-."),
-    "isotropic": ("null: r / d", ":"),
+_SHARES: Mapping[str, Mapping[str, Any]] = {
+    "delta_share": {"label": "share", "linestyle": "-"},
+    "null_other_seed": {"label": "null: other seed", "linestyle": "--"},
+    "null_residual": {"label": "null: residual", "linestyle": "-."},
+    "isotropic": {"label": "null: r / d", "linestyle": ":"},
 }
+"""Of columns: how their lines look; the colour is the loss's."""
+_SWAPPED = {False: "o", True: "x"}
+"""The markers of SAEs, by whether an old latent has another feature now."""
 
 
-def _draw_dial(axes: Axes, setting: Setting, rows: DataFrame) -> None:
+def _draw_lines(
+    axes: Axes, setting: Setting, rows: DataFrame, columns: Mapping[str, Mapping[str, Any]], what: str
+) -> None:
+    """Columns along the dial, for each loss: medians, and the middle half."""
     for loss in setting.losses:
-        for column, (label, style, marker) in _LINES.items():
-            _line(
-                axes,
-                rows[rows["loss"] == loss],
-                column,
-                label=f"{label}, {loss}",
-                linestyle=style,
-                marker=marker,
-                color=COLOURS[loss],
-            )
-    axes.set(title=setting.title, xlabel=setting.dial, ylabel="norm, of unit rows")
-    axes.legend(fontsize=7, ncols=len(setting.losses))
+        colour = BY_LOSS[loss].color
+        for column, style in columns.items():
+            dials = rows[rows["loss"] == loss].groupby("dial")[column]
+            quarters = dials.quantile(np.array([0.25, 0.5, 0.75])).unstack()  # noqa: PD010 - nothing is aggregated
+            axes.plot(quarters.index, quarters[0.5], color=colour, markersize=3, linewidth=1.2, **style)
+            axes.fill_between(quarters.index, quarters[0.25], quarters[0.75], color=colour, alpha=0.12, linewidth=0)
+    axes.set(xlabel=setting.dial, ylabel=what)
 
 
-def _draw_shares(axes: Axes, setting: Setting, rows: DataFrame) -> None:
+def _draw_truth(axes: Axes, setting: Setting, rows: DataFrame) -> None:
+    """An SAE's projection against its hedging, beside the line on which they are equal."""
     for loss in setting.losses:
-        for column, (label, style) in _SHARES.items():
-            _line(
-                axes, rows[rows["loss"] == loss], column, label=f"{label}, {loss}", linestyle=style, color=COLOURS[loss]
-            )
-    axes.set(title="Share of the change in the new span", xlabel=setting.dial, ylabel="share", ylim=(0, 1.02))
-    axes.legend(fontsize=7, ncols=len(setting.losses))
-
-
-def _line(axes: Axes, rows: DataFrame, column: str, **style: Any) -> None:
-    """Medians, and the middle half."""
-    quarters = rows.groupby("dial")[column].quantile(np.array([0.25, 0.5, 0.75])).unstack()  # noqa: PD010 - nothing is aggregated
-    axes.plot(quarters.index, quarters[0.5], markersize=3, **style)
-    axes.fill_between(quarters.index, quarters[0.25], quarters[0.75], color=style["color"], alpha=0.12, linewidth=0)
-
-
-def _draw_truth(axes: Axes, rows: DataFrame) -> None:
-    import seaborn as sns
-
-    sns.scatterplot(
-        rows,
-        x="hedged",
-        y="projection",
-        hue="loss",
-        style=rows["swapped"] > 0,
-        palette=COLOURS,
-        s=18,
-        alpha=0.7,
-        ax=axes,
-    )
+        for swapped, marker in _SWAPPED.items():
+            some = rows[(rows["loss"] == loss) & ((rows["swapped"] > 0) == swapped)]
+            axes.plot(some["hedged"], some["projection"], marker, color=BY_LOSS[loss].color, markersize=3, alpha=0.6)
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-    axes.set(title="g against the truth; crosses: another feature now", xlabel="hedged (truth)", ylabel="projection g")
-    axes.legend(fontsize=7)
+    axes.set(xlabel="hedged (truth)", ylabel="projection g")
+
+
+def _legends(losses: Iterable[str]) -> Iterator[list[Line2D]]:
+    """What lines and markers of each column of panels mean; at the last, which has no lines, the colours of all three."""
+    from matplotlib.lines import Line2D
+
+    for columns in (_LINES, _SHARES):
+        yield [Line2D([], [], color="0.3", markersize=3, **style) for style in columns.values()]
+    points = [(loss, BY_LOSS[loss].color, _SWAPPED[False]) for loss in losses]
+    points.append(("another feature now", "0.3", _SWAPPED[True]))
+    yield [
+        Line2D([], [], color=colour, linestyle="", marker=marker, markersize=4, label=label)
+        for label, colour, marker in points
+    ]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from hedgebench.looks import OKABE_ITO, PAGE, SMALL_LETTERS
-from hedgebench.plots import save_figure
+from hedgebench.canvas import page_wide, save_figure
+from hedgebench.looks import OKABE_ITO, SMALL_LETTERS
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval
 
@@ -244,12 +244,7 @@ def losses() -> str:
 
 def draw(layers: list[Layer]) -> Figure:
     """The estimate and what growth does, by width; and what is found of added hedging, by its share."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with rc_context({"font.size": SMALL_LETTERS}):
-        figure = FigureCanvasAgg(Figure(figsize=(PAGE, 2.9), layout="constrained")).figure
+    with page_wide(2.9, SMALL_LETTERS) as figure:
         _draw(layers, *figure.subplots(1, 3))
     return figure
 

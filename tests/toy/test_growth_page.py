@@ -102,7 +102,7 @@ def test_the_page_has_every_claim_with_its_numbers_and_the_figure_every_setting(
         assert f"| {claim.title} | " in page
     assert "| crowd+15 | mse | 0.9 | 3 | 0.901 | 0.901 | 0.000 |" in page
     figure = draw_growth(frame)
-    assert [axes.get_title() for axes in figure.axes[::3]] == [s.title for s in SETTINGS.values()]
+    assert [axes.get_title(loc="left") for axes in figure.axes[::3]] == [s.title for s in SETTINGS.values()]
 
 
 def test_the_study_is_made_from_the_command_line(
