@@ -233,7 +233,7 @@ def headline(scores: DataFrame, n_metrics: int = 6) -> str:
         seeds = (
             f"mean ± SD over {n_seeds} evaluation seeds"
             if n_seeds > 1
-            else ("1 evaluation seed" if n_seeds else "nothing drawn")
+            else ("1 evaluation seed" if n_seeds else "no evaluation seed")
         )
         where = (f" on {data}" if n_data[name] > 1 else "") + (f" with {config}" if n_configs[name] > 1 else "")
         blocks.append(f"{name}{where} ({seeds})\n{table.to_string()}")

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hedgebench.stats.components import mean_squares
-
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -70,7 +68,7 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
         groups: v variants, each a vector of at least 2 values, one for each training seed.
         pooled: Whether their variances are; None: as the module has it.
     """
-    values = _rounded(groups)
+    values, step = _in_steps(groups)
     n = np.array([len(group) for group in values])
     if len(values) and n.min() < 2:
         raise ValueError("a variant of one SAE has no spread to be compared by")
@@ -89,7 +87,7 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
         df = np.minimum(df, 2 * np.minimum(own_df[first], own_df[second]))  # two seeds may look quiet beside ten
     error = variance / n
     means = np.array([group.mean() for group in values])
-    return _pairs(means, error, own_df, first, second, error[first] + error[second], df, pooled)
+    return _pairs(means, error, own_df, first, second, error[first] + error[second], df, pooled, step)
 
 
 def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
@@ -99,11 +97,12 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
         values: [v, b], b >= 2 seeds.
         pooled: As in `compare`.
     """
-    values = np.array(_rounded(np.asarray(values, dtype=np.float64)))
+    rows, step = _in_steps(np.asarray(values, dtype=np.float64))
+    values = np.array(rows)
     v, b = values.shape
     if b < 2:
         raise ValueError("one evaluation seed has no spread to be compared by")
-    left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    left = _left(values)
     variance = (left**2).sum(axis=1) / (b - 1)
     pooled = equally_noisy(variance, np.full(v, b - 1)) if pooled is None else pooled
     first, second = np.triu_indices(v, 1)
@@ -114,7 +113,7 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
     else:
         own_df, error, covariance = np.full(v, float(b - 1)), _some(variance) / b, left @ left.T / (b - 1)
         squared = _some((variance[first] + variance[second] - 2 * covariance[first, second]).clip(min=0)) / b
-    return _pairs(values.mean(axis=1), error, own_df, first, second, squared, own_df[first], pooled)
+    return _pairs(values.mean(axis=1), error, own_df, first, second, squared, own_df[first], pooled, step)
 
 
 def ranks(pairs: Pairs, higher_is_better: bool) -> NDArray[np.int64]:
@@ -200,13 +199,12 @@ def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
     """How well a metric tells variants apart by the values of their SAEs; at least two variants of at least two values each."""
     from scipy.stats import f_oneway
 
-    values = _rounded(groups)
+    values, _ = _in_steps(groups)
     pairs = compare(values)
-    n = np.array([len(group) for group in values])
+    n, means = np.array([len(group) for group in values]), np.array([group.mean() for group in values])
     within = float(sum((len(group) - 1) * group.var(ddof=1) for group in values) / (n - 1).sum())
     total = n.sum()
-    middle = float((n * pairs.means).sum() / total)
-    between = float((n * (pairs.means - middle) ** 2).sum() / (len(n) - 1))
+    between = float((n * (means - (n * means).sum() / total) ** 2).sum() / (len(n) - 1))
     typical = float((total - (n**2).sum() / total) / (len(n) - 1))  # SAEs of a variant, where they are not equally many
     real = max(0.0, (between - within) / typical)
     share = real / (real + within) if real + within else 0.0
@@ -221,26 +219,35 @@ def discriminability_paired(values: ArrayLike) -> Discriminability:
     """The same of SAEs [v >= 2, b >= 2 evaluation seeds], by the spread that is left when what a seed does to all of them alike is taken off (two-way analysis of variance)."""
     from scipy.stats import f
 
-    values = np.array(_rounded(np.asarray(values, dtype=np.float64)))
-    (v, b), found = values.shape, mean_squares(values)
-    groups, real = groups_apart(compare_paired(values)), max(0.0, found.training - found.rest) / b
-    share = real / (real + found.rest) if real + found.rest else 0.0
-    if not found.rest:
+    values = np.array(_in_steps(np.asarray(values, dtype=np.float64))[0])
+    v, b = values.shape
+    within = float((_left(values) ** 2).sum()) / ((v - 1) * (b - 1))
+    between = b * float(values.mean(axis=1).var(ddof=1))
+    groups, real = groups_apart(compare_paired(values)), max(0.0, between - within) / b
+    share = real / (real + within) if real + within else 0.0
+    if not within:
         return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups)
-    ratio = found.training / found.rest
+    ratio = between / within
     return Discriminability(ratio, float(f.sf(ratio, v - 1, (v - 1) * (b - 1))), share, groups)
 
 
-def _rounded(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """The vectors, without the differences that rounding makes of equal numbers."""
+def _in_steps(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], float]:
+    """The vectors as whole numbers, of which rounding makes no differences between equal ones, and the step that they count."""
     values = [np.asarray(group, dtype=np.float64) for group in groups]
     sizes = np.abs(np.concatenate(values)) if values else np.empty(0)
     if not sizes.any():
-        return values
+        return values, 1.0
     step = (
         float(np.median(sizes[sizes > 0])) * _ROUNDING
     )  # not the largest: a single huge value says nothing of the others
-    return [np.round(group / step) * step for group in values]
+    return [np.round(group / step) for group in values], step
+
+
+def _left(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of whole numbers [v, b] without what a row, and what a column, has in common; 0 where it is rounding of the means."""
+    left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    found: NDArray[np.float64] = np.where(np.abs(left) > 1e-3, left, 0.0)
+    return found
 
 
 def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
@@ -284,11 +291,12 @@ def _pairs(
     squared: NDArray[np.float64],
     df: NDArray[np.float64],
     pooled: bool,
+    step: float,
 ) -> Pairs:
-    """From variances, of the means and of their differences, to `Pairs`."""
+    """From variances, of the means and of their differences, all in steps, to `Pairs`."""
     from scipy.stats import t
 
-    difference, stderr = means[first] - means[second], np.sqrt(squared)
+    means, difference, stderr = means * step, (means[first] - means[second]) * step, np.sqrt(squared) * step
     adjusted = reach = np.empty(0)
     if len(first):
         size = np.abs(difference)
@@ -297,4 +305,6 @@ def _pairs(
         adjusted = holm(p)
         reach = t.ppf(1 - ALPHA / 2 / len(p), df) * stderr
     low, high = difference - reach, difference + reach
-    return Pairs(means, np.sqrt(error), own_df, first, second, difference, stderr, df, adjusted, low, high, pooled)
+    return Pairs(
+        means, np.sqrt(error) * step, own_df, first, second, difference, stderr, df, adjusted, low, high, pooled
+    )

@@ -105,7 +105,7 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         variant: As in `grids`.
 
     Returns:
-        `COLUMN`, `PLACE`, variant, saes (names of those with a number), n_saes, n_seeds (evaluation seeds that all have; 0: nothing drawn), mean (missing where one of the variant's SAEs has no number, or
+        `COLUMN`, `PLACE`, variant, saes (names of those with a number), n_saes, n_seeds (evaluation seeds that all have; 0: nothing is drawn, or the table does not say by which seed), mean (missing where one of the variant's SAEs has no number, or
         they have no seed in common: no mean is taken over a blank), blank (then the reason; else empty), training_low and _high, evaluation_low and _high, both_low and _high (95 %,
         missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high, letters (`pairwise.letters`; these are missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
         from the random controls of its width, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
@@ -141,8 +141,9 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
 def _mean(values: NDArray[np.float64], grid: Grid) -> dict[str, Any]:
     """The mean of a variant's values [a SAEs, b evaluation seeds] with its intervals, as columns of `summary`."""
-    found = {"training": parts.over_training(values), "evaluation": parts.over_evaluation(values)}
-    found["both"] = parts.over_both(values) if grid.draws else found["training"]
+    found = {"training": parts.over_training(values)}
+    if grid.draws:
+        found |= {"evaluation": parts.over_evaluation(values), "both": parts.over_both(values)}
     row = {"mean": float(values.mean())}
     for over, interval in found.items():
         row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high

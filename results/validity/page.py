@@ -227,7 +227,7 @@ def page(scores: pd.DataFrame, known: pd.DataFrame, found: pd.DataFrame) -> str:
     parts = [
         HEAD + "## In short\n", counted(found),
         "\n## Every eval\n", "Metrics (each with its params) by their overall verdict, and values that are known beforehand. A metric that is not judged has no better end and no known value here.\n", by_eval(found, scores, known),
-        "\n## Wrong\n", "By how much the worse SAE is ahead (`gap`, negative; over params), and the chance of such an answer from noise.\n", wrong(found, ("wrong",)),
+        "\n## Wrong\n", "How far ahead the better SAE is, as a mean over SAEs (`gap`: negative where the worse one is; over params), and the chance of so wrong an answer from noise, of the SAE it is most wrong on.\n", wrong(found, ("wrong",)),
         "\n## Doubtful\n", wrong(found, ("doubtful",)),
         "\n## Values known beforehand\n", values(known), "\n" + nothing(known) + "\n\n" + estimate() + "\n",
         TAIL.format(cases=cases),

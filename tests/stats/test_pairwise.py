@@ -165,6 +165,14 @@ def test_discriminability_is_the_analysis_of_variance():
     assert found.groups == groups_apart(compare(groups))
 
 
+@pytest.mark.parametrize("value", [576.0, 0.1, 1 / 3, 1e-7])
+@pytest.mark.parametrize("sizes", [(2,) * 6, (3, 7, 6), (5, 10)])
+def test_equal_numbers_are_told_apart_by_nothing(value: float, sizes: tuple[int, ...]):
+    found = [discriminability([[value] * n for n in sizes]), discriminability_paired([[value, 2 * value]] * 4)]
+    assert all(math.isnan(one.f) and one[1:] == (1.0, 0.0, 1) for one in found)
+    assert not compare([[value] * n for n in sizes]).apart.any()
+
+
 def test_where_noise_is_unequal_discriminability_finds_no_more_than_the_comparisons():
     rng = np.random.default_rng(0)
     tables = [[rng.normal(0, sd, n) for sd, n in ((1, 10), (1, 10), (5, 3))] for _ in range(400)]
