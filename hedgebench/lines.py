@@ -136,18 +136,20 @@ def _text(path: Path, what: str) -> str:
     Raises:
         BadInput: There is none, it is too large, or it is no UTF-8.
     """
-    why = None
+
+    def wrong(why: str) -> BadInput:
+        return BadInput(f"{path}: cannot read {what}: {why}")
+
     if is_there(path) and not is_file(path):
-        why = "it is a folder" if path.is_dir() else "it is no file"
-    else:
-        try:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-            if len(content) <= MAX_BYTES:
-                return content.decode("utf-8-sig")
-            why = f"larger than {MAX_BYTES // 2**20} MiB"
-        except UnicodeDecodeError as error:
-            why = f"it is not UTF-8, byte {error.start + 1}"
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-    raise BadInput(f"{path}: cannot read {what}: {why}")
+        raise wrong("it is a folder" if path.is_dir() else "it is no file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise wrong(getattr(error, "strerror", None) or str(error)) from None
+    if len(content) > MAX_BYTES:
+        raise wrong(f"larger than {MAX_BYTES // 2**20} MiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise wrong(f"it is not UTF-8, byte {error.start + 1}") from None

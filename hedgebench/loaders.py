@@ -53,6 +53,8 @@ def load_raw(ref: str | Path) -> SAE:
     ):  # others first: ours say no to what they do not know
         try:
             sae: SAE | None = plugin.object(ref)
+            if sae is not None and not (hasattr(sae, "W_dec") and hasattr(sae, "cfg")):
+                raise TypeError(f"it gave a {type(sae).__name__}, not a sae_lens.SAE")
         except BadInput as error:
             if problems:  # it may have been meant for one of these
                 raise BadInput("; ".join([*problems, str(error)])) from error
@@ -62,11 +64,6 @@ def load_raw(ref: str | Path) -> SAE:
             problems.append(f"loader {plugin.name!r} of {plugin.package!r} failed: {one_line(error)}")
             continue
         if sae is None:
-            continue
-        if not hasattr(sae, "W_dec") or not hasattr(sae, "cfg"):
-            problems.append(
-                f"loader {plugin.name!r} of {plugin.package!r} gave a {type(sae).__name__}, not a sae_lens.SAE"
-            )
             continue
         check_weights(sae, ref)
         return sae if plugin.package == "hedgebench" else inference_copy(sae)

@@ -42,8 +42,8 @@ def read_runs(folder: str | Path) -> DataFrame:
     Raises:
         BadInput: No such folder.
     """
-    folder = Path(folder)
-    names = sae_names(_cards(folder))
+    folder = _there(folder)
+    names = sae_names(read_cards(folder))
     rows = []
     for record in read_records(folder):
         ours = record["hedgebench"]
@@ -58,9 +58,7 @@ def result_files(folder: Path) -> Iterator[Path]:
     Raises:
         BadInput: No such folder.
     """
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: no such results folder")
-    for place, below, names in os.walk(folder):
+    for place, below, names in os.walk(_there(folder)):
         if Path(place) != folder and find_layout(place) is not None:
             below.clear()  # an SAE lies beside the results: it is none itself
         elif Path(place).name != "checkpoints":
@@ -69,10 +67,10 @@ def result_files(folder: Path) -> Iterator[Path]:
             yield from (Path(place) / name for name in called_json)
 
 
-def _cards(folder: Path) -> dict[str, Checkpoint]:
-    if not folder.is_dir():
+def _there(folder: str | Path) -> Path:
+    if not Path(folder).is_dir():
         raise BadInput(f"{folder}: no such results folder")
-    return read_cards(folder)
+    return Path(folder)
 
 
 def sae_names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
@@ -88,7 +86,7 @@ def sae_names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
 
 
 def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    cards = _cards(folder)
+    cards = read_cards(folder)
     names, deciding = sae_names(cards), deciding_packages()
     for path in result_files(folder):
         record = read_record(path)

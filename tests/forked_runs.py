@@ -88,12 +88,9 @@ def _command(argv: tuple[str, ...], env: dict[str, str], log: str, dies: str) ->
     )  # whatever the tests were started with: `&` and nohup ignore some
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    from hedgebench import worker
     from hedgebench.cli import main
 
-    worker.subprocess = SimpleNamespace(  # type: ignore[assignment]
-        PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired, Popen=ForkedProcess
-    )
+    fork_workers()
     _die(dies)
     sys.exit(main(argv))
 
@@ -112,6 +109,15 @@ def _die(moment: str) -> None:
         return done
 
     Path.replace = deadly  # type: ignore[method-assign]
+
+
+def fork_workers() -> None:
+    """From now on this process starts its workers by forking itself."""
+    from hedgebench import worker
+
+    worker.subprocess = SimpleNamespace(  # type: ignore[assignment]
+        PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired, Popen=ForkedProcess
+    )
 
 
 class ForkedProcess:

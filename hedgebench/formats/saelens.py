@@ -35,12 +35,9 @@ def load_folder(ref: str) -> SAE | None:
     """
     path, found = Path(ref), find_layout(ref)
     if not is_there(path):
-        if (
-            ":" not in ref
-            or any(sep in ref.split(":", 1)[0] for sep in ("./", "~"))
-            or (is_folder(path.parent) and path.parent != Path())
-        ):
-            raise BadInput(f"{ref}: no such folder")
+        here, colon, _ = ref.partition(":")
+        if colon and (any(sep in here for sep in ("./", "~")) or (is_folder(path.parent) and path.parent != Path())):
+            raise BadInput(f"{ref}: no such folder")  # and no release to ask the hub for
         return None
     if found is not None and found.format != "saelens":
         return None
@@ -148,7 +145,7 @@ def load_release(ref: str) -> SAE | None:
             raise BadInput(f"{ref}: SAELens knows no release {release!r}{nearest(release, directory)[:300]}")
         ids = directory[release].saes_map
         if sae_id not in ids:
-            raise BadInput(f"{ref}: release {release!r} has no SAE {sae_id!r}{nearest(sae_id, ids)[:300]}")
+            raise BadInput(f"release {release!r} has no SAE {sae_id!r}{nearest(sae_id, ids)[:300]}")
     try:
         sae = SAE.from_pretrained(release, sae_id, device="cpu")
     except Exception as error:

@@ -80,8 +80,29 @@ def carry_out(case: Case, room: Path) -> Shown:
             code = _main(args)
         seconds, megabytes = time.process_time() - started, _peak() - peak
     made = sorted(name for name in files(room) - before if name.split("/")[1:2] != ["out"])
-    lines = tuple(line for line in _lines(err.getvalue(), here) if code != 1 or line.startswith("failed: "))
+    lines = tuple(line for line in shortened(err.getvalue(), here) if code != 1 or line.startswith("failed: "))
     return Shown(code, lines, out.getvalue(), tuple(made), seconds, megabytes)
+
+
+def faults(case: Case, shown: Shown) -> list[str]:
+    """What came of it, and must not."""
+    from hedgebench.cli_run import LONGEST
+
+    line = shown.lines[0] if shown.lines else ""
+    head = {0: "WARNING: ", 1: "failed: ", 2: "hedgebench: "}[case.code]
+    found = {
+        "another exit code": shown.code != case.code,
+        "no line": not shown.lines,
+        "more than one line": len(shown.lines) > 1,
+        "another line": case.said not in line or not line.startswith(head),
+        "a traceback": any("Traceback" in line for line in shown.lines),
+        "a line that is too long, or that a terminal would obey": not line.isprintable() or len(line) > LONGEST + 100,
+        "files where none should be": bool(shown.made),
+        "too much time": shown.seconds > SECONDS,
+        "too much memory": shown.megabytes > MEGABYTES,
+        "the good one's number is not there": case.code == 0 and "\ngood,decoder_bias,b_dec_norm," not in shown.out,
+    }
+    return [fault for fault, is_there in found.items() if is_there]
 
 
 def _main(args: list[str]) -> int:
@@ -93,8 +114,8 @@ def _main(args: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 1
 
 
-def _lines(text: str, here: Path) -> tuple[str, ...]:
-    """What was printed, without the bars of progress."""
+def shortened(text: str, here: Path) -> tuple[str, ...]:
+    """The lines of what was printed, without what differs from one time to another and the bars of progress."""
     lines = [line.rpartition("\r")[2] for line in text.replace(f"{here}/", "").replace(str(here), "HERE").split("\n")]
     lines = [re.sub(r"[\d.]+ GB (are available|may be taken)", r"... GB \1", line) for line in lines]
     lines = [re.sub(r" at 0x[0-9a-f]+", "", line) for line in lines]

@@ -34,14 +34,14 @@ CASES: list[Case] = [
     )
     for case in module.CASES
 ]
-LONGEST = 220
-"""Letters of a line, as the page has it."""
+BEGINNING, END = 150, 70
+"""Letters that the page has of a longer line."""
 
 
 def row(case: Case, shown: Shown) -> str:
     """What the page says of a case."""
     line = " ".join(shown.lines).removeprefix("hedgebench: ")
-    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    line = line if len(line) <= BEGINNING + END else f"{line[:BEGINNING]} [...] {line[-END:]}"
     return f"| {_cell(case.what)} | {_cell(line)} | {shown.code} |"
 
 

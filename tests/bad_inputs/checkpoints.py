@@ -123,6 +123,7 @@ def _pickled(folder: Path) -> None:
 
 
 WEIGHTS = "sae_weights.safetensors"
+UNFIT = "SAELens cannot load it: RuntimeError: Error(s) in loading state_dict for StandardSAE"
 NO_JSON = "sae/cfg.json: not valid JSON"
 CASES = [
     # cfg.json
@@ -154,12 +155,12 @@ CASES = [
     config("metadata must be a JSON object, found int", metadata=3),
     config("metadata must be a JSON object, found list", metadata=[]),
     config("metadata must be a JSON object, found NoneType", metadata=None),
-    config("dtype", dtype=3),
-    config("dtype", dtype="float31"),
-    config("dtype", dtype="int64"),
+    config("sae: SAELens cannot load it: ValueError: Invalid dtype: 3.", dtype=3),
+    config("sae: SAELens cannot load it: ValueError: Invalid dtype: float31.", dtype="float31"),
+    config("sae: SAELens cannot load it: ValueError: Invalid dtype: int64.", dtype="int64"),
     config("apply_b_dec_to_input must be true or false, found 'perhaps'", apply_b_dec_to_input="perhaps"),
-    config("normalize_activations", normalize_activations="perhaps"),
-    config("normalize_activations", normalize_activations=3),
+    config("sae: SAELens cannot load it: ValueError: normalize_activations must be none", normalize_activations="perhaps"),
+    config("sae: SAELens cannot load it: ValueError: normalize_activations must be none", normalize_activations=3),
     config("reshape_activations must be \"none\" or \"hook_z\", found 'perhaps'", reshape_activations="perhaps"),
     # the weights
     instead(WEIGHTS, "is not there", lambda file: None, "sae: no sae_weights.safetensors"),
@@ -185,11 +186,11 @@ CASES = [
     header("a negative shape", lambda said: said["W_dec"].update(shape=[-12, -8]), "not a whole safetensors file"),
     header("an unknown type", lambda said: said["W_dec"].update(dtype="F128"), "not a whole safetensors file"),
     tensors("no W_dec", lambda w: w.pop("W_dec"), "no W_dec in it; found W_enc, b_dec, b_enc"),
-    tensors("no W_enc", lambda w: w.pop("W_enc"), "SAELens cannot load it: RuntimeError: Error(s) in loading state_dict for StandardSAE: Missing key(s) in state_dict: \"W_enc\""),
-    tensors("no b_enc", lambda w: w.pop("b_enc"), "b_enc"),
-    tensors("no b_dec", lambda w: w.pop("b_dec"), "b_dec"),
+    tensors("no W_enc", lambda w: w.pop("W_enc"), f'{UNFIT}: Missing key(s) in state_dict: "W_enc"'),
+    tensors("no b_enc", lambda w: w.pop("b_enc"), f'{UNFIT}: Missing key(s) in state_dict: "b_enc"'),
+    tensors("no b_dec", lambda w: w.pop("b_dec"), f'{UNFIT}: Missing key(s) in state_dict: "b_dec"'),
     tensors("nothing", lambda w: w.clear(), "no W_dec in it; found nothing"),
-    tensors("one tensor too many", lambda w: w.update(extra=w["b_enc"].clone()), "extra"),
+    tensors("one tensor too many", lambda w: w.update(extra=w["b_enc"].clone()), f'{UNFIT}: Unexpected key(s) in state_dict: "extra"'),
     tensors("W_dec as whole numbers", lambda w: w.update(W_dec=w["W_dec"].long()), "W_dec holds I64 numbers; weights are floating-point"),
     tensors("W_dec transposed", lambda w: w.update(W_dec=w["W_dec"].T.contiguous()), "W_dec has shape [8, 12], but cfg.json (d_in 8, d_sae 12) asks for [12, 8]"),
     tensors("W_dec in one dimension", lambda w: w.update(W_dec=w["W_dec"].reshape(-1)), "W_dec has shape [96]"),

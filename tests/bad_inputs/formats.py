@@ -153,7 +153,7 @@ CASES = [
     member("Python objects with code in them", "b_enc.npy", _objects, "b_enc holds Python objects, which are never unpickled"),
     member("a zip bomb: 64 MB of zeros in 64 kB", "W_enc.npy", lambda: npy((8, 2**21), bytes(2**26)), "unpacks to", zipfile.ZIP_DEFLATED),
     member("an array that claims 2^31 x 2^31 numbers", "W_enc.npy", lambda: npy((HUGE, HUGE)), "takes 18446744073709551744 bytes, but 128 are there"),
-    member("an array of a negative shape", "W_enc.npy", lambda: npy((-8, -20)), "W_enc"),
+    member("an array of a negative shape", "W_enc.npy", lambda: npy((-8, -20)), "sae/params.npz: W_enc of shape [-8, -20] takes 768 bytes, but 128 are there"),
     member("an array that is cut", "W_enc.npy", lambda: npy((8, 20), bytes(10)), "W_enc of shape [8, 20] takes"),
     member("an array without a header", "W_enc.npy", lambda: b"hello", "not a whole .npz file"),
     member("an array twice", "w_enc.npy", lambda: npy((8, 20), bytes(640)), "one array is in it twice: 'W_enc.npy' and 'w_enc.npy'"),

@@ -72,7 +72,7 @@ CASES = [
     changed("settings that may be changed", "    metrics =", "    @dataclass\n    class Config:\n        a: int = 1\n    metrics =", "`Config` must be frozen: write @dataclass(frozen=True)"),
     changed("a setting without a default", "    metrics =", "    @dataclass(frozen=True)\n    class Config:\n        a: int\n    metrics =", "every field of `Config` needs a default; without one: a"),
     case("a loader that is a number", "load = 3", "expected a function from a reference to an SAE or None, found 3", "zoo", "load", "loaders"),
-    case("a loader that raises", "def load(ref): raise KeyError('zoo')", "loader 'zoo' of 'plugin_a_loader_that_raises' failed: KeyError: 'zoo'", "zoo", "load", "loaders"),
-    case("a loader that gives no SAE", "def load(ref): return 3", "gave a int, not a sae_lens.SAE", "zoo", "load", "loaders"),
-    case("a loader that exits", "import sys\ndef load(ref): sys.exit(5)", "failed: SystemExit: 5", "zoo", "load", "loaders"),
+    case("a loader that raises", "def load(ref): raise KeyError('no such model')", "loader 'zoo' of 'plugin_a_loader_that_raises' failed: KeyError: 'no such model'; zoo:x: SAELens knows no release 'zoo'", "zoo", "load", "loaders"),
+    case("a loader that gives no SAE", "def load(ref): return 3", "failed: TypeError: it gave a int, not a sae_lens.SAE", "zoo", "load", "loaders"),
+    case("a loader that exits", "import sys\ndef load(ref): sys.exit('no licence')", "failed: SystemExit: no licence; zoo:x: SAELens knows no release 'zoo'", "zoo", "load", "loaders"),
 ]  # fmt: skip

@@ -95,6 +95,12 @@ def card(what: str, content: Callable[[dict[str, Any]], Any]) -> Case:
     )
 
 
+def _stretched(file: Path) -> None:
+    with file.open("ab") as opened:
+        for _ in range(257):
+            opened.write(b" " * 2**20)
+
+
 def _upstream(here: Path) -> Sequence[str]:
     results(here)
     (here / "r/output.json").write_text('{"eval_type_id": "core", "eval_result_metrics": [1]}')
@@ -113,7 +119,7 @@ CASES = [
     text("bytes", bytes(range(256))),
     text("100 000 brackets deep", "[" * 100_000),
     text("a number of 5000 digits", f'{{"hedgebench": {"9" * 5000}}}'),
-    spoiled("257 MiB", lambda file: os.truncate(file, 257 * 2**20), "r/records/decoder_bias/bad.json"),
+    spoiled("257 MiB, nearly all of them spaces", _stretched),
     instead("a folder", os.mkdir),
     instead("a pipe", os.mkfifo),
     instead("a link to itself", lambda file: file.symlink_to(file.name)),
