@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.looks import Look, Looks, unfilled
+from hedgebench.looks import Look, Looks, drawable, unfilled
 from hedgebench.reading import from_to, level, reading
 from hedgebench.series import APART, labels, means, points, shared
 from hedgebench.types import CannotMeasure
@@ -63,7 +63,7 @@ def width_series(scores: DataFrame, axes: Axes, eval_name: str, metric: str, yla
         said = [f"{word} = {short(size)}" for size, word in dimensions.items()]
         axes.set(xticks=[], xlabel=", ".join([f"width {short(known['width'].iloc[0])}", *said]))
     axes.set_ylabel(ylabel)
-    axes.set_title("\n".join(filter(None, [title, shared(known)])), fontsize="medium")
+    axes.set_title("\n".join(filter(None, [title, drawable(shared(known))])), fontsize="medium")
     axes.grid(alpha=0.25, linewidth=0.6)
     colour.explain(axes)
     if handles:
@@ -85,13 +85,13 @@ def handle(look: Look, label: str, *, joined: bool = True, **more: Any) -> Line2
 
     Args:
         look: How it looks.
-        label: What it is.
+        label: What it is, as a table has it.
         joined: Whether a line goes through its markers.
         more: For matplotlib's `Line2D`, instead of what the look says.
     """
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=label, **(look.style() | ({} if joined else {"linestyle": "none"}) | more))
+    return Line2D([], [], label=drawable(label), **(look.style() | ({} if joined else {"linestyle": "none"}) | more))
 
 
 def width_table(scores: DataFrame, eval_name: str, metric: str) -> DataFrame:

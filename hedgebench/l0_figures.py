@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.eval import Figure
-from hedgebench.looks import EDITION, Looks, beside_sparsity, is_control
+from hedgebench.looks import EDITION, Looks, beside_sparsity, drawable, is_control
 from hedgebench.reading import compared
 from hedgebench.series import FAMILY, WIDEST, editions, labels, points, shared, split_l0, with_family
 from hedgebench.types import CannotMeasure
@@ -25,9 +24,10 @@ _ALIKE = WIDEST**0.5
 """A control is of like L0 where its L0 is within this factor of the SAEs'."""
 _FAR = 4.0
 """Spans of the SAEs' values: a control that is farther out is named, not drawn."""
-_LETTERS_WIDE = 60
-"""Letters in a line below the axes, also where two figures stand side by side."""
-_HOW = "Points are means over training seeds, bands (bars, at a single L0) one standard deviation over them."
+_HOW = (
+    "Points are means over training seeds; where there are several, a band (a bar, at an L0 by itself) is one standard deviation over them. "
+    "Where an SAE of a recipe has no number, its others are small points beside the line."
+)
 
 
 class Shown(NamedTuple):
@@ -44,7 +44,8 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     """The numbers that `draw_against_l0` draws. The L0 of an SAE is what was measured beside it (a metric `l0`, see `_measured`), or else what its checkpoint says.
 
     Returns:
-        A row for each line and L0: the columns of `FAMILY`, width (0 where it is not known), l0 (mean over SAEs), mean and sd (over training seeds, of means over evaluation seeds; NaN for one SAE), train_seeds and saes.
+        A row for each line and L0: the columns of `FAMILY`, width (0 where it is not known), l0 (mean over SAEs), mean and sd (over training seeds, of means over evaluation seeds; NaN for one SAE),
+        train_seeds, saes, and series (as `points` has it; where it is False, the row is of one SAE for itself).
 
     Raises:
         CannotMeasure: No SAE has both the number and an L0.
@@ -53,7 +54,7 @@ def l0_table(scores: DataFrame, shown: Shown) -> DataFrame:
     alone = known["sae"].where(~known["series"], "")
     of = {"l0": ("l0", "mean"), "mean": ("value", "mean"), "sd": ("value", "std")}
     found = known.groupby([*FAMILY, "width", alone], sort=True).agg(
-        **of, train_seeds=("sae", "nunique"), saes=("sae", " ".join)
+        **of, train_seeds=("sae", "nunique"), saes=("sae", " ".join), series=("series", "first")
     )
     return found.droplevel(-1).reset_index()
 
@@ -74,7 +75,7 @@ def _known(scores: DataFrame, shown: Shown) -> DataFrame:
 
 
 def read_against_l0(scores: DataFrame, shown: Shown) -> str:
-    """What the numbers say, in words: at each L0 by itself which variants can be told apart, and which controls no variant is better than. Of each version, setting, text and hook point by itself.
+    """What the numbers say, in words: at each L0 by itself which variants can be told apart, and which controls none of them is known to be better than. Of each version, setting, text and hook point by itself.
 
     Raises:
         CannotMeasure: No SAE has both the number and an L0.
@@ -84,9 +85,9 @@ def read_against_l0(scores: DataFrame, shown: Shown) -> str:
     l0 = _known(scores, shown).groupby("sae")["l0"].mean()
     rows = scores[(scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)]
     rows = rows[(rows["params"] == shown.params) & (rows["slice_by"] == "all") & rows["sae"].isin(l0.index)]
-    variant, said = variants(scores), []
+    variant, said, name = variants(scores), [], f"{shown.metric} {shown.params}".strip()
     for words, part in editions(rows):
-        said.append(_at_each_l0(part, f"{shown.metric} ({words})" if words else shown.metric, l0, variant))
+        said.append(_at_each_l0(part, f"{name} ({words})" if words else name, l0, variant))
     return " ".join(said)
 
 
@@ -96,8 +97,10 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
 
     control = rows["architecture"].fillna("").map(is_control).astype(bool)
     trained = rows[~control]
+    if not len(trained):
+        return f"{name}: there are only controls."
     of_each = l0[trained["sae"].unique()].groupby(variant).mean()
-    found = []
+    found, alone = [], True
     for band in split_l0(of_each[of_each > 0]):
         inside = of_each.index[of_each.between(*band)]
         here = trained[trained["sae"].map(variant).isin(inside)]
@@ -106,29 +109,45 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
         where = f"at L0 {' to '.join(dict.fromkeys(f'{end:.3g}' for end in band))}"
         own = variant[variant.isin(inside)]
         summed = summary(here, own)
-        over, count, more = compared(here, summed, own) if len(inside) > 1 else ("", f"{inside[0]} alone.", "")
-        found.append((where, over, count, more + _not_beaten(here, summed["mean"].dropna(), beside)))
-    seeds = " or ".join(sorted({over for _, over, _, _ in found if over}))
-    if not seeds:
-        few = any(count.startswith("too few") for _, _, count, _ in found)
-        return (
-            f"{name}: {'too few seeds to tell a difference from noise' if few else 'no two variants have a like L0'}."
-        )
-    lines = [f"{where}: {count}{more}" for where, _, count, more in found]
-    first = f"{name}, SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): {lines[0]}"
-    return " ".join([first, *(line[0].upper() + line[1:] for line in lines[1:])])
+        over, count, more = compared(here, summed, own)
+        said = f"{count}{more}{_against_controls(summed, beside)}"
+        found.append((where, over, said))
+        alone &= len(inside) == 1 and said == f"{count}."
+    if not found:
+        return f"{name}: no SAE has an L0 above 0."
+    seeds = " or ".join(sorted({over for _, over, _ in found if over}))
+    if not seeds and len({said for _, _, said in found}) == 1:
+        return f"{name}: {found[0][2]}"
+    if not seeds and alone:
+        return f"{name}: no two variants have a like L0."
+    how = f"SAEs of like L0 compared (95 %, all pairs at an L0 together, over {seeds} seeds): " if seeds else ""
+    first, *rest = (f"{where}: {said}" for where, _, said in found)
+    return " ".join([f"{name}, {how}{first}", *(line[0].upper() + line[1:] for line in rest)])
 
 
-def _not_beaten(trained: DataFrame, means: Series, controls: DataFrame) -> str:
-    """The controls that no variant's mean is better than."""
-    way = trained["higher_is_better"].dropna().unique()
-    if len(way) != 1 or not len(means):
+def _against_controls(found: DataFrame, controls: DataFrame) -> str:
+    """The controls that no variant is known to be better than, by the intervals of the variants' means over both seeds, or over whichever is known.
+
+    Args:
+        found: The `stats.tables.summary` of the variants.
+        controls: Rows of controls of like L0.
+    """
+    way = controls["higher_is_better"].dropna().unique()
+    low, high = (
+        found[f"both_{end}"].fillna(found[f"training_{end}"]).fillna(found[f"evaluation_{end}"]).astype(float).dropna()
+        for end in ("low", "high")
+    )
+    if len(way) != 1 or not len(low):
         return ""
-    sign = 1 if way[0] else -1
+    sign, sure, possible = (1, low.max(), high.max()) if way[0] else (-1, -high.min(), -low.min())
     beside = controls.groupby("sae")["value"].mean()
-    better = beside[sign * beside >= (sign * means).max()]
-    named = ", ".join(f"{sae} ({value:.3g})" for sae, value in better.items())
-    return f" None is better than a control: {named}." if named else ""
+    unbeaten, unsure = beside[sign * beside > possible], beside[(sign * beside).between(sure, possible)]
+    said = [
+        f"{words} the control{'s' * (len(of) > 1)} {', '.join(f'{sae} ({value:.3g})' for sae, value in of.items())}"
+        for words, of in (("none is better than", unbeaten), ("the best is not told apart from", unsure))
+        if len(of)
+    ]
+    return f" By 95 % intervals of means, {'; '.join(said)}." if said else ""
 
 
 def _measured(scores: DataFrame, known: DataFrame, eval_name: str) -> Series:
@@ -175,20 +194,27 @@ def draw_against_l0(scores: DataFrame, axes: Axes, shown: Shown, title: str = ""
     words, looks = _words(table), Looks(scores, shown.eval)
     table, far = _near(table, words)
     for key, line in table.groupby(_LINE, sort=True):
-        ordered = line.sort_values("l0")
-        look = looks.of(ordered, *_APART)
-        style = look.style()
-        if len(ordered) == 1 or ordered[["k", "objective"]].duplicated().any():
-            style["linestyle"] = "none"  # SAEs of one setting are no series
-        axes.plot(ordered["l0"], ordered["mean"], label=words[key], markersize=5, linewidth=1.3, **style)
-        low, high = ordered["mean"] - ordered["sd"], ordered["mean"] + ordered["sd"]
-        axes.fill_between(ordered["l0"], low, high, color=look.color, alpha=0.15, linewidth=0)
-        if len(ordered) == 1 and ordered["sd"].notna().all():  # a band has no width at a single L0
-            axes.errorbar(ordered["l0"], ordered["mean"], ordered["sd"], color=look.color, capsize=3, linewidth=1)
-    outside = fill(f"outside: {far}", _LETTERS_WIDE) if far else ""
+        line = line.sort_values("l0")
+        whole, single = line[line["series"]], line[~line["series"]]
+        look, name = looks.of(line, *_APART), drawable(words[key])
+        points = look.style() | {"linestyle": "none"}
+        if len(whole):
+            style = look.style() if len(whole) > 1 else points
+            axes.plot(whole["l0"], whole["mean"], label=name, markersize=5, linewidth=1.3, **style)
+        if len(single):
+            beside = {"markersize": 3, "alpha": 0.6} if len(whole) else {"markersize": 5, "label": name}
+            axes.plot(single["l0"], single["mean"], **points, **beside)
+        low, high, known = whole["mean"] - whole["sd"], whole["mean"] + whole["sd"], whole["sd"].notna()
+        axes.fill_between(whole["l0"], low, high, color=look.color, alpha=0.15, linewidth=0)
+        barred = whole[known & ~known.shift(fill_value=False) & ~known.shift(-1, fill_value=False)]
+        if len(barred):  # a band has no width at an L0 by itself
+            bar: dict[str, Any] = {"color": look.color, "linestyle": "none", "capsize": 3, "elinewidth": 1}
+            axes.errorbar(barred["l0"], barred["mean"], barred["sd"], **bar)
+    outside = drawable(f"outside: {far}", lines=None) if far else ""
     axes.set_xlabel("\n".join(filter(None, ["L0 (latents per token)", outside])))
     axes.set_ylabel(shown.label or shown.metric)
-    axes.set_title("\n".join(filter(None, [title, shared(table.assign(family=_family(table)))])), fontsize="medium")
+    place = drawable(shared(table.assign(family=_family(table))))
+    axes.set_title("\n".join(filter(None, [title, place])), fontsize="medium")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(fontsize="small", framealpha=0.9)
 

@@ -15,7 +15,10 @@ A figure that needs the colour for something else (L0, which number a line is) l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from hedgebench.one_line import one_line
 
 if TYPE_CHECKING:
     from matplotlib.typing import LineStyleType, MarkerType
@@ -34,6 +37,8 @@ PAGE = 6.75
 """Inches: the width of a paper's page, of every figure."""
 LETTERS, SMALL_LETTERS = 9.0, 7.5
 """Points: the size of letters, and of those in figures of several axes side by side. The smallest that are used, `x-small` of the one and `small` of the other, are 6.2."""
+_WIDE, _TALL = 60, 3
+"""Letters in a line of text from a table, which fit also where two figures stand side by side, and lines of it."""
 _SPARSITY = {"l0", "l1", "sparsity", "target_l0"}
 """Parts of an objective that change along a line, as k does."""
 _BLUE, _VERMILLION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK = OKABE_ITO
@@ -156,6 +161,15 @@ class Looks:
             white=_FILLINGS[edition % len(_FILLINGS)],
             shade=shade,
         )
+
+
+def drawable(text: str, lines: int | None = _TALL) -> str:
+    """Text from a table, such as a name, as a figure can show it: what it is, in as many lines as it needs and not more than `lines`.
+
+    Matplotlib would read what stands between two `$` as a formula, and leaves out of a legend what begins with `_`: a space goes before that.
+    """
+    wrapped = fill(one_line(text), _WIDE, max_lines=lines, placeholder="\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
+    return f"\N{NO-BREAK SPACE}{wrapped}" if wrapped.startswith("_") else wrapped
 
 
 def beside_sparsity(objective: Any) -> str:

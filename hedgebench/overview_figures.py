@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.figures import handle
-from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks, is_control
+from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks, drawable, is_control
 from hedgebench.reading import reading
 from hedgebench.series import editions
 from hedgebench.stats.grid import PLACE, VARIANT, variants
@@ -30,13 +30,13 @@ _ROUNDING = 1e-9
 _MUCH = 0.1
 """A coefficient of variation that is worth a word."""
 _ROW = 0.14
-"""Inches that a row with a name takes at least."""
+"""Inches that a line of a row's name takes at least."""
 _VARIANT = [column for column in VARIANT if column in SIZES]
 """What tells variants of one recipe apart."""
 
 HOW_NOISE = (
     "A row is a metric, the noisiest above: its standard deviation over seeds, of one SAE (evaluation seeds) or of one recipe (training seeds), "
-    "over its mean size. Bars are 95 % intervals."
+    "over its mean size."
 )
 HOW_LATENTS = (
     "Of each variant, the latents of all its SAEs: their distribution; or, of many variants, the median, half of the latents "
@@ -104,9 +104,13 @@ def read_noise(scores: DataFrame) -> str:
     known = _with_cv_interval(found[found["cv"] > _ROUNDING]).sort_values("cv", ascending=False, ignore_index=True)
     if not len(known):
         low, high = found["cv_training"].min(), found["cv_training"].max()
+        over = {
+            0: "There is no evaluation seed: nothing here is drawn.",
+            1: "There is one evaluation seed: what another would change is not known.",
+        }
         return (
             f"Over training seeds {len(found)} metrics vary by {_percent(low)} to {_percent(high)} of their size; how sure that is, is not known. "
-            "Over evaluation seeds no metric is known to change."
+            + over.get(found["n_seeds"].max(), "Of those with several evaluation seeds none changes with them.")
         )
     seeds = sorted(set(known["n_seeds"]))
     above, sure = int((known["cv"] > _MUCH).sum()), int((known["cv_low"] > _MUCH).sum())
@@ -117,7 +121,8 @@ def read_noise(scores: DataFrame) -> str:
     )
     return (
         f"Over {' or '.join(map(str, seeds))} evaluation seeds {above} of {len(known)} metrics vary by more than a tenth of their size, "
-        f"{sure} of them for certain (95 %). The largest number is that of {most}, the smallest that of {least}."
+        f"{sure} of them for certain (95 %). The largest number is that of {most}, the smallest that of {least}. "
+        "Bars are these 95 % intervals."
     )
 
 
@@ -178,7 +183,7 @@ def draw_latents(scores: DataFrame, axes: Axes, eval_name: str, metric: str, par
     else:
         _draw_densities(rows, axes, of_each)
         said = ": latents"
-    axes.set(xlabel=name, title=eval_name + said)
+    axes.set(xlabel=drawable(name), title=drawable(eval_name) + said)
     axes.grid(alpha=0.25, linewidth=0.6)
 
 
@@ -215,9 +220,11 @@ def _name_rows(axes: Axes, rows: Sequence[int], names: Sequence[str]) -> None:
     """Write a name beside each row, and make the picture as tall as they need."""
     from matplotlib.figure import Figure
 
-    axes.set_yticks(rows, names, fontsize="small" if len(names) <= 20 else "x-small")
+    words = [drawable(name) for name in names]
+    lines = len(words) * max(word.count("\n") + 1 for word in words)
+    axes.set_yticks(rows, words, fontsize="small" if lines <= 20 else "x-small")
     if isinstance(axes.figure, Figure):
-        axes.figure.set_figheight(max(axes.figure.get_figheight(), 1.2 + _ROW * len(names)))
+        axes.figure.set_figheight(max(axes.figure.get_figheight(), 1.2 + _ROW * lines))
 
 
 def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) -> str:
@@ -225,7 +232,7 @@ def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) ->
     found = latent_table(scores, eval_name, metric, params)
     if len(found) == 1:
         of = found.iloc[0]
-        return f"{metric} of {of['variant']}: median {of['q50']:.3g}, half of the latents from {of['q25']:.3g} to {of['q75']:.3g}."
+        return f"{f'{metric} {params}'.strip()} of {of['variant']}: median {of['q50']:.3g}, half of the latents from {of['q25']:.3g} to {of['q75']:.3g}."
     rows = _of_latents(scores, eval_name, metric, params)
     alike = ["sae", "seed", *PLACE, *EDITION]
     medians = rows.groupby(alike, dropna=False, sort=False)["value"].transform("median")

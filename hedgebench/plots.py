@@ -10,12 +10,15 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from urllib.parse import quote
 
 from hedgebench import overview_figures as overview
+from hedgebench.board.markdown import escape
 from hedgebench.canvas import page_wide, save_figure, say_once
 from hedgebench.eval import Figure
 from hedgebench.looks import LETTERS, SMALL_LETTERS
 from hedgebench.made_with import told_apart
+from hedgebench.one_line import one_line
 from hedgebench.records import write_text
 from hedgebench.registry import find_evals
 from hedgebench.results import write_table
@@ -36,7 +39,8 @@ class Drawn(NamedTuple):
     """One figure on disk."""
 
     files: list[Path]
-    caption: str
+    captions: list[str]
+    """What it says: of several figures side by side, one for each."""
     how: str
     """How it is read."""
 
@@ -88,10 +92,12 @@ def draw_figures(scores: DataFrame, out: str | Path, formats: Collection[str] = 
 
 
 def _told(one: Drawn) -> str:
-    """A figure with its caption, in markdown: the picture, or a link to what no page can show."""
+    """A figure with its caption, in markdown: the picture, or a link to what no page can show. Captions hold names from the table; how it is read is the eval's own words."""
     name, shown = one.files[0].name, one.files[0].suffix != ".pdf"
-    picture = f"{'!' if shown else ''}[{one.files[0].stem}]({name})"
-    return "\n\n".join(filter(None, [picture, one.caption, one.how and f"*How to read it*: {one.how}"])) + "\n"
+    picture = f"{'!' if shown else ''}[{one.files[0].stem}]({quote(name)})"
+    item = "- " if len(one.captions) > 1 else ""
+    said = "\n".join(f"{item}{escape(caption)}" for caption in one.captions)
+    return "\n\n".join(filter(None, [picture, said, one.how and f"*How to read it*: {one.how}"])) + "\n"
 
 
 def _figures(scores: DataFrame) -> Iterator[tuple[str, Figure]]:
@@ -106,7 +112,7 @@ def _figures(scores: DataFrame) -> Iterator[tuple[str, Figure]]:
         draw = partial(overview.draw_latents, eval_name=eval_name, metric=metric, params=params)
         table = partial(overview.latent_table, eval_name=eval_name, metric=metric, params=params)
         caption = partial(overview.read_latents, eval_name=eval_name, metric=metric, params=params)
-        yield name, Figure(name, draw, table, caption, "", overview.HOW_LATENTS)
+        yield quote(one_line(name), safe=""), Figure(name, draw, table, caption, "", overview.HOW_LATENTS)
     yield (
         "noise",
         Figure("noise", overview.draw_noise, overview.noise_table, overview.read_noise, "", overview.HOW_NOISE),
@@ -125,22 +131,22 @@ def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path, kinds: Sequ
     alone = len(figures) == 1
     captions, numbers = [], None
     height, letters = (_HEIGHT, LETTERS) if alone else (_PANEL_HEIGHT * rows, SMALL_LETTERS)
-    with page_wide(height, letters) as canvas:
-        for i, (name, figure) in enumerate(figures.items()):
-            try:
+    try:
+        with page_wide(height, letters) as canvas:
+            for i, (_, figure) in enumerate(figures.items()):
                 figure.draw(scores, canvas.add_subplot(rows, columns, i + 1))
                 if alone and figure.table is not None:
                     numbers = figure.table(scores)
-                captions.append(figure.caption(scores) if figure.caption is not None else "")
-            except CannotMeasure:
-                raise
-            except Exception as error:
-                # One eval's faulty figure must not cost the others theirs.
-                logger.warning("figure %s cannot be drawn: %s: %s", name, type(error).__name__, error)
-                return None
-        say_once(canvas)
-        files = [save_figure(canvas, file.with_name(f"{file.name}.{kind}")) for kind in kinds]
+                captions += [figure.caption(scores)] if figure.caption is not None else []
+            say_once(canvas)
+            files = [save_figure(canvas, file.with_name(f"{file.name}.{kind}")) for kind in kinds]
+    except (CannotMeasure, BadInput):
+        raise
+    except Exception as error:
+        # One eval's faulty figure must not cost the others theirs.
+        logger.warning("figure %s cannot be drawn: %s: %s", file.name, type(error).__name__, one_line(str(error)))
+        return None
     if numbers is not None:
         files.append(write_table(numbers, file.with_name(f"{file.name}.csv")))
-    how = dict.fromkeys(figure.how for figure in figures.values())
-    return Drawn(files, *(" ".join(filter(None, parts)) for parts in (captions, how)))
+    how = dict.fromkeys(filter(None, (figure.how for figure in figures.values())))
+    return Drawn(files, captions, " ".join(how))

@@ -18,8 +18,8 @@ def reading(scores: DataFrame, eval_name: str, metric: str, params: str = "") ->
     rows = scores[(scores["eval"] == eval_name) & (scores["metric"] == metric)]
     rows = rows[(rows["params"] == params) & (rows["slice_by"] == "all")]
     parts = editions(rows) if len(rows) else [("", rows)]
-    variant = variants(scores)
-    return " ".join(told(part, f"{metric} ({words})" if words else metric, variant) for words, part in parts)
+    variant, name = variants(scores), f"{metric} {params}".strip()
+    return " ".join(told(part, f"{name} ({words})" if words else name, variant) for words, part in parts)
 
 
 def told(rows: DataFrame, name: str, variant: Series | None = None) -> str:
@@ -33,18 +33,18 @@ def told(rows: DataFrame, name: str, variant: Series | None = None) -> str:
     from hedgebench.stats.tables import summary
 
     seeds, count, more = compared(rows, summary(rows, variant), variant)
-    return f"{name}: {count} (95 %, all pairs together, over {seeds} seeds){more}" if seeds else f"{name}: {count}"
+    return f"{name}: {count}{f' (95 %, all pairs together, over {seeds} seeds)' if seeds else ''}{more}"
 
 
 def compared(rows: DataFrame, found: DataFrame, variant: Series | None = None) -> tuple[str, str, str]:
-    """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart, and what else is to be said. `found` is the `stats.tables.summary` of the rows."""
+    """The parts of `told`: which seeds are compared (empty: neither), how many pairs can be told apart or why none is compared, and what else is to be said. `found` is the `stats.tables.summary` of the rows."""
     from hedgebench.stats.tables import comparisons
 
     pairs = comparisons(rows, variant=variant)
     blank = found.loc[found["blank"] != "", ["variant", "blank"]].itertuples(index=False)
     left_out = "".join(f" Left out: {name} ({why})." for name, why in blank)
     if pairs.empty:
-        return "", f"too few seeds to tell a difference from noise.{left_out}", ""
+        return "", _why_none(rows, found, variant), f".{left_out}"
     seeds = "training" if set(pairs["scope"]) == {"training"} else "evaluation"
     apart = int(pairs["apart"].sum())
     count = f"{apart or 'none'} of {len(pairs)} pairs can be told apart"
@@ -58,6 +58,23 @@ def compared(rows: DataFrame, found: DataFrame, variant: Series | None = None) -
     least, most = first["mean"].min(), first["mean"].max()
     where = f"{least:.3g}" if len(first) == 1 else f"{least:.3g} to {most:.3g}"
     return seeds, count, f". Beaten by none: {best} ({where}).{left_out}"
+
+
+def _why_none(rows: DataFrame, found: DataFrame, variant: Series | None) -> str:
+    """Why no two variants of some rows are compared."""
+    from hedgebench.stats.grid import variants
+    from hedgebench.stats.tables import MOST, control_rows
+
+    of = variants(rows) if variant is None else variant
+    trained = found[~found["variant"].isin(of[control_rows(rows)])]
+    if len(found) and not len(trained):
+        return "there are only controls"
+    whole = trained.loc[trained["blank"] == "", "variant"]
+    if len(whole) < 2:
+        return f"{whole.iloc[0]} alone" if len(whole) else "nothing has all its numbers"
+    if len(whole) > MOST:
+        return f"{len(whole)} variants are too many to compare pair by pair"
+    return "too few seeds to tell a difference from noise"
 
 
 def from_to(means: DataFrame) -> str:

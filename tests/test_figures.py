@@ -225,5 +225,5 @@ def test_the_caption_says_where_each_line_of_several_widths_goes():
     assert DecoderBias.figures[0].caption(table(rows)).endswith(f" {first}, {last} (95 % over training seeds).")
     alone = DecoderBias.figures[0].caption(table([row(64, 4.0, l0=20), row(64, 5.0, l0=40), row(128, 3.0)]))
     assert alone.endswith(" 4 to 5 (2 SAEs) at width 64, 3 at width 128.")
-    one = DecoderBias.figures[0].caption(table([row(64, 4.0), row(64, 5.0, loss="snap")]))
+    one = DecoderBias.figures[0].caption(table([row(64, 4.0), row(64, 5.0, sae="another", loss="snap")]))
     assert one == "b_dec_norm: too few seeds to tell a difference from noise."

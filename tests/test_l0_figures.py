@@ -18,11 +18,11 @@ from hedgebench.types import CannotMeasure
 QUALITY = Shown("an_eval", "quality", label="how good")
 
 
-def series(loss: str, start: float, **more: Any) -> list[dict[str, Any]]:
+def series(loss: str, start: float, at: tuple[int, ...] = (20, 40, 60), **more: Any) -> list[dict[str, Any]]:
     """Two training seeds at each of three L0s, .01 apart."""
     return [
         {**row, "sae": f"{row['sae']}-k{k}", "k": float(k), "l0": float(k)}
-        for step, k in enumerate((20, 40, 60))
+        for step, k in enumerate(at)
         for row in recipe(loss, [[start + 0.1 * step], [start + 0.1 * step + 0.01]], **more)
     ]
 
@@ -206,19 +206,84 @@ def at_two_l0s(**better: Any) -> pd.DataFrame:
         *[row | {"sae": row["sae"] + "-80"} for row in recipe("mse", [[0.80], [0.81], [0.82]], k=80.0, l0=80.0)],
         *[row | {"sae": row["sae"] + "-80"} for row in recipe("snap", [[0.79], [0.82], [0.81]], k=80.0, l0=80.0)],
         *alone("x/random", [0.9], architecture="random_control", loss=None, l0=80.0),
+        *alone("x/pca", [0.805], architecture="pca_control", loss=None, l0=80.0),
         *alone("x/permuted", [0.1], architecture="permuted_control", loss=None, l0=80.0),
     ]
     return table(row | better for row in rows)
 
 
 def test_saes_of_like_l0_are_read_by_themselves_and_controls_that_nothing_beats_are_named():
-    assert read_against_l0(at_two_l0s(), Shown("an_eval", "quality")) == (
+    assert read_against_l0(at_two_l0s(), QUALITY) == (
         "quality, SAEs of like L0 compared (95 %, all pairs at an L0 together, over training seeds): at L0 20 to 21: 1 of 1 pairs can be told apart. Beaten by none: mse k 20 (0.51). "
-        "At L0 80: none of 1 pairs can be told apart. Means are 0.807 to 0.81. None is better than a control: x/random (0.9)."
+        "At L0 80: none of 1 pairs can be told apart. Means are 0.807 to 0.81. "
+        "By 95 % intervals of means, none is better than the control x/random (0.9); the best is not told apart from the control x/pca (0.805)."
     )
-    low = read_against_l0(at_two_l0s(higher_is_better=False), Shown("an_eval", "quality"))
-    assert "Beaten by none: snap k 20 (0.31). At L0 80:" in low and low.endswith("than a control: x/permuted (0.1).")
-    assert "a control" not in read_against_l0(at_two_l0s(higher_is_better=None), Shown("an_eval", "quality"))
+    low = read_against_l0(at_two_l0s(higher_is_better=False), QUALITY)
+    assert "Beaten by none: snap k 20 (0.31). At L0 80:" in low
+    assert low.endswith(
+        "none is better than the control x/permuted (0.1); the best is not told apart from the control x/pca (0.805)."
+    )
+    assert "control" not in read_against_l0(at_two_l0s(higher_is_better=None), QUALITY)
+
+
+def test_saes_are_held_to_a_control_by_the_intervals_of_the_means_of_the_table():
+    rows = at_two_l0s()
+    inside = rows[rows["l0"] == 80]
+    trained = summary(inside[inside["loss"].notna()])
+    assert trained["training_low"].max() < 0.805 < trained["training_high"].max() < 0.9
+    assert trained["mean"].max() > 0.805  # bare means would say that it is beaten
+
+
+def test_without_an_interval_nothing_is_said_of_controls():
+    one = recipe("mse", [[0.5]], l0=40.0)
+    assert read_against_l0(table([*one, *CONTROL]), QUALITY) == "quality: mse-s0 alone."
+    two = recipe("mse", [[0.5], [0.6]], l0=40.0)
+    assert "the best is not told apart from the control x/random" in read_against_l0(table([*two, *CONTROL]), QUALITY)
+
+
+def test_where_there_are_only_controls_that_is_said():
+    controls = [*CONTROL, *alone("y/random", [0.7], architecture="random_control", loss=None, l0=41.0)]
+    assert read_against_l0(table(controls), QUALITY) == "quality: there are only controls."
+    assert reading(table(controls), "an_eval", "quality") == "quality: there are only controls."
+
+
+def test_a_caption_names_the_parameters_of_its_metric():
+    rows = [row | {"params": "n=10"} for row in recipe("mse", [[0.5], [0.6]], l0=20.0)]
+    assert read_against_l0(table(rows), Shown("an_eval", "quality", "n=10")) == "quality n=10: batchtopk alone."
+    assert reading(table(rows), "an_eval", "quality", "n=10") == "quality n=10: batchtopk alone."
+
+
+def with_a_blank() -> pd.DataFrame:
+    """Two recipes of three training seeds, of which the third of MSE at L0 40 has another number only."""
+    two = [*series("mse", 0.5, (20, 40, 80)), *series("snap", 0.7, (20, 40, 80))]
+    third = [{**row, "sae": f"{row['sae']}-third", "train_seed": 2} for row in two if row["train_seed"] == 0]
+    blank = [row for row in third if (row["loss"], row["k"]) == ("mse", 40.0)]
+    return table([*two, *(row for row in third if row not in blank), *({**row, "metric": "size"} for row in blank)])
+
+
+def test_a_line_goes_on_where_a_recipe_has_a_blank_whose_saes_are_small_points_beside_it():
+    axes = Figure().add_subplot()
+    draw_against_l0(with_a_blank(), axes, QUALITY)
+    line, beside = (one for one in axes.lines if one.get_color() == axes.lines[0].get_color())
+    assert line.get_xdata().tolist() == [20, 80] and line.get_linestyle() == "-"
+    assert beside.get_xdata().tolist() == [40, 40] and beside.get_linestyle() == "None"
+    assert beside.get_markersize() < line.get_markersize()
+    assert len(axes.get_legend().get_texts()) == 2
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[:, 0].min(), band[:, 0].max()) == (20, 80)
+
+
+def test_a_recipe_that_only_a_blank_leaves_alone_is_not_said_to_have_too_few_seeds():
+    said = read_against_l0(with_a_blank(), QUALITY)
+    assert "At L0 40: snap k 40 alone. Left out: mse k 40 (1 of 3 SAEs without a number: mse-s0-k40-third). At" in said
+    assert "too few" not in said
+
+
+def test_an_l0_whose_neighbours_have_one_seed_has_a_bar_for_its_band():
+    rows = [row for row in series("mse", 0.5) if row["k"] == 40 or row["train_seed"] == 0]
+    ((_, _, (bar,)),) = draw(rows).containers
+    half = 0.01 / 2**0.5
+    assert bar.get_segments()[0].tolist() == [pytest.approx([40, 0.605 - half]), pytest.approx([40, 0.605 + half])]
 
 
 def test_the_numbers_at_each_l0_are_summed_up_once(monkeypatch: pytest.MonkeyPatch):
@@ -267,7 +332,7 @@ def test_an_sae_without_this_number_is_a_blank_of_its_recipe():
     assert "1 of 1 pairs" in reading(table(rows), "an_eval", "quality")
     assert (
         reading(table([*rows, *other]), "an_eval", "quality")
-        == "quality: too few seeds to tell a difference from noise. Left out: snap (1 of 3 SAEs without a number: snap-s2)."
+        == "quality: mse alone. Left out: snap (1 of 3 SAEs without a number: snap-s2)."
     )
 
 

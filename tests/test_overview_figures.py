@@ -48,7 +48,7 @@ def test_the_report_on_noise_draws_what_its_table_has_and_says_it():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["an_eval: quiet", "an_eval: quality"]
     assert overview.read_noise(scores) == (
         "Over 2 evaluation seeds 0 of 2 metrics vary by more than a tenth of their size, 0 of them for certain (95 %). "
-        f"The largest number is that of an_eval: quality ({interval(found, 'quality')}), the smallest that of an_eval: quiet ({interval(found, 'quiet')})."
+        f"The largest number is that of an_eval: quality ({interval(found, 'quality')}), the smallest that of an_eval: quiet ({interval(found, 'quiet')}). Bars are these 95 % intervals."
     )
 
 
@@ -149,7 +149,7 @@ def test_every_figure_is_a_png_and_an_svg_with_its_numbers_and_a_page_says_what_
     page = (tmp_path / "figures.md").read_text()
     assert (
         "![noise](noise.png)" in page
-        and "explained_variance, SAEs of like L0 compared" in page
+        and r"explained\_variance, SAEs of like L0 compared" in page
         and "1 of 1 pairs can be told apart" in page
     )
     assert pd.read_csv(tmp_path / "saebench_core-l0_vs_explained_variance.csv")["mean"].tolist() == pytest.approx(
@@ -164,6 +164,11 @@ def test_figures_of_one_panel_are_drawn_together(tmp_path: Path):
         for row in SEEDS
     ]
     names = {file.name for file in draw_figures(table(absorbed), tmp_path)}
+    together = (tmp_path / "figures.md").read_text().partition("![saebench_against_l0]")[2].splitlines()
+    assert [line.partition(",")[0] for line in together if line.startswith("- ")] == [
+        r"- mean\_full\_absorption\_score",
+        r"- mean\_absorption\_fraction\_score",
+    ]
     assert {"saebench_absorption-rate_against_l0.png", "saebench_against_l0.png", "saebench_against_l0.svg"} <= names
 
 
@@ -204,13 +209,33 @@ def test_what_cannot_be_drawn_for_want_of_numbers_is_said_in_one_line(tmp_path: 
     ]
 
 
-def test_without_evaluation_seeds_the_noise_is_said_over_training_seeds():
-    rows = [row | {"seed": None} for row in [*SEEDS, *QUIET] if row["seed"] == 0]
+@pytest.mark.parametrize(
+    ("seed", "said"),
+    [
+        (None, "There is no evaluation seed: nothing here is drawn."),
+        (0, "There is one evaluation seed: what another would change is not known."),
+    ],
+)
+def test_without_several_evaluation_seeds_the_noise_is_said_over_training_seeds(seed: int | None, said: str):
+    rows = [row | {"seed": seed} for row in [*SEEDS, *QUIET] if row["seed"] == 0]
     found = overview.noise_table(table(rows)).set_index("metric")["cv_training"]
     assert overview.read_noise(table(rows)) == (
         f"Over training seeds 2 metrics vary by {100 * found['quiet']:.2g} % to {100 * found['quality']:.2g} % of their size; how sure that is, is not known. "
-        "Over evaluation seeds no metric is known to change."
+        + said
     )
+    assert "ars are" not in overview.HOW_NOISE + overview.read_noise(table(rows))
+
+
+def test_metrics_that_evaluation_seeds_do_not_change_are_said_to_be_so():
+    rows = [row | {"value": 0.1 * row["train_seed"] + len(row["loss"])} for row in SEEDS]
+    said = overview.read_noise(table(rows))
+    assert said.endswith("Of those with several evaluation seeds none changes with them.")
+
+
+def test_a_caption_of_latents_names_the_parameters_of_their_metric():
+    one, two = latents("low", 0.3, params="k=2"), latents("high", 0.7, params="k=2")
+    assert overview.read_latents(table(one), "an_eval", "spread", "k=2").startswith("spread k=2 of low: median")
+    assert overview.read_latents(table([*one, *two]), "an_eval", "spread", "k=2").startswith("median spread k=2: ")
 
 
 def test_a_scores_table_is_drawn_by_the_command_as_its_folder_would_be(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -15,6 +17,8 @@ from PIL import Image
 
 from hedgebench import plots
 from hedgebench.cli import main
+from hedgebench.eval import Figure as Declared
+from hedgebench.looks import drawable
 from hedgebench.plots import draw_figures
 from hedgebench.results import read_table, write_table
 from hedgebench.types import BadInput
@@ -55,8 +59,15 @@ def busy() -> pd.DataFrame:
 
 @pytest.fixture(scope="module", params=["busy", "quickstart/scores.csv", "l0/scores.parquet", "growth/scores.parquet"])
 def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
-    """Every figure of a scores table as it would be written, without captions and tables, which take their time."""
+    """Every figure of some scores tables."""
     scores = busy() if request.param == "busy" else read_table(RESULTS / request.param)
+    found = as_written(scores, tmp_path_factory.mktemp("drawn"))
+    assert len(found) >= 4
+    return found
+
+
+def as_written(scores: pd.DataFrame, folder: Path) -> dict[str, Figure]:
+    """Every figure of a scores table as it would be written, without captions and tables, which take their time."""
     found: dict[str, Figure] = {}
 
     def keep(figure: Figure, file: Path) -> Path:
@@ -68,8 +79,7 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "save_figure", keep)
         patch.setattr(plots, "_figures", lambda _scores: alone)
-        draw_figures(scores, tmp_path_factory.mktemp("drawn"), ["png"])
-    assert len(found) >= 4
+        draw_figures(scores, folder, ["png"])
     return found
 
 
@@ -134,3 +144,78 @@ def test_the_command_writes_the_formats_that_are_named(tmp_path: Path, capsys: p
 def test_no_format_is_no_figure(tmp_path: Path):
     with pytest.raises(BadInput, match="no format is named"):
         draw_figures(table(CORE), tmp_path, [])
+
+
+NAMES = [r"<script>$\frac{a}$</script>_^%", "price$1 and $2", "_of_mine", "two\nlines -- and more"]
+LONG = "a_very_long_name" * 10
+
+
+def named(name: str) -> pd.DataFrame:
+    """Numbers of every kind of figure whose architecture, model and SAEs go by a name."""
+    rows = [row | {"architecture": name, "model": name} for row in CORE if row["loss"] == "mse"]
+    other = [row | {"model": name} for row in CORE if row["loss"] == "snap"]
+    norms = [row | {"eval": "decoder_bias", "metric": "b_dec_norm"} for row in [*rows, *other]]
+    each = [
+        {
+            **row,
+            "slice_by": "latent",
+            "slice_value": str(i),
+            "value": i / 20,
+            "metric": name[:40],
+            "params": name[:40],
+            "eval": "e",
+        }
+        for row in (rows[0] | {"sae": name}, other[0])
+        for i in range(20)
+    ]
+    return table([*rows, *other, *norms, *each])
+
+
+@pytest.mark.parametrize("name", [*NAMES, LONG])
+def test_a_name_from_a_table_is_drawn_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str):
+    files = draw_figures(named(name), tmp_path, ["svg"])
+    assert not [message for message in caplog.messages if "cannot be drawn" in message]
+    pictures = {file.name: file.read_text() for file in files if file.suffix == ".svg"}
+    assert {"saebench_core-l0_vs_explained_variance.svg", "decoder_bias-norm_against_width.svg"} <= pictures.keys()
+    assert len(pictures) == 4
+    bare = "".join(name.replace("--", "- -").split())  # no two dashes in a comment of XML
+    for file, picture in pictures.items():
+        written = [html.unescape(part.partition(" -->")[0]) for part in picture.split("<!-- ")[1:]]
+        words = "".join("".join(written).split()).replace("\N{NO-BREAK SPACE}", "")
+        assert file == "noise.svg" or bare in words, file
+    for file, figure in as_written(named(name), tmp_path).items():
+        assert cut_off(figure) == [], file
+        assert file == "noise" or all(axes.get_window_extent().height > 70 for axes in figure.axes), file
+
+
+def test_a_name_that_is_too_long_for_three_lines_ends_with_an_ellipsis():
+    lines = drawable("word " * 100).splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= 60 and lines[-1].endswith("word…")
+
+
+def test_captions_leave_markdown_nothing_to_obey(tmp_path: Path):
+    name = "<img src=x> [x](js:1) *b*\n# head"
+    draw_figures(named(name), tmp_path, ["svg"])
+    page = (tmp_path / "figures.md").read_text()
+    assert r"&lt;img src=x&gt; \[x\]\(js:1\) \*b\* \# head" in page
+    assert "<img" not in page and "\n# head" not in page and "[x](" not in page
+
+
+def test_a_metric_of_a_table_names_no_file_outside_the_folder(tmp_path: Path):
+    scores = named("../../up/and [away](x)")
+    files = draw_figures(scores, tmp_path / "a" / "b", ["svg"])
+    assert {file.parent for file in files} == {tmp_path / "a" / "b"} == {file.parent for file in tmp_path.rglob("*.*")}
+    (latents,) = (file.name for file in files if "latents" in file.name and file.suffix == ".svg")
+    assert f"]({quote(latents)})" in (tmp_path / "a" / "b" / "figures.md").read_text()
+
+
+def test_a_figure_that_cannot_be_rendered_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    faulty = Declared("faulty", lambda _, axes: axes.set_title(r"$\frac{a}$"))
+    every = plots._figures
+    monkeypatch.setattr(plots, "_figures", lambda scores: [("e-faulty", faulty), *every(scores)])
+    files = {file.name for file in draw_figures(table(CORE), tmp_path, ["svg"])}
+    assert "noise.svg" in files and files == {file.name for file in tmp_path.iterdir()}
+    (said,) = (message for message in caplog.messages if "faulty" in message)
+    assert said.startswith("figure e-faulty cannot be drawn: ValueError: ") and "\n" not in said
