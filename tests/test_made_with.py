@@ -52,7 +52,7 @@ def test_numbers_of_two_versions_are_never_put_together():
     pairs = comparisons(scores)
     assert pairs[["first", "second"]].to_numpy().tolist() == [["s1", "s2"]]
     said = reading(told_apart(scores), "an_eval", "quality")
-    assert "quality (sae-bench = 0.5): too few" in said and "quality (sae-bench = 0.6): 1 of 1 pairs" in said
+    assert "quality (sae-bench = 0.5): s0 alone." in said and "quality (sae-bench = 0.6): 1 of 1 pairs" in said
 
 
 def test_a_run_that_knows_less_is_no_other():

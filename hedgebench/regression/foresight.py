@@ -16,7 +16,7 @@ from hedgebench.regression.frozen import open_table
 from hedgebench.regression.layout import Side
 from hedgebench.regression.noise import Group, Noise
 from hedgebench.regression.rules import FLOAT_TOLERANCE, metric_names
-from hedgebench.regression.spread import BELIEVED, Spread, in_steps, mixed, within
+from hedgebench.regression.spread import BELIEVED, SURE, Spread, in_steps, mixed, within
 from hedgebench.regression.verdicts import POWER, critical
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def smallest_change(one: Known, again: Again, tests: int) -> float:
     own, df = one.own.variance * np.ones(_DRAWS), one.own.df
     if again != "one trained":  # both sides will have seeds of their own
         own, df = (own + true * _chi(df, 1)) / 2, 2 * df
-    used = own
+    used, sure = own, df
     if one.others is not None:
         others, believed = one.others.variance * np.ones(_DRAWS), one.others.df
         if again == "trained":
             others, believed = others * (1 + _chi(believed, 2) / _chi(believed, 3)) / 2, 2 * believed
-        believed = min(believed, BELIEVED)
+        believed, sure = min(believed, BELIEVED), max(df, min(believed, SURE))
         used = np.maximum(own, (df * own + believed * others) / (df + believed))
-    threshold = np.sqrt(np.maximum(used, one.step**2 / 4)) * float(critical(df, tests))
+    threshold = np.sqrt(np.maximum(used, one.step**2 / 4)) * float(critical(sure, tests))
     needed = np.quantile(threshold + np.sqrt(true) * _normal(), POWER)
     return float(needed) * math.sqrt(2 / one.n)
 

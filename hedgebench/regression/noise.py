@@ -67,12 +67,9 @@ class Noise:
 
     @cached_property
     def floor(self) -> Spread | None:
-        """The variance of one SAE's value at one evaluation seed, when another is drawn: of the baseline, or where it has one seed only of the table here."""
-        for values in (self.before, self.here):
-            found = over_seeds(_complete(values))
-            if found is not None:
-                return found
-        return None
+        """The variance of one SAE's value at one evaluation seed, when another is drawn, from both sides; None where neither has several seeds."""
+        sides = [over_seeds(_complete(values)) for values in (self.before, self.here)]
+        return pooled([side for side in sides if side is not None])
 
     def between(self, seeds: Seeds) -> Spread | None:
         """The variance of the difference between two SAEs at one evaluation seed that both share, from SAEs of the baseline held against each other."""

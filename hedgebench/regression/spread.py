@@ -1,9 +1,9 @@
 """How noisy one value is. Pure functions of arrays; no torch, no tables.
 
 Few seeds know little of their own variance, so the variances of others (other recipes, other SAEs) are mixed in, as in the moderated t test of Smyth (2004, *Statistical Applications in Genetics and
-Molecular Biology* 3:3), and only on the safe side. What is seen of the subject itself counts alone where it is more than the mixture, since others may be less noisy. No more than `BELIEVED` degrees of
-freedom are believed of others, however many there are, for their noise may not be the subject's; and for what must hardly ever be wrong, a change, only the subject's own count (`own`). So a change is as sure
-as Student's t of the subject's own seeds has it, whatever others are like. `benchmarks/check_false_alarms.py` shows what comes of it.
+Molecular Biology* 3:3), and on the safe side. What is seen of the subject itself counts alone where it is more than the mixture, since others may be less noisy. No more than `BELIEVED` degrees of
+freedom are believed of others, however many there are, for their noise may not be the subject's; and for what must hardly ever be wrong, a change, no more than `SURE`: with more of its own, a subject is judged
+by Student's t of its own seeds, whatever others are like. `benchmarks/check_false_alarms.py` shows what comes of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BELIEVED = 5.0
 """Degrees of freedom."""
+SURE = 3.0
+"""The same, for what must hardly ever be wrong."""
 
 
 class Spread(NamedTuple):
@@ -29,15 +31,15 @@ class Spread(NamedTuple):
     variance: float
     df: float
     """Degrees of freedom, with those that are believed of others."""
-    own: float
-    """Those of the subject itself alone."""
+    sure: float
+    """The same for what must hardly ever be wrong."""
 
     def plus(self, other: Spread) -> Spread:
-        """Of a sum of independent parts; degrees of freedom after Satterthwaite, and of the subject's own the fewer, which errs on the safe side whichever part is the larger (Hsu 1938)."""
+        """Of a sum of independent parts; degrees of freedom after Satterthwaite, of the sure ones the fewer, which errs on the safe side whichever part is the larger (Hsu 1938)."""
         parts = self.variance**2 / self.df + other.variance**2 / other.df
         total = self.variance + other.variance
         df = total**2 / parts if parts else min(self.df, other.df)
-        return Spread(total, df, min(self.own, other.own))
+        return Spread(total, df, min(self.sure, other.sure))
 
     def times(self, factor: float) -> Spread:
         """Of what varies so many times as much, in the square."""
@@ -61,7 +63,7 @@ def mixed(own: Spread, others: Spread | None) -> Spread:
         return own
     believed = min(others.df, BELIEVED)
     mixture = (own.df * own.variance + believed * others.variance) / (own.df + believed)
-    return Spread(max(own.variance, mixture), max(own.df, believed), own.df)
+    return Spread(max(own.variance, mixture), max(own.df, believed), max(own.df, min(others.df, SURE)))
 
 
 def in_steps(spread: Spread, step: float, rounding: float) -> Spread:

@@ -62,7 +62,7 @@ def judge(differences: Sequence[Difference], rules: Sequence[Rule], directions: 
     for i in tested:
         noise, over = differences[i].noise, abs(differences[i].value) - (tolerances[i] or 0.0)
         assert noise is not None
-        beyond[i] = min(1.0, 2 * float(stdtr(noise.own, -over / math.sqrt(noise.variance))))
+        beyond[i] = min(1.0, 2 * float(stdtr(noise.sure, -over / math.sqrt(noise.variance))))
     adjusted = dict(zip(tested, holm(np.array([beyond[i] for i in tested])).tolist(), strict=True)) if tested else {}
     judged = [
         _judged(found, tolerances[i], directions[i], adjusted.get(i), len(tested))
@@ -93,7 +93,7 @@ def _detectable(noise: Spread, tests: int) -> float:
     """The smallest change that is found with a probability of `POWER` where the noise is as it came out."""
     from scipy.special import stdtrit
 
-    return (float(critical(noise.own, tests)) + float(stdtrit(noise.own, POWER))) * math.sqrt(noise.variance)
+    return (float(critical(noise.sure, tests)) + float(stdtrit(noise.sure, POWER))) * math.sqrt(noise.variance)
 
 
 def _judged(found: Difference, tolerance: float | None, higher: bool | None, p: float | None, tests: int) -> Judged:

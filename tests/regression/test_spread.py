@@ -5,6 +5,7 @@ import pytest
 
 from hedgebench.regression.spread import (
     BELIEVED,
+    SURE,
     Spread,
     in_steps,
     known,
@@ -24,16 +25,17 @@ def test_variances_are_pooled_by_their_degrees_of_freedom():
 
 def test_others_are_believed_in_part_and_never_more_than_the_subject_itself():
     many = known(1.0, 100.0)
-    assert mixed(known(0.4, 2.0), many) == Spread((2 * 0.4 + BELIEVED) / (2 + BELIEVED), BELIEVED, own=2.0)
-    assert mixed(known(9.0, 2.0), many) == Spread(9.0, BELIEVED, own=2.0)
-    assert mixed(known(0.4, 8.0), many).df == 8.0
+    assert mixed(known(0.4, 2.0), many) == Spread((2 * 0.4 + BELIEVED) / (2 + BELIEVED), BELIEVED, sure=SURE)
+    assert mixed(known(9.0, 2.0), many) == Spread(9.0, BELIEVED, sure=SURE)
+    assert mixed(known(0.4, 8.0), many)[1:] == (8.0, 8.0)
+    assert mixed(known(0.4, 1.0), known(1.0, 2.0)).sure == 2.0
     assert mixed(known(1.0, 2.0), None) == known(1.0, 2.0)
 
 
-def test_parts_of_a_sum_add_up_and_their_degrees_of_freedom_are_satterthwaites_and_the_subjects_own_the_fewer():
-    assert known(1.0, 4.0).plus(known(1.0, 4.0)) == Spread(2.0, 8.0, own=4.0)
+def test_parts_of_a_sum_add_up_and_their_degrees_of_freedom_are_satterthwaites_and_the_sure_ones_the_fewer():
+    assert known(1.0, 4.0).plus(known(1.0, 4.0)) == Spread(2.0, 8.0, sure=4.0)
     assert known(0.0, 4.0).plus(known(0.0, 2.0)) == known(0.0, 2.0)
-    assert Spread(1.0, 4.0, own=2.0).times(0.5) == Spread(0.5, 4.0, own=2.0)
+    assert Spread(1.0, 4.0, sure=2.0).times(0.5) == Spread(0.5, 4.0, sure=2.0)
 
 
 def test_what_seeds_do_to_all_alike_is_noise_over_seeds_and_not_of_differences():
