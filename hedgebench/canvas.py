@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,4 @@ def save_figure(figure: Figure, file: Path) -> Path:
         temporary.replace(file)
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
     return file

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hedgebench import plots
+from hedgebench.canvas import save_figure
 from hedgebench.cli import main
 from hedgebench.eval import Figure as Declared
 from hedgebench.looks import drawable
@@ -173,19 +174,30 @@ def named(name: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize("name", [*NAMES, LONG])
 def test_a_name_from_a_table_is_drawn_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str):
-    files = draw_figures(named(name), tmp_path, ["svg"])
+    figures = as_written(named(name), tmp_path)
     assert not [message for message in caplog.messages if "cannot be drawn" in message]
-    pictures = {file.name: file.read_text() for file in files if file.suffix == ".svg"}
-    assert {"saebench_core-l0_vs_explained_variance.svg", "decoder_bias-norm_against_width.svg"} <= pictures.keys()
-    assert len(pictures) == 4
+    drawn = {"saebench_core-l0_vs_explained_variance", "decoder_bias-norm_against_width", "noise"}
+    assert drawn <= figures.keys() and len(figures) == 4
+    assert len(figures["saebench_core-l0_vs_explained_variance"].legends[0].get_texts()) == 2
     bare = "".join(name.replace("--", "- -").split())  # no two dashes in a comment of XML
-    for file, picture in pictures.items():
-        written = [html.unescape(part.partition(" -->")[0]) for part in picture.split("<!-- ")[1:]]
-        words = "".join("".join(written).split()).replace("\N{NO-BREAK SPACE}", "")
-        assert file == "noise.svg" or bare in words, file
-    for file, figure in as_written(named(name), tmp_path).items():
+    for file, figure in figures.items():
         assert cut_off(figure) == [], file
-        assert file == "noise" or all(axes.get_window_extent().height > 70 for axes in figure.axes), file
+        if file != "noise":
+            assert all(axes.get_window_extent().height > 70 for axes in figure.axes), file
+            picture = save_figure(figure, tmp_path / "picture.svg").read_text()
+            written = "".join(part.partition(" -->")[0] for part in picture.split("<!-- ")[1:])
+            assert bare in "".join(html.unescape(written).split()), file
+
+
+@pytest.mark.parametrize("name", [*NAMES, LONG])
+def test_a_row_is_as_tall_as_the_name_beside_it(tmp_path: Path, name: str):
+    saes = [f"{name} {i}" for i in range(12)]
+    row = CORE[0] | {"slice_by": "latent", "metric": "spread", "train_seed": None}
+    rows = [row | {"sae": sae, "slice_value": str(i), "value": i / 20} for sae in saes for i in range(20)]
+    figure = as_written(table(rows), tmp_path)["saebench_core-latents-spread"]
+    words = ["".join(label.get_text().replace(r"\$", "$").split()) for label in figure.axes[0].get_yticklabels()]
+    assert sorted(words) == sorted("".join(sae.split()) for sae in saes)
+    assert cut_off(figure) == [] == touching(figure, "y") and figure.axes[0].get_window_extent().width > 150
 
 
 def test_a_name_that_is_too_long_for_three_lines_ends_with_an_ellipsis():
