@@ -105,6 +105,8 @@ def check(
             "`match:` in a config says which is which"
         )
     layout = lay_out(matched, old, new, rules)
+    if not layout.settled and not layout.pending:
+        raise BadInput("nothing to compare: the config ignores every metric that is there")
     return Report(_frame(layout, _compared(layout, old, new, rules)), _notes(before, here, matched))
 
 

@@ -399,3 +399,9 @@ def test_counts_of_which_all_seeds_fall_on_one_step_here_and_on_the_next_there_a
 
     assert verdicts(made([1] * 5), made([0] * 5))["sae0"] != "worse"
     assert verdicts(made([-9] * 5), made([0] * 5))["sae0"] == "worse"
+
+
+def test_a_config_that_ignores_all_there_is_has_nothing_to_compare():
+    scores = table(recipes())
+    with pytest.raises(BadInput, match="the config ignores every metric"):
+        hedgebench.check(scores, scores, config=Rules(metrics={"*": Rule(ignore=True)}))
