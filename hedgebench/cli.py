@@ -219,17 +219,18 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from hedgebench.results import read_results, read_runs, write_table
+    from hedgebench.results import csv_text, read_results, read_runs, write_table
     from hedgebench.stats import tables
 
     if args.stats:
         frame = getattr(tables, args.stats)(_scores(args.dir))
     else:
         frame = read_runs(args.dir) if args.runs else read_results(args.dir)
+    for_people = bool(args.stats or args.runs)  # a scores table is read back
     if args.out:
-        print(f"{len(frame)} rows in {write_table(frame, args.out)}")
+        print(f"{len(frame)} rows in {write_table(frame, args.out, for_people)}")
     else:
-        sys.stdout.write(frame.to_csv(index=False))
+        sys.stdout.write(csv_text(frame, for_people))
     return 0
 
 

@@ -272,7 +272,7 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
 
     scores = read_results(out)
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
-    files.append(write_table(read_runs(out), out / "runs.csv"))
+    files.append(write_table(read_runs(out), out / "runs.csv", for_people=True))
     mine = scores[scores["run_id"].isin(run_ids)]
     if len(mine):
         print(headline(mine))

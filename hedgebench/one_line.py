@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+_RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 
 def one_line(text: str) -> str:
@@ -10,3 +13,11 @@ def one_line(text: str) -> str:
     return re.sub(
         r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]+", " ", text
     )
+
+
+def no_formula(value: Any) -> Any:
+    """What may stand in a cell of a CSV that people open: a text that a spreadsheet would take for a formula has an apostrophe before it; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "replace").decode()
+    return (f"'{text}" if text.startswith(_RISKY) else text).replace("\r", " ")  # which the csv module leaves bare

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.columns import CARD, NAMES, RUNS, SCORES, typed_column
 from hedgebench.formats.layouts import find_layout
 from hedgebench.made_with import deciding_packages, made_with
+from hedgebench.one_line import no_formula
 from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
 from hedgebench.saebench_output import is_saebench
 from hedgebench.saebench_rows import saebench_rows
@@ -142,15 +143,33 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> DataFrame:
     return frame.sort_values(order, kind="stable", ignore_index=True)
 
 
-def write_table(frame: DataFrame, file: str | Path) -> Path:
+def csv_text(frame: DataFrame, for_people: bool = False) -> str:
+    """A table as CSV.
+
+    Args:
+        frame: The table.
+        for_people: No text of it is a formula to a spreadsheet (`no_formula`). Not for what is read back, as a scores table is: names would be others.
+    """
+    if for_people:
+        texts = frame.select_dtypes(["object", "string"])
+        frame = frame.assign(**{str(name): column.map(no_formula) for name, column in texts.items()})
+    return frame.to_csv(index=False)
+
+
+def write_table(frame: DataFrame, file: str | Path, for_people: bool = False) -> Path:
     """Write a table to .csv or .parquet, whole or not at all.
+
+    Args:
+        frame: The table.
+        file: Where to.
+        for_people: Of a .csv, as in `csv_text`.
 
     Raises:
         BadInput: Another suffix, or the file cannot be written.
     """
     file = Path(file)
     if file.suffix == ".csv":
-        write_text(file, frame.to_csv(index=False))
+        write_text(file, csv_text(frame, for_people))
     elif file.suffix == ".parquet":
         temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
         try:

@@ -11,16 +11,17 @@ from hedgebench.columns import typed_value
 from hedgebench.pedigree import read_objective, read_recipe
 from hedgebench.records import params_text
 from hedgebench.saebench_output import EVAL_NAMES, read_scores
-from hedgebench.types import BadInput
+from hedgebench.types import BadInput, Metric
 
 
 def saebench_rows(data: Mapping[str, Any], taken: Collection[str]) -> Iterator[dict[str, Any]]:
     """Rows of one SAEBench output file: what it says of its SAE, and its numbers under our names."""
     common = saebench_facts(data, taken)
-    directions = _directions(common["eval"])
+    cards = _cards(common["eval"])
     for score in read_scores(data):
         row = score._asdict() | {"params": params_text(score.params)}
-        yield {**common, **row, "higher_is_better": directions.get(score.metric)}
+        card = cards.get(score.metric)
+        yield {**common, **row, "higher_is_better": card and card.higher_is_better, "chance": card and card.chance}
 
 
 def saebench_facts(data: Mapping[str, Any], taken: Collection[str] = ()) -> dict[str, Any]:
@@ -73,11 +74,11 @@ def _data_name(eval_config: Mapping[str, Any]) -> str | None:
     return eval_config.get("dataset") or eval_config.get("dataset_name")
 
 
-def _directions(eval_name: str) -> dict[str, bool | None]:
+def _cards(eval_name: str) -> dict[str, Metric]:
     from hedgebench.registry import get_eval
 
     try:
-        return {m.name: m.higher_is_better for m in get_eval(eval_name).metrics}
+        return {metric.name: metric for metric in get_eval(eval_name).metrics}
     except BadInput:
         return {}
 

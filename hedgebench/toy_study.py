@@ -82,7 +82,7 @@ def run_toy(
         scores, summary, equal = _score(runs, out, device)
         found = seats({out / "saes" / run.name: (run.scenario, run.run) for run in runs})
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
-    files.append(write_table(read_runs(out), out / "runs.csv"))
+    files.append(write_table(read_runs(out), out / "runs.csv", for_people=True))
     if len(found):
         files.append(write_table(found, out / "minima.csv"))
     if any(scenario.rows for scenario in chosen) and len(scores):

@@ -39,6 +39,7 @@ READING = (
     "stats.power",
     "stats.tables",
     "stats.validity",
+    "stats.ways",
     "board.sources",
     "board.rows",
     "board.columns",

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from known_scores import recipe, table
+from known_boards import write_run
+from known_scores import alone, recipe, table
 
 from hedgebench.cli import main
 from hedgebench.cli_run import parse_eval
-from hedgebench.results import write_table
+from hedgebench.results import read_table, write_table
 from hedgebench.stats.tables import comparisons, noise, summary
 
 
@@ -44,6 +45,27 @@ def test_what_seeds_say_of_a_table_is_printed(what, tmp_path: Path, capsys: pyte
     file = write_table(scores, tmp_path / "scores.csv")
     assert main(["table", str(file), "--stats", what.__name__]) == 0
     assert capsys.readouterr().out == what(scores).to_csv(index=False)
+
+
+def test_what_people_read_of_a_table_has_no_formula_and_what_is_read_back_has_its_own_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    name = "=HYPERLINK(1)"
+    file = write_table(table([*alone(name, [0.5, 0.6]), *alone("b", [-0.7, 0.8])]), tmp_path / "scores.csv")
+    write_run(tmp_path / "results", name, {"quality": -0.5})
+
+    def told(*args: str) -> str:
+        assert main(["table", *args]) == 0
+        return capsys.readouterr().out
+
+    for made in (told(str(file), "--stats", "summary"), told(str(tmp_path / "results"), "--runs")):
+        assert f"'{name}" in made and f",{name}" not in made and f"\n{name}" not in made
+    told(str(file), "--stats", "summary", "--out", str(tmp_path / "s.csv"))
+    told(str(file), "--stats", "summary", "--out", str(tmp_path / "s.parquet"))
+    assert pd.read_csv(tmp_path / "s.csv")["variant"].tolist() == [f"'{name}", "b"]
+    assert pd.read_parquet(tmp_path / "s.parquet")["variant"].tolist() == [name, "b"]
+    (tmp_path / "again.csv").write_text(told(str(tmp_path / "results")))
+    assert read_table(tmp_path / "again.csv")["sae"].tolist() == [name]
 
 
 def test_a_broken_checkpoint_is_one_line_and_exit_code_2(tmp_path: Path, save_sae: Callable[..., Path]):

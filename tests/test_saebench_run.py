@@ -133,6 +133,16 @@ def test_an_sae_is_called_and_described_as_its_file_describes_it(folder: Path):
         assert set(rows["eval"]) == EVALS
 
 
+def test_a_number_of_saebench_has_the_chance_level_that_its_metrics_card_knows():
+    table = read_results(COMMITTED)
+    chance = table[table["slice_by"] == "all"].groupby("metric")["chance"].first()
+    assert (chance["kl_div_score"], chance["sae_top_k_test_accuracy"]) == (0, 0.5)
+    assert chance.isna()["cossim"]
+    rows = table[(table["metric"] == "kl_div_score") & (table["slice_by"] == "all")]
+    way = next(cell.way for line in make_board(rows).cells for cell in line)
+    assert way is not None and way.start == 0 and way.control is None
+
+
 def test_the_leaderboard_of_the_committed_files_has_every_variant_and_no_blank():
     board = make_board(COMMITTED)
     assert [row.name for row in board.rows] == ["batchtopk", "matryoshka_batchtopk"]

@@ -13,7 +13,8 @@ from hedgebench.board.rows import Row, make_rows
 from hedgebench.board.sources import Made, plain, read_source
 from hedgebench.series import Band
 from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids, members
-from hedgebench.stats.tables import MOST, control_rows, noise, ranking, summary
+from hedgebench.stats.tables import MOST, noise, ranking, summary
+from hedgebench.stats.ways import ROUNDING, Way, ways_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -42,7 +43,7 @@ class Cell(NamedTuple):
     why: str
     """Where there is no mean."""
     intervals: Mapping[str, Ends]
-    """By what varies (training, evaluation, both), where it is known."""
+    """By what varies (training, evaluation, both), where it is known; of no length where it is nothing but rounding."""
     n_saes: int
     n_seeds: int
     """Evaluation seeds that all its SAEs have; 0 where nothing is drawn."""
@@ -52,6 +53,8 @@ class Cell(NamedTuple):
     matched: Rank | None
     """Among the variants of its band of L0 alone."""
     of_best: float | None
+    way: Way | None
+    """That `of_best` is a share of; None where there is no mean."""
     values: Mapping[str, Mapping[str, Any]]
     """By run_id: value, stderr, n, chance."""
 
@@ -65,8 +68,6 @@ class Board(NamedTuple):
     """[rows, columns]."""
     bands: list[Band]
     runs: list[Made]
-    controls: Mapping[tuple[Key, tuple[Any, ...]], float]
-    """What random controls score on average, by column and place."""
     unranked: Mapping[Key, str]
     """Why a column has no ranks."""
 
@@ -87,7 +88,10 @@ def make_board(given: DataFrame | str | Path) -> Board:
     ranked = {key for (key, _, _), row in means.items() if row["rank"] is not None}
     everyone = members(named)
     whole = [grid.without_blanks(everyone)[0] for grid in grids(source.scores, named)]
-    matched = _matched(whole, rows)
+    matched, ways_in = _matched(whole, rows), ways_of(source.scores)
+    ways = {
+        (key_of(grid.column), _place(grid.column), name): way for grid in whole for name, way in ways_in(grid).items()
+    }
     numbers = _numbers(source.scores)
     runs = _by_row(source.runs, named)
     cells = []
@@ -99,12 +103,12 @@ def make_board(given: DataFrame | str | Path) -> Board:
             its = mine.get(key.setting, [])
             values = {run.run_id: numbers[key, run.run_id] for run in its if (key, run.run_id) in numbers}
             if where in means:
-                line.append(_cell(means[where], matched.get(where), values))
+                line.append(_cell(means[where], matched.get(where), ways[where], values))
             else:
                 found = {run_id: number["value"] for run_id, number in values.items()}
                 line.append(_blank(why_blank(row, key, mine, found, source.records), values))
         cells.append(line)
-    return Board(rows, columns, cells, bands, source.runs, _controls(whole, source.scores), _unranked(whole, ranked))
+    return Board(rows, columns, cells, bands, source.runs, _unranked(whole, ranked))
 
 
 def _matched(whole: Sequence[Grid], rows: Sequence[Row]) -> dict[tuple[Any, ...], Rank]:
@@ -138,10 +142,10 @@ def _by_row(runs: Sequence[Made], named: Series) -> dict[str, dict[Setting, list
 
 
 def _blank(why: str, values: Mapping[str, Mapping[str, Any]]) -> Cell:
-    return Cell(None, why, {}, 0, 0, None, None, None, None, values)
+    return Cell(None, why, {}, 0, 0, None, None, None, None, None, values)
 
 
-def _cell(mean: Mapping[str, Any], matched: Rank | None, values: Mapping[str, Mapping[str, Any]]) -> Cell:
+def _cell(mean: Mapping[str, Any], matched: Rank | None, way: Way, values: Mapping[str, Mapping[str, Any]]) -> Cell:
     """A cell with a row of `summary`."""
     ends = {over: (mean[f"{over}_low"], mean[f"{over}_high"]) for over in ("training", "evaluation", "both")}
     if not mean["n_seeds"]:
@@ -150,15 +154,21 @@ def _cell(mean: Mapping[str, Any], matched: Rank | None, values: Mapping[str, Ma
     return Cell(
         mean["mean"],
         "",
-        {over: pair for over, pair in ends.items() if pair[0] is not None},
+        {over: _beyond_rounding(mean["mean"], pair) for over, pair in ends.items() if pair[0] is not None},
         mean["n_saes"],
         mean["n_seeds"],
         statistics.mean(chances) if len(chances) == len(values) else None,
         _rank(mean) if mean["rank"] is not None else None,
         matched,
         mean["of_best"],
+        way,
         values,
     )
+
+
+def _beyond_rounding(mean: float, ends: Ends) -> Ends:
+    """An interval, of no length where the order in which numbers are added up makes all of it."""
+    return (mean, mean) if ends[1] / 2 - ends[0] / 2 <= ROUNDING * abs(mean) else ends
 
 
 def _rank(row: Mapping[str, Any]) -> Rank:
@@ -167,15 +177,6 @@ def _rank(row: Mapping[str, Any]) -> Rank:
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[key] for key in PLACE)
-
-
-def _controls(whole: Sequence[Grid], scores: DataFrame) -> dict[tuple[Key, tuple[Any, ...]], float]:
-    random, means = control_rows(scores, "random"), {}
-    for grid in whole:
-        values = grid.table.loc[grid.table.index.isin(random)].mean(axis=1)
-        if len(values):
-            means[key_of(grid.column), _place(grid.column)] = float(values.mean()) * grid.unit
-    return means
 
 
 def _unranked(whole: Sequence[Grid], ranked: set[Key]) -> dict[Key, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from hedgebench.board.board import Board, Cell
 from hedgebench.board.columns import Column, Setting
 from hedgebench.board.rows import Row
+from hedgebench.one_line import no_formula
 from hedgebench.stats.grid import VARIANT
 
 _INTERVALS = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
@@ -18,8 +19,8 @@ _RANKS = [
 _COLUMNS = [
     *("row", "saes", *VARIANT, "layer", "control", "l0", "l0_from", "l0_band", *Setting._fields, "metric", "params"),
     *("higher_is_better", "mean", *_INTERVALS, "n_saes", "n_seeds", "chance", *_RANKS, "of_best", "blank", "run_ids"),
+    *("random_control", "random_control_seeds", "start", "best"),
 ]
-_RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(board: Board) -> str:
@@ -32,7 +33,7 @@ def csv_text(board: Board) -> str:
     ]
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _safe(value) for name, value in line.items()} for line in lines)
+    writer.writerows({name: no_formula(value) for name, value in line.items()} for line in lines)
     return out.getvalue()
 
 
@@ -48,11 +49,7 @@ def _line(row: Row, column: Column, cell: Cell) -> dict[str, Any]:
     for name, rank in (("rank", cell.rank), ("matched_l0_rank", cell.matched)):
         ends = (None,) * 5 if rank is None else rank
         line |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_scope", f"{name}_letters"), ends, strict=True))
+    if cell.way is not None:
+        line |= {"random_control": cell.way.control, "random_control_seeds": cell.way.control_seeds}
+        line |= {"start": cell.way.start, "best": cell.way.best}
     return line | {"of_best": cell.of_best, "blank": cell.why, "run_ids": " ".join(cell.values)}
-
-
-def _safe(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = value.encode("utf-8", "replace").decode()
-    return (f"'{text}" if text.startswith(_RISKY) else text).replace("\r", " ")  # which the csv module leaves bare

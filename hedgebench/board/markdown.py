@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 
 from hedgebench.board.board import Board, Cell
-from hedgebench.board.rows import Row
+from hedgebench.board.rows import Row, about_controls
 from hedgebench.one_line import one_line
 
 _KINDS = {
-    "both": "over training and evaluation seeds",
-    "training": "over training seeds",
-    "evaluation": "over evaluation seeds",
+    "both": ("te", "over training and evaluation seeds"),
+    "training": ("t", "over training seeds"),
+    "evaluation": ("e", "over evaluation seeds alone, of these very weights"),
 }
+"""What an interval is over: its sign in a cell, and in words."""
 
 
 def markdown(board: Board, title: str) -> str:
@@ -63,8 +64,12 @@ def _about(board: Board, shown: Sequence[int]) -> str:
     if not board.columns:
         return "There is no column: no run gave a number of a whole SAE. Numbers of subsets (a data set, a letter, a latent) have none."
     cells = [line[at] for line in board.cells for at in shown]
-    kinds = [words for kind, words in _KINDS.items() if any(next(iter(_best(cell)), None) == kind for cell in cells)]
-    interval = f" ± half of the 95 % interval {' or, where not known, '.join(kinds)}" if kinds else ""
+    kinds = [
+        f"{sign}: {words}"
+        for kind, (sign, words) in _KINDS.items()
+        if any(next(iter(_best(cell)), None) == kind for cell in cells)
+    ]
+    interval = f" ± half of the 95 % interval ({'; '.join(kinds)})" if kinds else ""
     ranks = (
         "; #, the rank, with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can"
         if any(cell.rank for cell in cells)
@@ -72,7 +77,9 @@ def _about(board: Board, shown: Sequence[int]) -> str:
     )
     more = len(board.columns) - len(shown)
     rest = f" {more} more columns are in the page and the CSV file." if more else ""
-    return f"Mean{interval}{ranks}. ↑ ↓: the better end. Controls, which learnt nothing, come last.{rest}"
+    controls = about_controls(board.rows)
+    last = f" {escape(controls)} They come last." if controls else ""
+    return f"Mean{interval}{ranks}. ↑ ↓: the better end.{last}{rest}"
 
 
 def _best(cell: Cell) -> dict[str, tuple[float, float]]:
@@ -86,8 +93,9 @@ def _cell(cell: Cell, reasons: dict[str, int], most: int) -> str:
     if cell.mean is None:
         return f"blank ({reasons.setdefault(cell.why, len(reasons) + 1)})"
     text = _number(cell.mean)
-    for low, high in _best(cell).values():
-        text = _with_half(cell.mean, high / 2 - low / 2)
+    for kind, (low, high) in _best(cell).items():
+        sign, half = _KINDS[kind][0], high / 2 - low / 2
+        text = f"{_with_half(cell.mean, half)} {sign}" if half else f"{text} (does not move, {sign})"
     if cell.rank:
         rank, low_rank, high_rank, _, letters = cell.rank
         between = f", {low_rank}–{high_rank}" if low_rank != high_rank else ""
@@ -108,7 +116,7 @@ def _number(value: float | None) -> str:
 
 def _with_half(mean: float, half: float) -> str:
     """A mean and half of its interval, to two digits of the latter."""
-    decimals = max(0, 1 - math.floor(math.log10(half))) if half else 0
+    decimals = max(0, 1 - math.floor(math.log10(half)))
     if not 0 < decimals < 7:
         return f"{mean:.4g} ±{half:.2g}"
     return f"{mean:.{decimals}f} ±{half:.{decimals}f}"

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from hedgebench.board.board import Board, Cell, Rank
 from hedgebench.board.columns import Setting
-from hedgebench.board.rows import Row
+from hedgebench.board.rows import Row, about_controls
 from hedgebench.board.sources import Made
 from hedgebench.made_with import settings
 from hedgebench.stats.grid import PLACE
@@ -17,7 +17,8 @@ from hedgebench.stats.grid import PLACE
 
 def page_data(board: Board, title: str) -> dict[str, Any]:
     """The board with whatever many cells share (runs, settings, reasons) written once and named by its index."""
-    all_settings, versions, reasons = _Index[Setting](), _Index[tuple[tuple[str, str], ...]](), _Index[str]()
+    all_settings, versions = _Index[Setting](), _Index[tuple[tuple[str, str], ...]]()
+    reasons, no_ways = _Index[str](), _Index[str]()
     places = list(dict.fromkeys(row.place for row in board.rows))
     columns = [_column(board, i, all_settings, places) for i in range(len(board.columns))]
     runs = {run.run_id: i for i, run in enumerate(board.runs)}
@@ -26,7 +27,7 @@ def page_data(board: Board, title: str) -> dict[str, Any]:
         by_sae.setdefault(run.sae, []).append(i)
     rows = []
     for row, cells in zip(board.rows, board.cells, strict=True):
-        shown = [_cell(cell, runs, reasons) for cell in cells]
+        shown = [_cell(cell, runs, reasons, no_ways) for cell in cells]
         its = [i for sae in row.saes for i in by_sae.get(sae["sae"], ())]
         rows.append({**_row(row, places), "runs": its, "cells": shown})
     return {
@@ -39,6 +40,8 @@ def page_data(board: Board, title: str) -> dict[str, Any]:
         "settings": [{**setting._asdict(), "config": settings(setting.config)} for setting in all_settings.known],
         "versions": [dict(found) for found in versions.known],
         "reasons": list(reasons.known),
+        "no_ways": list(no_ways.known),
+        "controls": about_controls(board.rows),
     }
 
 
@@ -68,11 +71,11 @@ def _row(row: Row, places: Sequence[Any]) -> dict[str, Any]:
 def _column(board: Board, at: int, all_settings: _Index[Setting], places: Sequence[Any]) -> dict[str, Any]:
     column = board.columns[at]
     cells = [(row, cells[at]) for row, cells in zip(board.rows, board.cells, strict=True)]
-    controls = {place: board.controls.get((column.key, place)) for place in places}
+    levels = [level for _, cell in cells for level in (cell.chance, cell.way and cell.way.control)]
     metric = column.metric
     about = {"summary": metric.summary, "unit": metric.unit, "paper": metric.paper} if metric else {}
     narrow = _range(cell for row, cell in cells if row.control is None)
-    wide = _range((cell for _, cell in cells), [*controls.values(), *(cell.chance for _, cell in cells)])
+    wide = _range((cell for _, cell in cells), levels)
     return {
         "metric": column.name,
         "eval": column.key.setting.eval,
@@ -86,7 +89,6 @@ def _column(board: Board, at: int, all_settings: _Index[Setting], places: Sequen
         "first": column.first,
         "narrow": narrow or wide,
         "wide": wide,
-        "controls": [short(value) for value in controls.values()],
         "noise": [_noise(row, places) for row in column.noise],
         "unranked": board.unranked.get(column.key, ""),
         "seeds": max((cell.n_seeds for _, cell in cells), default=0),
@@ -108,7 +110,7 @@ def _range(cells: Iterable[Cell], more: Iterable[float | None] = ()) -> list[flo
     )
 
 
-def _cell(cell: Cell, runs: Mapping[str, int], reasons: _Index[str]) -> dict[str, Any]:
+def _cell(cell: Cell, runs: Mapping[str, int], reasons: _Index[str], no_ways: _Index[str]) -> dict[str, Any]:
     values = {
         str(runs[run_id]): [
             found["value"],
@@ -120,6 +122,11 @@ def _cell(cell: Cell, runs: Mapping[str, int], reasons: _Index[str]) -> dict[str
         return {"why": reasons(cell.why), **({"values": values} if values else {})}
     found: dict[str, Any] = {"mean": short(cell.mean), "saes": cell.n_saes, "seeds": cell.n_seeds, "values": values}
     found |= {over: [short(end) for end in ends] for over, ends in cell.intervals.items()}
+    way = cell.way
+    if way is not None and way.control is not None:
+        found["control"] = [short(way.control), way.control_seeds, way.own_width]
+    if way is not None:
+        found |= {"no_way": no_ways(way.why)} if way.why else {"way": [short(way.start), short(way.best)]}
     more = {
         "chance": short(cell.chance),
         "of_best": short(cell.of_best),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.board.sources import plain
+from hedgebench.control_cards import DIALS
 from hedgebench.series import Band, split_l0
 from hedgebench.stats.grid import COLUMN, PLACE, VARIANT, variants
 
@@ -57,6 +58,27 @@ def make_rows(source: Source) -> tuple[list[Row], list[Band], Series]:
         control = kind.removesuffix("_control") if kind.endswith("_control") else None
         rows.append(Row(name, members, facts, control, value, who, band))
     return rows, bands, named
+
+
+_CONTROLS = {
+    "random": "learnt nothing",
+    "permuted": "learnt nothing",
+    "pca": "the principal components of the activations, computed and not learnt",
+    "oracle": "the true features themselves",
+}
+
+
+def about_controls(rows: Sequence[Row]) -> str:
+    """What the control rows are, by kind, in words; empty where there are none."""
+    kinds: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.control is not None:
+            # `permuted` alone is no dial, with an amount it is one
+            dial = row.control in DIALS and "=" in row.name.rpartition("/")[2]
+            words = "SAEs made worse by a known amount" if dial else _CONTROLS.get(row.control, "of another kind")
+            kinds.setdefault(words, {})[f"{row.control}=…" if dial else row.control] = None
+    said = "; ".join(f"{', '.join(names)}: {words}" for words, names in kinds.items())
+    return f"Controls are made to compare with ({said})." if said else ""
 
 
 def _measured(scores: DataFrame) -> dict[str, dict[str, float]]:

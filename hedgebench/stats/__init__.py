@@ -6,6 +6,7 @@
 `components`  how much the training seed and the evaluation seed move a number, and a mean's interval over either and both
 `pairwise`    which variants can be told apart, ranks with ties, and how well a metric tells variants apart
 `power`       which difference a number of seeds would find, and how many seeds a difference needs
+`ways`        how far a variant is on the way from chance or random controls to the best
 `tables`      all of it for a whole scores table
 `answers`     what a metric says of two SAEs of which one is known to be better, and of an SAE made worse step by step
 `validity`    whether a metric answers rightly where the answer is known

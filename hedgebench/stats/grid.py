@@ -25,6 +25,7 @@ VARIANT = ["architecture", "loss", "width", "k", "objective", "train_tokens", "r
 _OF_SAES = ["sae", "train_seed", *VARIANT]
 _READ = list(dict.fromkeys([*COLUMN, "source", *PLACE, *_OF_SAES, "value", "higher_is_better", "chance", "seed"]))
 """Columns of the scores table that are read here."""
+LARGEST = float(np.finfo(np.float64).max)
 _EXTREME = 1e100
 """Numbers that are larger, or smaller than its inverse, have squares that no float64 holds."""
 
@@ -56,6 +57,13 @@ class Grid(NamedTuple):
             rows: [SAEs], those that stay.
         """
         return self._replace(table=self.table[rows], variant=self.variant[rows])
+
+    def in_ones(self, row: Mapping[str, float | None]) -> dict[str, float | None]:
+        """Numbers in its unit, as they are in the scores table; beyond what a float64 holds, the largest it does."""
+        return {
+            name: None if value is None else float(np.clip(value * self.unit, -LARGEST, LARGEST))
+            for name, value in row.items()
+        }
 
     def groups(self) -> dict[str, NDArray[np.float64]]:
         """The values of each variant, [a SAEs, b evaluation seeds], at the seeds that all its SAEs have; none of a variant whose SAEs have no seed in common."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from hedgebench.scores_table import scores_table
 from hedgebench.stats import components as parts
-from hedgebench.stats.grid import COLUMN, PLACE, Grid, grids, members, variants
+from hedgebench.stats.grid import COLUMN, LARGEST, PLACE, Grid, grids, members, variants
 from hedgebench.stats.pairwise import (
     ALPHA,
     Pairs,
@@ -28,6 +28,7 @@ from hedgebench.stats.pairwise import (
     ranks,
 )
 from hedgebench.stats.power import Spread, detectable, seeds_needed
+from hedgebench.stats.ways import ways_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,6 @@ Scope = Literal["training", "evaluation"]
 """What is compared. `training`: recipes, by the spread over their training seeds. `evaluation`: these SAEs themselves, by the spread over evaluation seeds."""
 MOST = 300
 """Variants of a metric: more are not compared pair by pair."""
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Contest(NamedTuple):
@@ -108,19 +108,17 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         `COLUMN`, `PLACE`, variant, saes (names of those with a number), n_saes, n_seeds (evaluation seeds that all have; 0: nothing is drawn, or the table does not say by which seed), mean (missing where one of the variant's SAEs has no number, or
         they have no seed in common: no mean is taken over a blank), blank (then the reason; else empty), training_low and _high, evaluation_low and _high, both_low and _high (95 %,
         missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high, letters (`pairwise.letters`; these are missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
-        from the random controls of its width, 0, to the oracle or else the best variant, 1; missing where there are no controls or nothing beats them).
+        from chance or the random controls of its width, whichever is better, 0, to the oracle or else the best variant, 1; missing where neither is known or nothing beats them: see `ways`).
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    controls = {kind: control_rows(scores, kind) for kind in ("", "random", "oracle")}
+    controls, ways_in = control_rows(scores), ways_of(scores)
     variant = variants(scores) if variant is None else variant
     everyone = members(variant)
-    widths = scores[["sae", "width"]].drop_duplicates().astype("object")
-    width = {str(sae): str(own) for sae, own in widths.itertuples(index=False)}
     for grid in grids(scores, variant):
         whole, blank = grid.without_blanks(everyone)
-        placed, ways, groups = ranking(whole, controls[""]), _ways(whole, controls, width), whole.groups()
+        placed, ways, groups = ranking(whole, controls), ways_in(whole), whole.groups()
         known = set(grid.table.index[grid.table.notna().any(axis=1)])
         for name in dict.fromkeys(grid.variant):
             saes = [sae for sae in everyone[name] if sae in known]
@@ -128,9 +126,7 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             row |= {"n_seeds": 0, "blank": blank.get(name, "")}
             if name in groups:
                 row |= _mean(groups[name], grid) | placed.get(name, {})
-                if name in ways:
-                    start, best = ways[name]
-                    row["of_best"] = (float(groups[name].mean()) - start) / (best - start)
+                row["of_best"] = ways[name].share(row["mean"])
             rows.append(row)
     seeds = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
     columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds]
@@ -147,15 +143,7 @@ def _mean(values: NDArray[np.float64], grid: Grid) -> dict[str, Any]:
     row = {"mean": float(values.mean())}
     for over, interval in found.items():
         row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high
-    return {"n_seeds": values.shape[1] if grid.draws else 0} | _in_ones(row, grid)
-
-
-def _in_ones(row: Mapping[str, float | None], grid: Grid) -> dict[str, Any]:
-    """Numbers in the unit of a grid, as they are in the scores table; beyond what a float64 holds, the largest it does."""
-    return {
-        name: None if value is None else float(np.clip(value * grid.unit, -_LARGEST, _LARGEST))
-        for name, value in row.items()
-    }
+    return {"n_seeds": values.shape[1] if grid.draws else 0} | grid.in_ones(row)
 
 
 def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
@@ -185,7 +173,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         sizes: dict[str, float | None] = {"mean_size": float(np.abs(values).mean())}
         sizes |= {"sd_training": found.training, "sd_evaluation": found.evaluation, "sd_rest": found.rest}
         sizes |= {"floor": floor.sd, "floor_low": floor.low, "floor_high": floor.high}
-        row: dict[str, Any] = {**grid.column, **_in_ones(sizes, grid), "cv": floor.cv}
+        row: dict[str, Any] = {**grid.column, **grid.in_ones(sizes), "cv": floor.cv}
         row |= {"n_saes": found.n_saes, "n_variants": found.n_variants, "n_seeds": found.n_seeds if grid.draws else 0}
         compared = contest(grid, without=controls)
         if compared is not None:
@@ -194,7 +182,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             row |= {"scope": compared.scope, **told._asdict(), "compared": len(compared.names)}
             row |= {"pooled": compared.pairs.pooled}
             least = {n: detectable(compared.spread(), n, len(compared.names), paired=paired) for n in (2, 3, 5, 10)}
-            row |= _in_ones({f"detectable_{n}": size for n, size in least.items()}, grid)
+            row |= grid.in_ones({f"detectable_{n}": size for n, size in least.items()})
         rows.append(row)
     columns = ["mean_size", "n_saes", "n_variants", "n_seeds", "sd_training", "sd_evaluation", "sd_rest"]
     columns += ["floor", "floor_low", "floor_high", "cv", "scope", "f", "p", "share", "groups", "compared", "pooled"]
@@ -244,7 +232,7 @@ def comparisons(scores: DataFrame, scope: Scope | None = None, variant: Series |
             }
         )
         sizes = ["difference", "stderr", "low", "high"]
-        frame[sizes] = (frame[sizes] * grid.unit).clip(-_LARGEST, _LARGEST)
+        frame[sizes] = (frame[sizes] * grid.unit).clip(-LARGEST, LARGEST)
         frame["seeds_needed"] = pd.array(_needed(found), dtype="Int64")
         frames.append(frame.assign(**grid.column)[[*COLUMN, *PLACE, *frame.columns]])
     empty = [*COLUMN, *PLACE, "scope", "first", "second", "difference", "stderr", "df", "low", "high", "p"]
@@ -290,35 +278,3 @@ def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
     scores = scores_table(scores, columns=["sae", "architecture"])
     named = scores["architecture"].fillna("").str
     return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
-
-
-def _ways(grid: Grid, controls: Mapping[str, list[str]], width: Mapping[str, str]) -> dict[str, tuple[float, float]]:
-    """For each variant of a grid the way from control to best: the mean of the random controls of its width (of all, where it has none of its own), and that of the oracles or else of the best variant. Variants for which nothing is better than the control have none.
-
-    Args:
-        grid: One metric at one place.
-        controls: The SAEs that are controls, of any kind ("") and of two kinds.
-        width: Of each SAE, as text.
-    """
-    if grid.higher_is_better is None:
-        return {}
-    groups, kinds = grid.groups(), {sae: kind for kind in controls for sae in controls[kind]}
-    first = {str(name): sae for name, sae in zip(grid.variant[::-1], grid.table.index[::-1], strict=True)}
-    means = {name: float(values.mean()) for name, values in groups.items()}
-    random, oracle, others = (
-        [name for name in groups if kinds.get(first[name]) == kind] for kind in ("random", "oracle", None)
-    )
-    if not random or not others:
-        return {}
-    best = (
-        np.mean([means[name] for name in oracle])
-        if oracle
-        else (max if grid.higher_is_better else min)(means[name] for name in others)
-    )
-    ways = {}
-    for name in groups:
-        alike = [one for one in random if width[first[one]] == width[first[name]]]
-        start = float(np.mean([means[one] for one in alike or random]))
-        if (best - start if grid.higher_is_better else start - best) > 0:
-            ways[name] = start, float(best)
-    return ways

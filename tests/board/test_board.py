@@ -11,6 +11,7 @@ from known_boards import write_run
 from known_scores import alone, recipe, table
 
 from hedgebench.board.board import Board, Cell, make_board
+from hedgebench.board.rows import about_controls
 from hedgebench.types import BadInput
 
 THREE = [
@@ -153,8 +154,37 @@ def test_random_controls_are_told_from_saes():
     control = alone("mse-s0/random", [0.20, 0.22], architecture="random_control", loss=None)
     board = make_board(table([*THREE, *control]))
     assert [row.control for row in board.rows] == [None, None, None, "random"]
-    assert list(board.controls.values()) == [pytest.approx(0.21)]
-    assert cell(board, "snap").of_best == pytest.approx(1) and cell(board, "mse-s0/random").rank is None
+    snap = cell(board, "snap")
+    assert snap.way is not None and (snap.way.control, snap.way.start) == (pytest.approx(0.21), pytest.approx(0.21))
+    assert snap.of_best == pytest.approx(1) and cell(board, "mse-s0/random").rank is None
+
+
+def test_a_row_is_held_against_the_random_controls_of_its_own_width_that_have_the_most_evaluation_seeds():
+    rows = [*alone("a", [0.5, 0.6], width=64), *alone("b", [0.8, 0.9], width=128), *alone("c", [0.9, 1.0], width=256)]
+    controls = {"a": [[0.0, 0.0], [0.2, 0.2], [0.9]], "b": [[0.7]]}
+    for name, width in (("a", 64), ("b", 128)):
+        for i, values in enumerate(controls[name]):
+            rows += alone(f"{name}{i}/random", values, architecture="random_control", loss=None, width=width)
+    board = make_board(table(rows))
+    ways = [cell(board, name).way for name in "abc"]
+    assert [way and way[:3] for way in ways] == [(pytest.approx(0.1), 2, True), (0.7, 1, True), (pytest.approx(0.1), 2, False)]  # fmt: skip
+    assert cell(board, "b").of_best == pytest.approx((0.85 - 0.7) / (0.95 - 0.7))
+
+
+def test_an_interval_that_is_nothing_but_rounding_has_no_length():
+    rows = [*alone("a", [0.4, 0.4 + 1e-16, 0.4]), *alone("b", [0.4, 0.4 + 1e-6, 0.4])]
+    ends = {name: cell(make_board(table(rows)), name).intervals["evaluation"] for name in "ab"}
+    assert ends["a"][0] == ends["a"][1] and ends["b"][1] - ends["b"][0] > 1e-6
+
+
+def test_what_control_rows_are_is_said_of_each_kind():
+    kinds = {"random": "random", "pca": "pca", "oracle": "oracle", "permuted": "permuted", "permuted=0.2": "permuted", "dead=0.5": "dead"}  # fmt: skip
+    rows = [alone(f"a/{kind}", [0.1], architecture=f"{said}_control")[0] for kind, said in kinds.items()]
+    assert about_controls(make_board(table([*alone("a", [0.5]), *rows])).rows) == (
+        "Controls are made to compare with (random, permuted: learnt nothing; pca: the principal components of the activations, computed and not learnt; "
+        "oracle: the true features themselves; permuted=…, dead=…: SAEs made worse by a known amount)."
+    )
+    assert about_controls(make_board(table(alone("a", [0.5]))).rows) == ""
 
 
 def test_ranks_at_matched_l0_are_among_rows_of_like_l0_only():

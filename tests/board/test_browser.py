@@ -97,9 +97,94 @@ def test_a_blank_cell_says_why(page: Any):
     assert cell(page, "mse", 1).locator("svg").count() == 0
 
 
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_blank_cells_make_the_page_no_longer_and_no_wider(visit: Callable[..., Any], phone: bool):
+    wide = [row for m in range(12) for row in alone("a", [float(m)], metric=f"a_metric_with_a_name_{m}")]
+    page = visit(table([*wide, *(row for i in range(60) for row in alone(f"b{i}", [1.0]))]), phone=phone)
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    below = page.evaluate("document.documentElement.scrollHeight - scrollY - document.querySelector('footer').getBoundingClientRect().bottom")  # fmt: skip
+    assert below < 30
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+MIXED = [*recipe("mse", [[0.50, 0.60], [0.55, 0.65]]), *alone("one", [0.50, 0.505]), *recipe("mse", [[0.5], [0.6]], metric="still"), *alone("one", [0.3, 0.3], metric="still")]  # fmt: skip
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_an_interval_shows_and_tells_what_it_is_over(visit: Callable[..., Any], phone: bool):
+    page = visit(table(MIXED), phone=phone)
+    found = {}
+    for row in ("batchtopk", "one"):
+        sign, line = cell(page, row).locator(".kind"), cell(page, row).locator("svg .interval").first
+        dashes = line.evaluate("e => getComputedStyle(e).strokeDasharray")
+        found[row] = (sign.inner_text(), sign.get_attribute("aria-label"), dashes == "none")
+    assert found == {
+        "batchtopk": ("te", "over training and evaluation seeds", True),
+        "one": ("e", "over evaluation seeds alone, of these very weights", False),
+    }
+    legend = page.locator("#signs").inner_text()
+    assert "te, over training and evaluation seeds; t, over training seeds; e, over evaluation seeds alone" in legend
+    assert "╍ interval over evaluation seeds alone" in page.locator("#legend").inner_text()
+
+
+def test_what_does_not_move_has_no_interval_and_says_so(visit: Callable[..., Any]):
+    still = cell(visit(table([*MIXED[4:6], *alone("two", [0.3, 0.3 + 1e-16, 0.3])])), "two")
+    assert "±" not in still.inner_text() and "does not move e" in still.inner_text()
+
+
+WIDTHS = [
+    *alone("a", [0.60, 0.62], width=512),
+    *alone("b", [0.80, 0.82], width=4096),
+    *alone("a/random", [0.0, 0.0], architecture="random_control", loss=None, width=512),
+    *alone("b/random", [0.7], architecture="random_control", loss=None, width=4096),
+]
+
+
+def test_the_tick_of_a_row_is_the_random_control_of_its_own_width_and_fewer_seeds_are_said(visit: Callable[..., Any]):
+    page = visit(table(WIDTHS), hash="#scale=wide")
+    at = [float(cell(page, row).locator("svg line.control").get_attribute("x1")) for row in ("a", "b", "b/random")]
+    assert at[0] < 30 and at[1] == at[2] > 80
+    assert ["only 1 of 2" in cell(page, row).inner_text() for row in ("a", "b")] == [False, True]
+    said = []
+    for row in ("a", "b"):
+        cell(page, row).click()
+        said.append(page.locator("#dialog").inner_text())
+        page.keyboard.press("Escape")
+    assert "0 (width 512)" in said[0] and "from random controls (0) to the best (0.81)" in said[0]
+    assert "0.7 (width 4096; only 1 of 2 evaluation seeds)" in said[1]
+    page.click("thead .info")
+    card = page.locator("#dialog").inner_text()
+    assert "0 (width 512)\n0.7 (width 4096; only 1 of 2 evaluation seeds)" in card
+
+
+def test_the_share_of_the_way_to_the_best_is_shown_on_demand_and_sorted_by(visit: Callable[..., Any]):
+    rows = [{**row, "chance": 0.1} for row in (*WIDTHS, *alone("c", [0.75, 0.76], width=4096))]
+    page = visit(table([*rows, *alone("a", [3.0], metric="size", higher_is_better=None)]), hash="#columns=0.1")
+    assert page.locator(".share").count() == 0
+    page.check("input[name=share]")
+    shown = {row: cell(page, row).locator(".share").inner_text().splitlines()[0] for row in ("a", "b", "c", "a/random")}
+    assert shown == {"a": "72 %", "b": "100 %", "c": "50 %", "a/random": "−14 %"}  # a: from chance, b and c from 0.7
+    assert "0.61" in cell(page, "a").inner_text() and "no share" in cell(page, "a", 1).inner_text()
+    assert "0 % is chance" in page.locator("#note").inner_text()
+    page.locator("thead th.metric button.sort").first.click()
+    assert names(page)[:3] == ["b", "a", "c"]  # by their means: b, c, a
+    page.uncheck("input[name=share]")
+    assert names(page)[:3] == ["b", "c", "a"]
+    cell(page, "a").click()
+    assert "72 %, from chance (0.1) to the best (0.81)" in page.locator("#dialog").inner_text()
+
+
+def test_in_a_metric_where_less_is_better_the_largest_share_is_first(visit: Callable[..., Any]):
+    rows = [*alone("a", [0.5]), *alone("b", [0.2]), *alone("a/random", [0.9], architecture="random_control")]
+    page = visit(table([{**row, "higher_is_better": False} for row in rows]), hash="#share=1")
+    page.locator("thead th.metric button.sort").first.click()
+    assert names(page)[:2] == ["b", "a"]
+
+
 def test_controls_stand_apart_at_the_end_and_can_be_hidden(page: Any):
     assert names(page)[-1] == "mse-s0/random"
-    assert "controls, which learnt nothing" in page.locator("tr.section").inner_text()
+    assert page.locator("tr.section").inner_text() == "controls, made to compare with"
+    assert "random: learnt nothing" in page.locator("#signs").inner_text()
     assert cell(page, "mse-s0/random").inner_text().count("rank") == 0
     page.uncheck("input[name=controls]")
     assert len(names(page)) == 4 and "mse-s0/random" not in names(page)
@@ -186,7 +271,7 @@ def test_the_metrics_are_chosen(page: Any):
 def test_matched_l0_shows_bands_with_ranks_of_their_own(page: Any):
     page.select_option("select[name=matched]", "all")
     sections = page.locator("tr.section").all_inner_texts()
-    assert sections == ["L0 20 to 21", "L0 20 to 21: controls, which learnt nothing", "L0 80"]
+    assert sections == ["L0 20 to 21", "L0 20 to 21: controls, made to compare with", "L0 80"]
     assert "rank 2" in cell(page, "mse").inner_text() and "rank 1" in cell(page, "snap").inner_text()
     assert "Ranks are within the band" in page.locator("#note").inner_text()
     page.select_option("select[name=matched]", "1")

@@ -43,14 +43,33 @@ def test_no_text_of_the_csv_is_a_formula_and_numbers_stay_numbers(name: str):
     assert found[0]["row"] == "'" + name.replace("\r", " ") and float(found[0]["mean"]) == -0.5
 
 
+def test_the_csv_says_what_a_share_is_of():
+    found = {line["row"]: line for line in lines(csv_text(make_board(table(ROWS)))) if line["metric"] == "quality"}
+    snap = {
+        name: found["snap"][name] for name in ("random_control", "random_control_seeds", "start", "best", "of_best")
+    }
+    assert {name: float(value) for name, value in snap.items()} == pytest.approx(
+        {"random_control": 0.21, "random_control_seeds": 2, "start": 0.21, "best": 0.82, "of_best": 1}
+    )
+    assert found["late"]["start"] == found["late"]["random_control_seeds"] == ""
+
+
 def test_markdown_has_the_mean_half_of_the_interval_and_the_rank():
     text = markdown(make_board(table(ROWS)), "A title")
     assert text.startswith("# A title\n")
     (snap,) = (line for line in text.splitlines() if line.startswith("| snap"))
     half = re.search(r"0\.820? ±(0\.\d+)", snap)
-    assert half is not None and float(half[1]) > 0 and "(#1, a)" in snap
+    assert half is not None and float(half[1]) > 0 and " te (#1, a)" in snap
     assert text.index("| *control* mse-s0/random") > text.index("| snap")
     assert "blank (1)" in text and "1. not in the table" in text
+
+
+def test_markdown_says_of_each_interval_what_it_is_over_and_of_controls_what_they_are():
+    about, table_lines = (markdown(make_board(table(ROWS)), "t").split("\n\n")[i] for i in (1, 2))
+    assert "te: over training and evaluation seeds; e: over evaluation seeds alone, of these very weights" in about
+    assert "Controls are made to compare with \\(random: learnt nothing\\). They come last." in about
+    signs = dict(re.findall(r"^\| (\S*).*?±\S+ (te?|e)\b", table_lines.replace("*control* ", ""), re.M))
+    assert signs == {"mse": "te", "snap": "te", "mse-s0/random": "e"}
 
 
 def test_markdown_marks_a_mean_over_fewer_evaluation_seeds_than_others():
@@ -78,5 +97,5 @@ def test_a_name_starts_nothing_in_markdown(name: str):
 def test_a_half_that_is_nothing_or_large_is_readable():
     rows = [*recipe("same", [[0.5], [0.5]]), *recipe("huge", [[1e9], [3e9]])]
     text = markdown(make_board(table(rows)), "t")
-    assert "0.5 ±0 " in text and "2e+09 ±1.3e+10" in text
+    assert "0.5 (does not move, t)" in text and "2e+09 ±1.3e+10" in text
     assert math.isfinite(float(re.search(r"±(\S+)", text)[1]))  # type: ignore[index]

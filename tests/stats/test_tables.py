@@ -1,5 +1,7 @@
 """The statistics of whole scores tables whose truth is known."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -166,6 +168,39 @@ def test_the_way_to_the_best_begins_at_the_control_of_ones_own_width():
     assert found["a"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and found["b"] == pytest.approx(1)
     assert found["c"] == pytest.approx((0.8 - 0.3) / (0.9 - 0.3))  # no control of its width: of all
     assert found["a/random"] == found["b/random"] == 0
+
+
+def test_the_way_to_the_best_begins_at_chance_or_at_the_control_whichever_is_better():
+    def shares(control: float, sign: int, **more: Any) -> list[float]:
+        rows = [*alone("a", [0.6]), *alone("b", [0.8]), *alone("a/random", [control], architecture="random_control")]
+        turned = [{**row, "value": sign * row["value"], "higher_is_better": sign > 0, **more} for row in rows]
+        found = summary(table(turned)).set_index("variant")["of_best"]
+        return found[["a", "b", "a/random"]].round(9).tolist()
+
+    for sign in (1, -1):
+        assert shares(-0.2, sign) == [0.8, 1, 0]
+        assert shares(-0.2, sign, chance=0.4 * sign) == [0.5, 1, -1.5]
+        assert shares(0.5, sign, chance=0.4 * sign) == [round(0.1 / 0.3, 9), 1, 0]
+
+
+def test_where_there_is_no_control_the_way_begins_at_chance():
+    rows = [*alone("a", [0.6]), *alone("b", [0.9])]
+    assert summary(table([{**row, "chance": 0.5} for row in rows]))["of_best"].round(9).tolist() == [0.25, 1]
+    own = [{**row, "chance": row["value"] / 2} for row in rows]  # a level for each SAE is none of all
+    assert summary(table(own))["of_best"].isna().all()
+
+
+def test_a_best_that_rounding_alone_makes_better_than_the_control_is_no_end_of_a_way():
+    rows = [*alone("a", [0.3]), *alone("b", [0.3 + 1e-16]), *alone("a/random", [0.3], architecture="random_control")]
+    assert summary(table(rows))["of_best"].isna().all()
+
+
+def test_a_control_with_fewer_evaluation_seeds_is_not_averaged_with_others():
+    rows = [*alone("a", [0.6, 0.6])]
+    for i, values in enumerate(([0.1, 0.1], [0.5])):
+        rows += alone(f"a{i}/random", values, architecture="random_control")
+    found = summary(table(rows)).set_index("variant")["of_best"]
+    assert found["a0/random"] == 0 and found["a1/random"] == pytest.approx(0.8)
 
 
 def test_controls_are_no_part_of_a_metrics_noise():

@@ -46,6 +46,7 @@ function makeControls() {
         chooser('scale', 'Bars reach', [['narrow', 'over the SAEs'], ['wide', 'to controls and chance']]),
         chooser('theme', 'Colours', [['', 'as the system'], ['light', 'light'], ['dark', 'dark']]),
         tick('controls', 'Show controls', '1', ''),
+        tick('share', 'Show share of the way to the best', '1', ''),
         el('button', { type: 'button', id: 'reset', onclick: () => choose({ ...START }) }, 'Reset'))),
     metricChoice());
   byId('controls').addEventListener('submit', event => event.preventDefault());
@@ -66,7 +67,7 @@ function showState() {
   const chosen = new Set(shownColumns());
   for (const input of byId('controls').elements) {
     if (input.name === 'column') input.checked = chosen.has(Number(input.value));
-    else if (input.name === 'controls') input.checked = state.controls !== '';
+    else if (input.type === 'checkbox') input.checked = state[input.name] !== '';
     else if (input.name in state && input.value !== state[input.name]) input.value = state[input.name];
   }
   byId('chosen').textContent = `(${chosen.size} of ${data.columns.length})`;

@@ -35,6 +35,14 @@ function settingFacts(setting) {
 const joined = (facts, unknown) => Object.entries(facts).map(([name, value]) => `${name} ${value}`).join(', ') || unknown;
 const different = texts => [...new Set(texts)].map(text => el('div', {}, named(text)));
 
+// Random controls, and where the way to the best begins and ends, in words.
+function controlWords([mean, seeds, own], row, column) {
+  const about = [!own ? 'none of its width: of all widths' : some(row.width) ? `width ${row.width}` : '', seeds < column.seeds ? `only ${seeds} of ${column.seeds} evaluation seeds` : ''].filter(Boolean);
+  return `${number(mean)}${about.length ? ` (${about.join('; ')})` : ''}`;
+}
+
+const wayWords = ({ way: [start, best], control }) => `from ${start === control?.[0] ? 'random controls' : 'chance'} (${number(start)}) to the best (${number(best)})`;
+
 function provenance(row, i) {
   const column = data.columns[i], cell = row.cells[i], setting = data.settings[column.setting];
   const runs = row.runs.map(at => [at, data.runs[at]]).filter(([, run]) => run.setting === column.setting);
@@ -44,8 +52,8 @@ function provenance(row, i) {
     ['rank', rankSentence(cell.rank, cell) ?? `none: ${unranked(row, cell, column, i)}`],
     [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched, cell)],
     ['chance', number(cell.chance)],
-    ['random controls', number(column.controls[row.place])],
-    ['from random control (0) to best (1)', number(cell.of_best)],
+    ['random controls', cell.control && controlWords(cell.control, row, column)],
+    ['share of the way to the best', cell.way ? `${percent(cell.of_best)}, ${wayWords(cell)}` : `none: ${data.no_ways[cell.no_way]}`],
   ]) : el('p', {}, 'Blank: ', named(data.reasons[cell.why]));
   const found = run => cell.values?.[run];
   const lines = runs.map(([at, run]) => [named(run.sae), some(run.seed) ? run.seed : 'none', found(at) ? String(found(at)[0]) : `blank (${run.status ?? 'ok'}${run.error ? `: ${run.error}` : ''})`,
@@ -81,12 +89,15 @@ function noiseFacts(noise, column) {
 function metricCard(column) {
   const setting = data.settings[column.setting];
   const [low, high] = column.bounds;
+  const cells = data.rows.map(row => [row, row.cells[data.columns.indexOf(column)]]);
+  const ways = cells.flatMap(([, cell]) => cell.way ? [wayWords(cell)] : []);
   const older = some(column.declared_version) && column.declared_version !== setting.eval_version;
   show(named(column.metric), el('p', {}, column.summary ? named(column.summary) : 'Its eval is not installed here, so that nothing more is known of it.'),
     older ? el('p', {}, `The formula is that of version ${column.declared_version} of the eval, which is installed; the numbers are of ${some(setting.eval_version) ? `version ${setting.eval_version}` : 'no version that is named'}.`) : '',
     list([['better', ARROWS[column.better] ?? 'neither end by itself'], ['unit', column.unit ? named(column.unit) : 'none'],
       ['possible values', some(low) || some(high) ? `${some(low) ? number(low) : 'any'} to ${some(high) ? number(high) : 'any'}` : null],
-      ['chance', chances(column)], ['random controls', [...new Set(column.controls.filter(some).map(value => number(value)))].join(', ')],
+      ['chance', chances(column)], ['random controls', different(cells.flatMap(([row, cell]) => cell.control?.[2] ? [controlWords(cell.control, row, column)] : []))],
+      ['share of the way to the best', ways.length ? [different(ways), ABOUT_SHARES] : null],
       ['paper', column.paper ? named(column.paper) : null], ['package', column.package ? named(column.package) : null], ['ranks', column.unranked && `none: ${column.unranked}`]]),
     el('h3', {}, 'Noise'), column.noise.length ? column.noise.map(noise => [data.places.length > 1 ? el('h4', {}, named(data.places[noise.place] || 'place not said')) : '', noiseFacts(noise, column)]) : el('p', {}, 'No SAE but controls has it.'),
     el('h3', {}, 'Measured with'), list(settingFacts(setting)));

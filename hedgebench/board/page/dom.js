@@ -47,5 +47,6 @@ function withHalf(mean, half) {
   return decimals >= 0 && decimals <= 6 && half < 1e6 ? [number(mean, decimals), number(half, decimals)] : [number(mean), number(half)];
 }
 
+const percent = share => `${number(Math.round(100 * share) + 0, 0)} %`; // + 0: no −0
 const range = ends => `[${number(ends[0])}, ${number(ends[1])}]`;
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many ?? `${one}s`}`;

@@ -8,7 +8,7 @@ function draw() {
   drawTable(cut(all, page * size, (page + 1) * size), columns);
   showState();
   byId('status').textContent = `${total} of ${plural(data.rows.length, 'row')}${total ? '' : ': none fits the filters'}${pages > 1 ? `, page ${page + 1} of ${pages}` : ''}`;
-  byId('note').textContent = note(columns.map(i => data.columns[i].unranked));
+  byId('note').textContent = `${note(columns.map(i => data.columns[i].unranked))}${state.share && ` ${ABOUT_SHARES}`}`;
   byId('pager').replaceChildren(...pages > 1 ? [turn('First', 0, page === 0), turn('Previous', page - 1, page === 0), ` ${page + 1} of ${pages} `, turn('Next', page + 1, page === pages - 1), turn('Last', pages - 1, page === pages - 1)] : []);
 }
 
@@ -33,6 +33,8 @@ function cut(all, from, to) {
   return found;
 }
 
+const ABOUT_SHARES = 'Of the way to the best, 0 % is chance, where that is the same for all SAEs, or the random controls of the row’s width, whichever is better; 100 % is the oracle, or else the best SAE. That both ends have intervals of their own is not in the share.';
+
 // What ranks are among, or why there are none.
 function note(unranked) {
   if (!data.columns.length) return 'There is no column: no run gave a number of a whole SAE. Numbers of subsets (a data set, a letter, a latent) have none.';
@@ -42,8 +44,9 @@ function note(unranked) {
   return `Only rows of like L0 are compared: bands are split at the largest gaps, and within a band the largest L0 is at most 1.56 times the smallest (a factor of 1.25 to either side of its middle). Ranks are within the band${where}.`;
 }
 
-byId('about').textContent = `A row is a recipe, with its training seeds, or one SAE. A cell has the mean ± half of its 95 % interval, and the rank with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can. L0 is ${mostL0 && mostL0 !== 'training' && mostL0 !== 'k' ? `as measured by ${mostL0}` : mostL0 === 'k' ? 'the k of TopK' : 'as training left it'}, unless a cell says otherwise.`;
-byId('legend').append('In the bars: ', el('b', {}, '●'), ' mean, ', el('b', {}, '━'), ' interval, ', el('b', {}, '┊'), ' chance level, ', el('b', {}, '│'), ' random controls; an arrow where one lies beyond the scale.');
+byId('about').textContent = `A row is a recipe, with its training seeds, or one SAE. A cell has the mean ± half of its 95 % interval with a sign of what that is over, and the rank with the ranks that the comparisons leave open, and letters: rows that share one cannot be told apart, and others can. L0 is ${mostL0 && mostL0 !== 'training' && mostL0 !== 'k' ? `as measured by ${mostL0}` : mostL0 === 'k' ? 'the k of TopK' : 'as training left it'}, unless a cell says otherwise.`;
+byId('legend').append('In the bars: ', el('b', {}, '●'), ' mean, ', el('b', {}, '━'), ' interval, ', el('b', {}, '╍'), ' interval over evaluation seeds alone, ', el('b', {}, '┊'), ' chance level, ', el('b', {}, '│'), ' random controls of the row’s width (of all widths, where it has none of its own); an arrow where one lies beyond the scale.');
+byId('signs').append('After an interval: ', ...Object.entries(SIGNS).flatMap(([kind, letters], i) => [i ? '; ' : '', el('b', {}, letters), `, over ${MEANINGS[kind]}`]), '. Only intervals of one sign can be compared by their length: what is known least may look surest. ', data.controls);
 makeControls();
 addEventListener('hashchange', () => { takeAddress(); draw(); });
 takeAddress();

@@ -16,12 +16,12 @@ function keeps(row) {
   return state.q.toLowerCase().split(/\s+/).every(word => row.text.includes(word));
 }
 
-// What rows are sorted by: a fact or the mean of a column; undefined sorts last, either way. Means over fewer evaluation seeds than others' are in no order with them.
+// What rows are sorted by: a fact, or the mean of a column or its share of the way to the best, whichever is shown first; undefined sorts last, either way. Means over fewer evaluation seeds than others' are in no order with them.
 function sortKey(row) {
   if (state.sort === '' || state.sort === 'name') return row.at;
   if (state.sort in START || state.sort === 'l0') return row[state.sort] ?? undefined;
   const cell = row.cells[Number(state.sort)];
-  return cell?.seeds < data.columns[Number(state.sort)]?.seeds ? undefined : cell?.mean;
+  return cell?.seeds < data.columns[Number(state.sort)]?.seeds ? undefined : state.share === '' ? cell?.mean : cell?.of_best;
 }
 
 const collator = new Intl.Collator('en', { numeric: true });
@@ -55,6 +55,6 @@ function bandName(i) {
 
 function sectionName(section) {
   const where = section.band === null ? '' : bandName(section.band);
-  if (section.controls) return `${where}${where && ': '}controls, which learnt nothing`;
+  if (section.controls) return `${where}${where && ': '}controls, made to compare with`;
   return where;
 }

@@ -1,7 +1,7 @@
 // What the reader has chosen. It is kept in the address, after the #, so that a link shows the same view.
 const data = JSON.parse(byId('data').textContent);
 const firstColumns = data.columns.flatMap((column, i) => column.first ? [i] : []);
-const START = { q: '', model: '', hook: '', architecture: '', loss: '', width: '', low: '', high: '', controls: '1', matched: '', over: 'widest',
+const START = { q: '', model: '', hook: '', architecture: '', loss: '', width: '', low: '', high: '', controls: '1', matched: '', over: 'widest', share: '',
   scale: 'narrow', theme: '', sort: '', down: '', page: '0', columns: firstColumns.join('.') };
 const state = { ...START };
 

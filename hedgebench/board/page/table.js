@@ -7,7 +7,7 @@ let active = [0, 0];
 function sortBy(key) {
   const again = state.sort === key || (state.sort === '' && key === 'name');
   const best = data.columns[key]?.better;
-  choose({ sort: key, down: again ? (state.down ? '' : '1') : best === 'high' ? '1' : '' });
+  choose({ sort: key, down: again ? (state.down ? '' : '1') : best === 'high' || (best && state.share) ? '1' : '' });
 }
 
 function head(key, name, { above = '', below = '', beside = '' } = {}) {
