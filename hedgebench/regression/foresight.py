@@ -90,7 +90,7 @@ def known(values: Values, alike: Mapping[str, Sequence[str]], again: Again) -> d
 
 
 def _drawn(values: Values) -> dict[str, Known]:
-    floor, found = Noise(values, values, {}).floor, {}
+    floor, found = Noise(values, Values({}, (), np.empty((0, 0))), {}).floor, {}
     for sae in values.saes:
         seeds = values.seeds_of([sae])
         own = within(values.at([sae], seeds)[0])
@@ -126,7 +126,7 @@ def smallest_change(one: Known, again: Again, tests: int) -> float:
     used, sure = own, df
     if one.others is not None:
         others, believed = one.others.variance * np.ones(_DRAWS), one.others.df
-        if again == "trained":
+        if again != "one trained":
             others, believed = others * (1 + _chi(believed, 2) / _chi(believed, 3)) / 2, 2 * believed
         believed, sure = min(believed, BELIEVED), max(df, min(believed, SURE))
         used = np.maximum(own, (df * own + believed * others) / (df + believed))

@@ -47,7 +47,7 @@ function provenance(row, i) {
   const column = data.columns[i], cell = row.cells[i], setting = data.settings[column.setting];
   const runs = row.runs.map(at => [at, data.runs[at]]).filter(([, run]) => run.setting === column.setting);
   const about = some(cell.mean) ? list([
-    ['mean', `${number(cell.mean)} of ${plural(cell.saes, 'SAE')}${cell.seeds ? ` at ${plural(cell.seeds, 'evaluation seed')}` : ', nothing drawn'}`],
+    ['mean', `${number(cell.mean)} of ${plural(cell.saes, 'SAE')}${cell.seeds ? ` at ${plural(cell.seeds, 'evaluation seed')}` : ', no evaluation seed'}`],
     ...Object.entries(KINDS).map(([kind, words]) => [`over ${words}`, bothWords(cell[kind])]),
     ['rank', rankSentence(cell.rank, cell) ?? `none: ${unranked(row, cell, column, i)}`],
     [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched, cell)],
@@ -79,7 +79,7 @@ function noiseFacts(noise, column) {
   return list([
     ['SD over evaluation seeds', of(noise.floor, floor) ?? 'not known: one seed'],
     ['SD over training seeds', of(noise.sd_training) ?? 'not known: one seed for each recipe'],
-    ['measured on', `${plural(noise.n_saes, 'SAE')}, ${noise.n_seeds ? plural(noise.n_seeds, 'evaluation seed') : 'nothing drawn'}, ${plural(noise.n_variants, 'recipe')} with several training seeds`],
+    ['measured on', `${plural(noise.n_saes, 'SAE')}, ${noise.n_seeds ? plural(noise.n_seeds, 'evaluation seed') : 'no evaluation seed'}, ${plural(noise.n_variants, 'recipe')} with several training seeds`],
     [`${compared} told apart`, some(noise.groups) ? `${plural(noise.groups, 'group')} of ${noise.compared}` : null],
     [`variance between ${compared}`, some(noise.share) ? `${number(100 * noise.share)} %` : null],
     ['smallest difference found four times in five', detectable],
