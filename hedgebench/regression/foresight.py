@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -85,33 +85,34 @@ def known(values: Values, alike: Mapping[str, Sequence[str]], again: Again) -> d
         alike: The SAEs of each recipe that has several.
         again: As in `foresight`.
     """
-    found = _drawn(values) if again == "drawn" else _trained(values, alike, again == "trained")
+    step, rounding = values.step, FLOAT_TOLERANCE * values.largest
+    found = {
+        name: Known(*one, step, rounding)
+        for name, one in (_drawn(values) if again == "drawn" else _trained(values, alike, again == "trained"))
+    }
     return {name: one for name, one in found.items() if one.sd > one.rounding}
 
 
-def _drawn(values: Values) -> dict[str, Known]:
-    floor, found = Noise(values, Values({}, (), np.empty((0, 0))), {}).floor, {}
+def _drawn(values: Values) -> Iterator[tuple[str, tuple[Spread, Spread | None, int]]]:
+    floor = Noise(values, Values({}, (), np.empty((0, 0))), {}).floor
     for sae in values.saes:
         seeds = values.seeds_of([sae])
         own = within(values.at([sae], seeds)[0])
         if own is not None:
-            found[sae] = Known(own, floor, len(seeds), values.step, FLOAT_TOLERANCE * values.largest)
-    return found
+            yield sae, (own, floor, len(seeds))
 
 
-def _trained(values: Values, alike: Mapping[str, Sequence[str]], whole: bool) -> dict[str, Known]:
+def _trained(
+    values: Values, alike: Mapping[str, Sequence[str]], whole: bool
+) -> Iterator[tuple[str, tuple[Spread, Spread | None, int]]]:
     noise = Noise(values, values, {Group("before", name): saes for name, saes in alike.items()})
-    found = {}
     for name, members in alike.items():
         saes = [sae for sae in members if sae in values.saes]
         for subject in [saes] if whole else [[sae] for sae in saes]:
             seeds = values.seeds_of(subject)
             own, others = noise.training([Group("before", name)], seeds, seeds) if seeds else (None, None)
             if own is not None:
-                found[name if whole else subject[0]] = Known(
-                    own, others, len(subject), values.step, FLOAT_TOLERANCE * values.largest
-                )
-    return found
+                yield name if whole else subject[0], (own, others, len(subject))
 
 
 def smallest_change(one: Known, again: Again, tests: int) -> float:
