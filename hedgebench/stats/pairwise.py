@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hedgebench.stats.components import mean_squares
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -221,8 +223,8 @@ def discriminability_paired(values: ArrayLike) -> Discriminability:
 
     values = np.array(_in_steps(np.asarray(values, dtype=np.float64))[0])
     v, b = values.shape
-    within = float((_left(values) ** 2).sum()) / ((v - 1) * (b - 1))
-    between = b * float(values.mean(axis=1).var(ddof=1))
+    found = mean_squares(values)
+    between, within = found.training, found.rest if _left(values).any() else 0.0
     groups, real = groups_apart(compare_paired(values)), max(0.0, between - within) / b
     share = real / (real + within) if real + within else 0.0
     if not within:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hedgebench.activations import DISK_BUDGET
-from hedgebench.cache import touch
+from hedgebench.cache import cache_limit, touch, trim
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
 from hedgebench.training.config import TrainConfig
@@ -65,7 +65,7 @@ class Stream:
     def keep(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
         """Hand batches on, and keep the first `count` of them; where the disk has no room, nothing is kept from there on."""
         held: list[Tensor] = []
-        files = iter(self._files() if self.nbytes <= DISK_BUDGET else [])
+        files = iter(self._files() if self.nbytes <= min(DISK_BUDGET, cache_limit()) else [])
         if (file := next(files, None)) is None:
             logger.warning(
                 "%d GiB of activations are more than is kept: the model runs again for SAEs that are trained later",
@@ -100,6 +100,7 @@ def _write(file: Path, batches: list[Tensor]) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({"batches": torch.stack(batches)}, temporary)
         temporary.replace(file)
+        trim(spare=file)
     except OSError as error:
         logger.warning("cannot keep activations in %s: %s", file.parent, error)
         temporary.unlink(missing_ok=True)
