@@ -21,3 +21,16 @@ def no_formula(value: Any) -> Any:
         return value
     text = value.encode("utf-8", "replace").decode()
     return (f"'{text}" if text.startswith(_RISKY) else text).replace("\r", " ")  # which the csv module leaves bare
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown leaves as it is, on one line: no table cell, tag, link, image, code or emphasis begins in it, and no web address becomes a link."""
+    line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", line)
+    return re.sub(
+        r"(?i)(https?|ftp)(:)|(www)(\.)|(@)",
+        lambda found: "".join(
+            filter(None, (found[1], found[2] and "&#58;", found[3], found[4] and "&#46;", found[5] and "&#64;"))
+        ),
+        line,
+    )

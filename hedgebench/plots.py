@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 from hedgebench import overview_figures as overview
-from hedgebench.board.markdown import escape
 from hedgebench.canvas import page_wide, save_figure, say_once
 from hedgebench.eval import Figure
 from hedgebench.looks import LETTERS, SMALL_LETTERS
 from hedgebench.made_with import told_apart
-from hedgebench.one_line import one_line
+from hedgebench.one_line import markdown_text, one_line
 from hedgebench.records import write_text
 from hedgebench.registry import find_evals
 from hedgebench.results import write_table
@@ -96,7 +95,7 @@ def _told(one: Drawn) -> str:
     name, shown = one.files[0].name, one.files[0].suffix != ".pdf"
     picture = f"{'!' if shown else ''}[{one.files[0].stem}]({quote(name)})"
     item = "- " if len(one.captions) > 1 else ""
-    said = "\n".join(f"{item}{escape(caption)}" for caption in one.captions)
+    said = "\n".join(f"{item}{markdown_text(caption)}" for caption in one.captions)
     return "\n\n".join(filter(None, [picture, said, one.how and f"*How to read it*: {one.how}"])) + "\n"
 
 
@@ -147,6 +146,6 @@ def _draw(scores: DataFrame, figures: dict[str, Figure], file: Path, kinds: Sequ
         logger.warning("figure %s cannot be drawn: %s: %s", file.name, type(error).__name__, one_line(str(error)))
         return None
     if numbers is not None:
-        files.append(write_table(numbers, file.with_name(f"{file.name}.csv")))
+        files.append(write_table(numbers, file.with_name(f"{file.name}.csv"), for_people=True))
     how = dict.fromkeys(filter(None, (figure.how for figure in figures.values())))
     return Drawn(files, captions, " ".join(how))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 from hedgebench.board.board import Board, Cell
 from hedgebench.board.rows import Row, about_controls
-from hedgebench.one_line import one_line
+from hedgebench.one_line import markdown_text
 
 _KINDS = {
     "both": ("te", "over training and evaluation seeds"),
@@ -37,20 +36,20 @@ def markdown(board: Board, title: str) -> str:
     columns = [board.columns[at] for at in shown]
     arrows = {True: " ↑", False: " ↓", None: ""}
     heads = [
-        f"{escape(column.key.setting.eval)} {escape(column.name)}{arrows[column.higher_is_better]}"
-        + (f" ({escape(column.apart)})" if column.apart else "")
+        f"{markdown_text(column.key.setting.eval)} {markdown_text(column.name)}{arrows[column.higher_is_better]}"
+        + (f" ({markdown_text(column.apart)})" if column.apart else "")
         for column in columns
     ]
     table = [" | ".join(["SAEs", "L0", *heads]), " | ".join(["---", *["---:"] * (len(shown) + 1)]), *lines]
-    blanks = [f"{number}. {escape(why)}" for why, number in reasons.items()]
+    blanks = [f"{number}. {markdown_text(why)}" for why, number in reasons.items()]
     cards = [
-        f"- **{escape(column.key.setting.eval)} {escape(column.name)}**: {escape(column.metric.summary)}"
-        + (f" ({escape(column.metric.paper)})" if column.metric.paper else "")
+        f"- **{markdown_text(column.key.setting.eval)} {markdown_text(column.name)}**: {markdown_text(column.metric.summary)}"
+        + (f" ({markdown_text(column.metric.paper)})" if column.metric.paper else "")
         for column in columns
         if column.metric
     ]
     parts = [
-        f"# {escape(title)}",
+        f"# {markdown_text(title)}",
         _about(board, shown),
         "\n".join(f"| {line} |" for line in table),
         "Blank cells:\n\n" + "\n".join(blanks) if blanks else "",
@@ -78,7 +77,7 @@ def _about(board: Board, shown: Sequence[int]) -> str:
     more = len(board.columns) - len(shown)
     rest = f" {more} more columns are in the page and the CSV file." if more else ""
     controls = about_controls(board.rows)
-    last = f" {escape(controls)} They come last." if controls else ""
+    last = f" {markdown_text(controls)} They come last." if controls else ""
     return f"Mean{interval}{ranks}. ↑ ↓: the better end.{last}{rest}"
 
 
@@ -107,7 +106,7 @@ def _cell(cell: Cell, reasons: dict[str, int], most: int) -> str:
 
 def _name(row: Row) -> str:
     many = f" ({len(row.saes)} seeds)" if len(row.saes) > 1 else ""
-    return (f"*control* {escape(row.name)}" if row.control is not None else escape(row.name)) + many
+    return (f"*control* {markdown_text(row.name)}" if row.control is not None else markdown_text(row.name)) + many
 
 
 def _number(value: float | None) -> str:
@@ -120,16 +119,3 @@ def _with_half(mean: float, half: float) -> str:
     if not 0 < decimals < 7:
         return f"{mean:.4g} ±{half:.2g}"
     return f"{mean:.{decimals}f} ±{half:.{decimals}f}"
-
-
-def escape(text: str) -> str:
-    """Text that Markdown leaves as it is, on one line: no table cell, tag, link, image, code or emphasis begins in it, and no web address becomes a link."""
-    line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", line)
-    return re.sub(
-        r"(?i)(https?|ftp)(:)|(www)(\.)|(@)",
-        lambda found: "".join(
-            filter(None, (found[1], found[2] and "&#58;", found[3], found[4] and "&#46;", found[5] and "&#64;"))
-        ),
-        line,
-    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 
-from hedgebench.board.markdown import escape
-from hedgebench.one_line import one_line
+from hedgebench.one_line import markdown_text, one_line
 from hedgebench.regression.check import Report
 from hedgebench.regression.text import (
     CHANGED,
@@ -29,7 +28,7 @@ _ICONS = {"worse": "❌", "undecided": "❔", "fine": "✅"}
 def markdown(report: Report) -> str:
     """The whole report; what is long is folded, and cut where it would be too long for a comment."""
     icon = _ICONS["worse" if report.counts["worse"] else "undecided" if report.undecided else "fine"]
-    parts = [f"### {icon} hedgebench check: {escape(headline(report))}"]
+    parts = [f"### {icon} hedgebench check: {markdown_text(headline(report))}"]
     for verdict in CHANGED:
         shown, more = changes(report, verdict)
         rows = [[row["sae"], metric(row), change(row), f"{row['detectable']:.2g}", row["reason"]] for row in shown]
@@ -48,7 +47,7 @@ def markdown(report: Report) -> str:
             head = _in_html(f"{n} {WHAT[verdict]}" + (f": {reason}" if reason else ""))
             inside = "\n\n".join([_table(["SAEs", "metrics"], rows), *more_groups(groups)])
             parts.append(f"<details><summary>{head}</summary>\n\n{inside}\n\n</details>")
-    parts += [escape(note) for note in report.notes]
+    parts += [markdown_text(note) for note in report.notes]
     return _cut(parts)
 
 
@@ -70,5 +69,5 @@ def _cut(parts: list[str]) -> str:
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([escape(cell) for cell in row] for row in rows)]
+    lines = [heads, ["---"] * len(heads), *([markdown_text(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -13,7 +13,8 @@ from known_scores import alone, recipe, table
 
 from hedgebench.board.board import make_board
 from hedgebench.board.csv_rows import csv_text
-from hedgebench.board.markdown import escape, markdown
+from hedgebench.board.markdown import markdown
+from hedgebench.one_line import markdown_text
 
 ROWS = [
     *recipe("mse", [[0.50, 0.52], [0.51, 0.53], [0.52, 0.54]]),
@@ -86,7 +87,7 @@ def test_markdown_explains_nothing_that_it_does_not_show():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_starts_nothing_in_markdown(name: str):
     text = markdown(make_board(table([*alone(name, [1.0]), *alone("other", [2.0])])), name)
-    escaped = escape(name)
+    escaped = markdown_text(name)
     assert not re.search(r"(?<!\\)[`*_\[\]|<>]", escaped)
     assert "://" not in escaped and "\n" not in escaped
     table_lines = [line for line in text.splitlines() if line.startswith("|")]
