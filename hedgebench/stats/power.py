@@ -34,7 +34,9 @@ Spread = float | tuple[float, float]
 """Standard deviation over training seeds within a variant: one, where all variants are as noisy; that of either, where each counts for itself."""
 
 
-def power(difference: float, sd: Spread, seeds: int, variants: int = 2, *, paired: bool = False) -> float:
+def power(
+    difference: float, sd: Spread, seeds: int, variants: int = 2, *, paired: bool = False, blocks: int = 1
+) -> float:
     """The chance that two variants whose means differ by `difference` are told apart, at a level of 5 % for all pairs of variants together.
 
     For more than two variants a little too low, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has it beside what is found).
@@ -45,13 +47,15 @@ def power(difference: float, sd: Spread, seeds: int, variants: int = 2, *, paire
         seeds: Training seeds of each variant, 2 at least.
         variants: That are compared.
         paired: As the module has it.
+        blocks: Cells of so many seeds each that a mean is over (`pairwise.compare_averaged`); not for paired ones.
     """
     if seeds < 2 or variants < 2:
         raise ValueError(f"power is of two variants or more, of two seeds or more, not {variants} and {seeds}")
     size = _size(sd)
     if not difference or not size:
         return float(bool(difference))
-    return _found(abs(difference) / size * math.sqrt(seeds / 2), _thresholds(seeds, variants, _ratio(sd), paired))
+    limits = _thresholds(seeds, variants, _ratio(sd), paired, blocks)
+    return _found(abs(difference) / size * math.sqrt(seeds * blocks / 2), limits)
 
 
 def _size(sd: Spread) -> float:
@@ -75,8 +79,10 @@ def _found(shift: float, limits: NDArray[np.float64]) -> float:
     return float((ndtr(shift - limits) + ndtr(-shift - limits)).mean())
 
 
-def _thresholds(seeds: int, variants: int, ratio: float | None, paired: bool) -> NDArray[np.float64]:
-    return _paired_limits(seeds, variants, ratio is None) if paired else _limits(seeds, variants, ratio)
+def _thresholds(seeds: int, variants: int, ratio: float | None, paired: bool, blocks: int) -> NDArray[np.float64]:
+    if paired:
+        return _paired_limits(seeds, variants, ratio is None)
+    return _limits(seeds, variants, ratio, blocks=blocks)
 
 
 @cache
@@ -110,7 +116,9 @@ def _paired_limits(seeds: int, variants: int, asked: bool) -> NDArray[np.float64
 
 
 @cache
-def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT) -> NDArray[np.float64]:
+def _limits(
+    seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT, blocks: int = 1
+) -> NDArray[np.float64]:
     """The thresholds of drawn tables, [draws]: how large a difference of two means must be to be found, in true standard errors of such a difference.
 
     Args:
@@ -118,16 +126,21 @@ def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT
         variants: That are compared.
         ratio: Of the standard deviations of the two, whose variances then are not pooled; None: all are equally noisy.
         doubt: Level of the test that decides whether variances are pooled.
+        blocks: Cells that each mean is over.
     """
     from scipy.special import stdtrit
 
     df = seeds - 1
-    variance = np.random.default_rng(0).chisquare(df, (_DRAWS, variants)) / df if ratio is None else _pairs(df, ratio)
-    one, other = variance[:, 0], variance[:, 1]
-    shared, dfs = (one + other) / 2, (one + other) ** 2 / (one**2 + other**2) * df
     if ratio is None:
-        pooled = bartlett(variance, np.full(variants, df)) >= doubt
-        shared, dfs = np.where(pooled, variance.mean(axis=1), shared), np.where(pooled, variants * df, dfs)
+        variance = np.random.default_rng(0).chisquare(df, (_DRAWS, variants * blocks)) / df
+        pair = variance[:, : 2 * blocks]
+    else:
+        pair, df = _pairs(df * blocks, ratio), df * blocks  # the mean of so many cells' variances
+    shared, dfs = pair.mean(axis=1), pair.sum(axis=1) ** 2 / (pair**2).sum(axis=1) * df
+    if ratio is None:
+        pooled = bartlett(variance, np.full(variants * blocks, df)) >= doubt
+        shared = np.where(pooled, variance.mean(axis=1), shared)
+        dfs = np.where(pooled, variants * blocks * df, dfs)
     found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / math.comb(variants, 2)) * np.sqrt(shared)
     return found
 
@@ -143,17 +156,19 @@ def _pairs(df: int, ratio: float) -> NDArray[np.float64]:
     return found
 
 
-def detectable(sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER, *, paired: bool = False) -> float:
+def detectable(
+    sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER, *, paired: bool = False, blocks: int = 1
+) -> float:
     """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`."""
-    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired) if _size(sd) else 0.0
+    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired, blocks) if _size(sd) else 0.0
 
 
 @cache
-def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool) -> float:
+def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool, blocks: int = 1) -> float:
     """In standard deviations."""
     from scipy.optimize import brentq
 
-    limits = _thresholds(seeds, variants, ratio, paired)
+    limits = _thresholds(seeds, variants, ratio, paired, blocks)
 
     def missing(shift: float) -> float:
         return _found(shift, limits) - wanted
@@ -161,7 +176,7 @@ def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, p
     high = 1.0
     while missing(high) < 0:
         high *= 2
-    return float(brentq(missing, 0.0, high)) / math.sqrt(seeds / 2)
+    return float(brentq(missing, 0.0, high)) / math.sqrt(seeds * blocks / 2)
 
 
 def seeds_needed(
