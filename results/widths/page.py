@@ -1,0 +1,204 @@
+"""Rows 19 and 20, told from their table: `python results/widths/page.py` writes README.md beside it from scores.parquet, and nothing else decides a word of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hedgebench.records import write_text
+from hedgebench.stats.effects import effects
+from hedgebench.stats.intervals import Interval, mean_interval
+
+HERE = Path(__file__).parent
+NORM = ("decoder_bias", "b_dec_norm")
+
+
+def page(scores: pd.DataFrame) -> str:
+    """The page in Markdown."""
+    found = Widths(scores)
+    return "\n".join(
+        [
+            HEAD.format(**found.facts()),
+            "## What holds\n",
+            *found.claims(),
+            "\n## The norm of the decoder bias\n",
+            found.norms(),
+            "\n## Per doubling of the width\n",
+            SLOPES.format(**found.facts()),
+            found.slopes(),
+            "\n## At another L0\n",
+            EFFECTS,
+            found.by_l0(),
+            "\n" + LIMITS.format(**found.facts()),
+        ]
+    )
+
+
+class Widths:
+    """The decoder bias of every SAE, by series: an architecture with its k or its L1 weight."""
+
+    def __init__(self, scores: pd.DataFrame) -> None:
+        self.scores = scores
+        rows = scores[(scores["eval"] == NORM[0]) & (scores["metric"] == NORM[1]) & (scores["slice_by"] == "all")]
+        self.rows = rows.assign(series=[_series(row) for row in rows.itertuples()])
+        self.d_in = int(scores.loc[scores["metric"] == "d_in", "value"].iloc[0])
+
+    def facts(self) -> dict[str, Any]:
+        """What was trained."""
+        return {
+            "saes": self.rows["sae"].nunique(),
+            "narrowest": f"{self.rows['width'].min():,}",
+            "widest": f"{self.rows['width'].max():,}",
+            "tokens": f"{int(self.rows['train_tokens'].iloc[0]):,}",
+            "seeds": self.rows["train_seed"].nunique(),
+            "d": self.d_in,
+        }
+
+    def slope(self, series: str, beyond: bool) -> Interval | None:
+        """The exponent of the width in the norm, its interval over training seeds: of the widths up to d_in, or from d_in on. None with fewer than three widths."""
+        rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
+        if rows["width"].nunique() < 3:
+            return None
+        return mean_interval(
+            [
+                float(np.polyfit(np.log2(one["width"].astype(float)), np.log2(one["value"]), 1)[0])
+                for _, one in rows.groupby("train_seed")
+            ]
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Of all series."""
+        return sorted(self.rows["series"].unique())
+
+    def claims(self) -> list[str]:
+        """The post's findings one by one."""
+        below, beyond = ({name: self.slope(name, side) for name in self.names} for side in (False, True))
+        lines = [
+            f"- **The norm falls with the width, up to about d_model.** {_held(below, lambda slope: slope.high < 0, lambda slope: slope.low > 0)}.",
+            f"- **Beyond, it rises.** {_held(beyond, lambda slope: slope.low > 0, lambda slope: slope.high < 0)}.",
+            f"- **... as √n would, by an exponent of .5 of the width.** {_held(beyond, lambda slope: slope.low < 0.5 < slope.high, lambda slope: not slope.low < 0.5 < slope.high)}.",
+        ]
+        table = self._effects()
+        for family, rows in table.groupby("family", sort=True):
+            lower = rows["high"] < 0
+            higher = rows["low"] > 0
+            word = (
+                "holds"
+                if lower.all()
+                else "does not hold, the opposite does"
+                if higher.all()
+                else "cannot tell"
+                if not (lower.any() or higher.any())
+                else "holds in part"
+            )
+            said = "; ".join(
+                f"{row.first} less {row.second}: {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}]"
+                for row in rows.itertuples()
+            )
+            lines.append(f"- **It is smaller at a lower L0 ({family}).** {word} ({said}).")
+        return lines
+
+    def _effects(self) -> pd.DataFrame:
+        """What k, or the L1 weight, does to the norm on average over widths: the lower L0 first."""
+        rows = self.rows.drop(columns="series")
+        of_k = effects(rows[rows["architecture"] != "standard"], "k", "width").assign(lower_first=True)
+        of_l1 = effects(rows[rows["architecture"] == "standard"], "objective", "width").assign(lower_first=False)
+        found = []
+        for row in pd.concat([of_k, of_l1]).to_dict("records"):
+            first, second = (float(str(row[end]).removeprefix("l1=")) for end in ("first", "second"))
+            if (first < second) != row["lower_first"]:
+                row["first"], row["second"] = row["second"], row["first"]
+                row["difference"], row["low"], row["high"] = -row["difference"], -row["high"], -row["low"]
+            found.append({**row, "family": row["architecture"]})
+        return pd.DataFrame(found)
+
+    def norms(self) -> str:
+        """A row for each width, a column for each series: mean and interval over training seeds."""
+        lines = ["| width | " + " | ".join(self.names) + " |", "| --- " * (1 + len(self.names)) + "|"]
+        for width, at in self.rows.groupby("width", sort=True):
+            cells = []
+            for name in self.names:
+                values = at.loc[at["series"] == name, "value"]
+                cells.append(str(mean_interval(values)) if len(values) else "")
+            lines.append(f"| {width:,} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def slopes(self) -> str:
+        """A row for each series."""
+        lines = [f"| series | exponent up to {self.d_in} | beyond |", "| --- | --- | --- |"]
+        for name in self.names:
+            below, beyond = (self.slope(name, side) for side in (False, True))
+            lines.append(f"| {name} | {below or ''} | {beyond or ''} |")
+        return "\n".join(lines)
+
+    def by_l0(self) -> str:
+        """A row for each pair."""
+        lines = [
+            "| architecture | lower L0 | higher L0 | widths | difference of the norm | found 4 times in 5 |",
+            "| --- " * 6 + "|",
+        ]
+        for row in self._effects().itertuples():
+            lines.append(
+                f"| {row.family} | {row.first} | {row.second} | {row.over} | {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] | {row.detectable:.3g} |"
+            )
+        return "\n".join(lines)
+
+
+def _series(row: Any) -> str:
+    return (
+        f"L1, weight {row.objective.removeprefix('l1=')}"
+        if row.architecture == "standard"
+        else f"BatchTopK, k {row.k:.0f}"
+    )
+
+
+def _held(slopes: dict[str, Interval | None], is_so: Any, is_not: Any) -> str:
+    """Of which series something is so, not so, or cannot be told."""
+    known = {name: slope for name, slope in slopes.items() if slope is not None}
+    yes = [f"{name} ({slope})" for name, slope in known.items() if is_so(slope)]
+    no = [f"{name} ({slope})" for name, slope in known.items() if is_not(slope)]
+    open_ = [f"{name} ({slope})" for name, slope in known.items() if not is_so(slope) and not is_not(slope)]
+    if not known:
+        return "Cannot tell: not measured"
+    words = [
+        f"{word} for {'; '.join(of)}"
+        for word, of in (("holds", yes), ("does not hold", no), ("cannot tell", open_))
+        if of
+    ]
+    return ". ".join(word[0].upper() + word[1:] for word in words)
+
+
+HEAD = """# The decoder bias against width (rows 19 and 20)
+
+{saes} BatchTopK and L1 SAEs of the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), {narrowest} to {widest} latents, {tokens} tokens each, {seeds} training seeds. After the post on feature hedging, which grew
+one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
+
+    OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes
+    OMP_NUM_THREADS=1 hedgebench train results/widths/train-l1.yaml --out out/widths/saes
+    OMP_NUM_THREADS=1 hedgebench run results/widths/suite.yaml --out out/widths/results
+    hedgebench table out/widths/results --out results/widths/scores.parquet
+    hedgebench plot results/widths/scores.parquet --out results/widths
+    python results/widths/page.py                                                  # this page, from that table
+
+![norm](decoder_bias-norm_against_width.png)
+"""
+SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds. .5 is what the post's explanation by random vectors (√n) would give.
+"""
+EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (`hedgebench.stats.effects`).
+"""
+LIMITS = """## Limits
+
+One model of 135M parameters, one layer, {tokens} tokens and {seeds} seeds; each width is trained by itself, where the post's SAE grew. L1 SAEs of one weight differ in L0 between widths."""
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(HERE / "README.md", page(pd.read_parquet(HERE / "scores.parquet")))
+
+
+if __name__ == "__main__":
+    main()
