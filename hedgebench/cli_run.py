@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.one_line import one_line
 from hedgebench.paths import is_folder
-from hedgebench.toy.world_files import stands_for_world
 from hedgebench.types import BadInput
+from hedgebench.world_files import stands_for_world
 
 if TYPE_CHECKING:
     from hedgebench.places import Place
