@@ -14,6 +14,7 @@ import forked_runs
 import pandas as pd
 import pytest
 
+from hedgebench.board.sources import read_source
 from hedgebench.cli import main
 from hedgebench.places import Here
 from hedgebench.plan import make_plan
@@ -242,6 +243,20 @@ def test_a_damaged_record_is_set_aside_with_a_warning_and_made_again(
     assert victim.with_suffix(".damaged").lstat().st_ino == damaged
     assert {path: path.stat().st_mtime_ns for path in records(out) if path != victim} == others
     pd.testing.assert_frame_equal(read_results(out), first)
+
+
+def test_a_record_that_was_copied_to_another_name_counts_once_and_is_told(five: Path, caplog: pytest.LogCaptureFixture):
+    carry_out(five)
+    out = five / "out"
+    scores, runs = read_results(out), read_runs(out)
+    victim = records(out)[0]
+    copy = victim.with_name("a copy.json")
+    copy.write_text(victim.read_text().replace('"value": ', '"value": 1'))
+    pd.testing.assert_frame_equal(read_runs(out), runs)
+    pd.testing.assert_frame_equal(read_results(out), scores)
+    warning = f"{copy} is left out: it is the record of a run whose place is {victim.parent.name}/{victim.name}"
+    assert [record.getMessage() for record in caplog.records] == [warning] * 2
+    assert len(read_source(out).runs) == N
 
 
 def test_a_record_damaged_again_and_again_leaves_all_its_pieces(five: Path):
