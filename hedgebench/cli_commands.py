@@ -101,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "--model-card", action="store_true", required=True, help="its numbers as `model-index` metadata (YAML)"
     )
     sub.add_argument("--sae", metavar="NAME", help="which SAE, where there are several")
-    sub.add_argument("--out", metavar="README.md", help="write it there; the file's text and other metadata stay")
+    sub.add_argument(
+        "--out",
+        metavar="README.md",
+        help="write it there; the file's text and other metadata stay, but for YAML comments",
+    )
 
     sub = command("train", _train, "train SAE checkpoints from a config")
     sub.add_argument("config", metavar="CONFIG.yaml")
@@ -220,7 +224,7 @@ def _scores(place: str) -> DataFrame:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from hedgebench.model_card import eval_results, with_results
+    from hedgebench.model_card import eval_results, n_comments, with_results
     from hedgebench.records import write_text
 
     name, results = eval_results(_scores(args.dir), args.sae)
@@ -232,7 +236,13 @@ def _export(args: argparse.Namespace) -> int:
         readme = file.read_bytes() if file.exists() else b""
     except OSError as error:
         raise BadInput(f"cannot read {file}: {error.strerror}") from error
-    write_text(file, with_results(readme, str(file), name, results))
+    text = with_results(readme, str(file), name, results)
+    if n := n_comments(readme):
+        print(
+            f"{file}: its metadata has {n} comment{'s' if n > 1 else ''} (#), which YAML's writer drops",
+            file=sys.stderr,
+        )
+    write_text(file, text)
     print(f"{len(results)} numbers of {name} in {file}")
     return 0
 
