@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import sys
 from collections import Counter
@@ -142,15 +143,26 @@ def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place
         BadInput: It ends here; the message says that it can go on.
     """
     from hedgebench.claims import Claims
-    from hedgebench.runner import execute
+    from hedgebench.runner import execute, summarise
 
     try:
         summary = execute(plan, pending, out, places)
         with Claims(out) as claims, claims.tables():
             _report(summary, out, {run.run_id for run in plan.runs})
     except BadInput as error:
+        if not pending and _is_closed(error):
+            print(f"{out} can only be read: its tables stay as they are", file=sys.stderr)
+            summary = summarise(plan, out, len(plan.runs))
+            _tell(summary)
+            return summary
         raise BadInput(f"{error}; what is finished is kept, and the same command goes on from there") from error
     return summary
+
+
+def _is_closed(error: BadInput) -> bool:
+    """Whether it was raised because nothing may be written there, which is no matter of room or of another moment."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _places(args: argparse.Namespace, suite: Suite, out: Path) -> AbstractContextManager[Sequence[Place]]:
@@ -278,6 +290,11 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
         print(headline(mine))
         print()
     print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
+    _tell(summary)
+
+
+def _tell(summary: Summary) -> None:
+    """How many runs are done, and what failed."""
     counts = f"{summary.ok} of {summary.total} runs ok ({summary.done_before} were done before)"
     left = summary.total - summary.ok - len(summary.skipped) - len(summary.failed)
     counts += f", {len(summary.skipped)} cannot be measured, {len(summary.failed)} failed"

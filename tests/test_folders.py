@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import forked_runs
 import pandas as pd
@@ -137,6 +138,31 @@ def test_a_folder_that_can_only_be_read_is_told_before_anything_is_computed(
     assert run(five, out=out) == 2
     assert "Read-only file system" in complaint(capfd)
     pd.testing.assert_frame_equal(read_results(out), first)
+
+
+def test_in_a_folder_that_can_only_be_read_what_is_all_done_is_fine_and_what_is_not_is_told(
+    five: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    assert run(five) == 0
+    before = {path: path.stat().st_mtime_ns for path in (five / "out").rglob("*")}
+    opened = Path.open
+
+    def only_read(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "out" in self.parts and mode[0] != "r":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return opened(self, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", only_read)
+    capfd.readouterr()
+    assert run(five) == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "nothing to do: all 5 runs are done",
+        f"{five / 'out'} can only be read: its tables stay as they are",
+        "5 of 5 runs ok (5 were done before), 0 cannot be measured, 0 failed",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in (five / "out").rglob("*")} == before
+    assert run(five, "--force") == 2
+    assert "Read-only file system" in complaint(capfd)
 
 
 def test_a_folder_that_is_somebody_elses_is_told(five: Path, capfd: pytest.CaptureFixture[str]):
