@@ -284,12 +284,16 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
 
     scores = read_results(out)
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
-    files.append(write_table(read_runs(out), out / "runs.csv", for_people=True))
+    runs = read_runs(out)
+    files.append(write_table(runs, out / "runs.csv", for_people=True))
     mine = scores[scores["run_id"].isin(run_ids)]
     if len(mine):
         print(headline(mine))
         print()
     print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
+    if others := int((~runs["run_id"].isin(run_ids)).sum()):
+        few = "1 run is" if others == 1 else f"{others} runs are"
+        print(f"{few} of other commands, or of this suite before it was changed: the tables hold them, too")
     _tell(summary)
 
 
