@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in typing, whose import would take most of the time before a command can hear Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from hedgebench.api import evaluate
     from hedgebench.board.write import leaderboard
     from hedgebench.checkpoint import read_checkpoint

@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False  # as in `hedgebench`
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import NoReturn
 
 STOPPED = 130
 """The exit code of a command that was stopped."""
