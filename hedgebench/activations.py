@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.cache import touch, trim
 from hedgebench.eval import ActivationBatch
+from hedgebench.once import store_tensors
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
 from hedgebench.registry import nearest
@@ -205,17 +205,12 @@ def _read(file: Path, tokens: torch.Tensor) -> torch.Tensor | None:
 
 
 def _write(file: Path, tokens: torch.Tensor, acts: torch.Tensor) -> None:
-    """Store one batch whole or not at all; a full disk only costs the cache."""
-    from safetensors.torch import save_file
-
+    """Store one batch; a full disk only costs the cache."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        used = sum(f.stat().st_size for f in file.parent.iterdir())
+        used = sum(f.stat().st_size for f in file.parent.iterdir()) if file.parent.exists() else 0
         if used + acts.nbytes > DISK_BUDGET:
             return
-        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
-        save_file({"tokens": tokens.contiguous(), "acts": acts.contiguous()}, temporary)
-        temporary.replace(file)
+        store_tensors(file, {"tokens": tokens, "acts": acts})
         trim(spare=file)
     except OSError as error:
         logger.warning("cannot cache activations in %s: %s", file.parent, error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.cache import touch, trim
-from hedgebench.once import make_once
+from hedgebench.once import make_once, store_tensors
 from hedgebench.records import package_version
 from hedgebench.types import BadInput
 
@@ -131,10 +131,10 @@ def _size(artifact: Artifact) -> int:
 
 
 def _write(part: Path, artifact: Artifact) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in artifact.tensors.items()}
-    save_file(tensors, part, metadata={"facts": json.dumps(artifact.facts, allow_nan=False)})
+    tensors = {
+        name: tensor.detach().cpu().clone() for name, tensor in artifact.tensors.items()
+    }  # they may share memory
+    store_tensors(part, tensors, {"facts": json.dumps(artifact.facts, allow_nan=False)})
 
 
 def _read(file: Path) -> Artifact | None:

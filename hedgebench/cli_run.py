@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import sys
 from collections import Counter
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.one_line import one_line
 from hedgebench.paths import is_folder
-from hedgebench.toy.world_files import stands_for_world
 from hedgebench.types import BadInput
+from hedgebench.world_files import stands_for_world
 
 if TYPE_CHECKING:
     from hedgebench.places import Place
@@ -142,15 +143,26 @@ def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place
         BadInput: It ends here; the message says that it can go on.
     """
     from hedgebench.claims import Claims
-    from hedgebench.runner import execute
+    from hedgebench.runner import execute, summarise
 
     try:
         summary = execute(plan, pending, out, places)
         with Claims(out) as claims, claims.tables():
             _report(summary, out, {run.run_id for run in plan.runs})
     except BadInput as error:
+        if not pending and _is_closed(error):
+            print(f"{out} can only be read: its tables stay as they are", file=sys.stderr)
+            summary = summarise(plan, out, len(plan.runs))
+            _tell(summary)
+            return summary
         raise BadInput(f"{error}; what is finished is kept, and the same command goes on from there") from error
     return summary
+
+
+def _is_closed(error: BadInput) -> bool:
+    """Whether it was raised because nothing may be written there, which is no matter of room or of another moment."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _places(args: argparse.Namespace, suite: Suite, out: Path) -> AbstractContextManager[Sequence[Place]]:
@@ -272,12 +284,21 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
 
     scores = read_results(out)
     files = [write_table(scores, out / "scores.csv"), write_table(scores, out / "scores.parquet")]
-    files.append(write_table(read_runs(out), out / "runs.csv", for_people=True))
+    runs = read_runs(out)
+    files.append(write_table(runs, out / "runs.csv", for_people=True))
     mine = scores[scores["run_id"].isin(run_ids)]
     if len(mine):
         print(headline(mine))
         print()
     print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
+    if others := int((~runs["run_id"].isin(run_ids)).sum()):
+        few = "1 run is" if others == 1 else f"{others} runs are"
+        print(f"{few} of other commands, or of this suite before it was changed: the tables hold them, too")
+    _tell(summary)
+
+
+def _tell(summary: Summary) -> None:
+    """How many runs are done, and what failed."""
     counts = f"{summary.ok} of {summary.total} runs ok ({summary.done_before} were done before)"
     left = summary.total - summary.ok - len(summary.skipped) - len(summary.failed)
     counts += f", {len(summary.skipped)} cannot be measured, {len(summary.failed)} failed"

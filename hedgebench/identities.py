@@ -188,7 +188,7 @@ class Identities:
         """The true features of an SAE: what the suite names, else what lies beside the checkpoint. None, or why they cannot be read, where they cannot be had."""
         if card.world is not None and card.world.startswith(IN_MEMORY):
             return Truth(card.world, card.world.removeprefix(IN_MEMORY))
-        from hedgebench.toy.world_files import find_world, world_identity
+        from hedgebench.world_files import find_world, world_identity
 
         given, beside = (Path(place) if place is not None else None for place in (card.world, card.ref))
         folder = find_world(given) or given if given is not None else find_world(beside) if beside is not None else None
@@ -203,7 +203,7 @@ class Identities:
 
     def n_features(self, card: Checkpoint) -> int | None:
         """How many true features an SAE has; None where its world does not say so, or is in memory."""
-        from hedgebench.toy.world_files import n_features
+        from hedgebench.world_files import n_features
 
         truth = self.truth(card)
         if not isinstance(truth, Truth) or truth.source.startswith(IN_MEMORY):

@@ -114,6 +114,20 @@ def with_results(readme: bytes, where: str, name: str, results: list[EvalResult]
     return text
 
 
+def n_comments(readme: bytes) -> int:
+    """How many comments the metadata of a README has: they are lost where it is written again. It must be one that can be read."""
+    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    found = REGEX_YAML_BLOCK.search(readme.decode())
+    text = found.group(2) if found else ""
+    bare = list(text)
+    for token in yaml.scan(text):
+        start, end = token.start_mark.index, token.end_mark.index
+        bare[start:end] = " " * (end - start)
+    return sum("#" in line for line in "".join(bare).splitlines())
+
+
 def _merged(old: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
     """A model index with a model's results in place of its old ones of the same tasks."""
     tasks = {result["task"]["type"] for result in new["results"]}

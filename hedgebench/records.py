@@ -255,14 +255,30 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if is_whole(record) else None
 
 
+def is_copy(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a whole record lies among a folder's records, and not at the place of its run: it would count twice, or be an old one."""
+    ours = record["hedgebench"]
+    return path.parent.parent.name == "records" and path != record_path(path.parents[2], ours["eval"], ours["run_id"])
+
+
 def read_records(out: Path) -> Iterator[dict[str, Any]]:
-    """All whole records of a results folder, in a fixed order. One that is damaged is named in a warning and left out."""
+    """All whole records of a results folder, in a fixed order. One that is damaged, or not at its place, is named in a warning and left out."""
     for path in sorted((out / "records").glob("*/*.json")):
         record = read_record(path)
         if record is None:
             logger.warning("%s is no whole record and is left out; the next run makes it again", path)
+        elif is_copy(path, record):
+            tell_copy(path, record)
         else:
             yield record
+
+
+def tell_copy(path: Path, record: Mapping[str, Any]) -> None:
+    """Warn of a record that is left out because it is not at its place."""
+    ours = record["hedgebench"]
+    logger.warning(
+        "%s is left out: it is the record of a run whose place is %s/%s.json", path, ours["eval"], ours["run_id"]
+    )
 
 
 def read_cards(out: Path) -> dict[str, Checkpoint]:

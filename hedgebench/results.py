@@ -16,7 +16,7 @@ from hedgebench.columns import CARD, NAMES, RUNS, SCORES, typed_column
 from hedgebench.formats.layouts import find_layout
 from hedgebench.made_with import deciding_packages, made_with
 from hedgebench.one_line import no_formula
-from hedgebench.records import read_cards, read_json, read_record, read_records, write_text
+from hedgebench.records import is_copy, read_cards, read_json, read_record, read_records, tell_copy, write_text
 from hedgebench.saebench_output import is_saebench
 from hedgebench.saebench_rows import saebench_rows
 from hedgebench.scores_table import scores_table
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 def read_results(folder: str | Path) -> DataFrame:
     """The scores table of a results folder: HedgeBench's records, and SAEBench's own output files. A copy of a file adds nothing.
+
+    What lies among the records under another name than its run's is left out with a warning.
 
     Raises:
         BadInput: No such folder.
@@ -92,7 +94,10 @@ def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
     for path in result_files(folder):
         record = read_record(path)
         if record is not None:
-            yield from _our_rows(record, cards, names, deciding)
+            if is_copy(path, record):
+                tell_copy(path, record)
+            else:
+                yield from _our_rows(record, cards, names, deciding)
             continue
         data = read_json(path)
         if is_saebench(data):

@@ -15,8 +15,8 @@ from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.paths import is_folder, is_there, user_path
 from hedgebench.registry import nearest
-from hedgebench.toy.world_files import stands_for_world
 from hedgebench.types import BadInput
+from hedgebench.world_files import stands_for_world
 
 _TOP = ("name", "model", "data", "saes", "evals", "seeds", "dtype", "time_limit", "ray")
 _SAE = ("path", "release", "ids", "controls", "like", "control", "second_control", "group", "world", "tags", "name")

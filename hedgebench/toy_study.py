@@ -282,8 +282,8 @@ def is_trained(folder: Path, run: ToyRun) -> bool:
     Raises:
         BadInput: It holds something else.
     """
-    from hedgebench.toy.world_files import WORLD_FOLDER, world_identity
     from hedgebench.training.saving import read_metadata
+    from hedgebench.world_files import WORLD_FOLDER, world_identity
 
     if not folder.exists():
         return False

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import forked_runs
 import pandas as pd
 import pytest
 
+from hedgebench.board.sources import read_source
 from hedgebench.cli import main
 from hedgebench.places import Here
 from hedgebench.plan import make_plan
@@ -138,6 +140,106 @@ def test_a_folder_that_can_only_be_read_is_told_before_anything_is_computed(
     pd.testing.assert_frame_equal(read_results(out), first)
 
 
+def test_in_a_folder_that_can_only_be_read_what_is_all_done_is_fine_and_what_is_not_is_told(
+    five: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    assert run(five) == 0
+    before = {path: path.stat().st_mtime_ns for path in (five / "out").rglob("*")}
+    opened = Path.open
+
+    def only_read(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "out" in self.parts and mode[0] != "r":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return opened(self, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", only_read)
+    capfd.readouterr()
+    assert run(five) == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "nothing to do: all 5 runs are done",
+        f"{five / 'out'} can only be read: its tables stay as they are",
+        "5 of 5 runs ok (5 were done before), 0 cannot be measured, 0 failed",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in (five / "out").rglob("*")} == before
+    assert run(five, "--force") == 2
+    assert "Read-only file system" in complaint(capfd)
+
+
+CHANGING = """
+    from dataclasses import dataclass
+    from pathlib import Path
+    from hedgebench import Eval, Metric, Score
+
+    @dataclass(frozen=True)
+    class Size:
+        n: int = 1
+
+    class One(Eval):
+        name, version, Config = "one", 1, Size
+        metrics = (Metric("size", "a number"),)
+        def run(self, ctx, cfg):
+            with (Path(__file__).parent / "log").open("a") as log:
+                log.write("x")
+            yield Score("size", float(cfg.n))
+
+    class Two(One):
+        name = "two"
+"""
+
+
+def test_of_a_suite_that_was_changed_only_what_is_new_is_computed_and_what_is_old_is_told(
+    tmp_path: Path,
+    save_sae: Callable[..., Path],
+    plugin: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+):
+    site = plugin(CHANGING, one="One", two="Two")
+    for seed, name in enumerate("abc"):
+        save_sae(tmp_path / "saes" / name, seed=seed)
+
+    def then(saes: str, evals: str, seeds: str) -> tuple[int, str]:
+        """How many runs are computed, and what is said of others in the folder."""
+        (site / "log").write_text("")
+        places = ", ".join(f"{{path: saes/{name}}}" for name in saes)
+        (tmp_path / "s.yaml").write_text(f"saes: [{places}]\nevals: [{evals}]\nseeds: [{seeds}]\n")
+        assert run(tmp_path) == 0
+        said = [line for line in capfd.readouterr().out.splitlines() if "of other commands" in line]
+        return len((site / "log").read_text()), said[0].partition(" of other")[0] if said else ""
+
+    assert then("ab", "one, two", "0, 1") == (8, "")
+    assert then("ab", "one", "0, 1") == (0, "4 runs are")  # an eval is removed,
+    assert then("ab", "one: {n: 2}", "0, 1") == (4, "8 runs are")  # a setting is another,
+    assert then("abc", "one: {n: 2}", "0, 1") == (2, "8 runs are")  # there is one more SAE,
+    assert then("abc", "one: {n: 2}", "0") == (0, "11 runs are")  # and fewer seeds
+    scores = read_results(tmp_path / "out")
+    assert len(scores) == len(read_runs(tmp_path / "out")) == 14
+    of_one = scores[scores["eval"] == "one"]
+    assert of_one.groupby("config")["value"].unique().map(list).to_dict() == {'{"n": 1}': [1.0], '{"n": 2}': [2.0]}
+
+
+def test_what_failed_is_tried_again_by_two_workers_and_counts_once(
+    tmp_path: Path, save_sae: Callable[..., Path], plugin: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+):
+    failing = CHANGING.replace("yield Score", "if (Path(__file__).parent / ctx.checkpoint.name).exists(): raise ValueError('ill')\n            yield Score")  # fmt: skip
+    site = plugin(failing, one="One", two="Two")
+    for seed, name in enumerate("abc"):
+        save_sae(tmp_path / "saes" / name, seed=seed)
+    (tmp_path / "s.yaml").write_text("saes: [{path: saes/*}]\nevals: [one, two]\n")
+    for name in "bc":
+        (site / name).touch()
+    assert run(tmp_path, "--workers", "2") == 1
+    (site / "b").unlink()
+    capfd.readouterr()
+    assert run(tmp_path, "--workers", "2", "--retry-failed") == 1
+    err = capfd.readouterr().err
+    assert "4 of 6 runs ok (2 were done before), 0 cannot be measured, 2 failed" in err
+    assert err.count("failed: ") == 2 and "--retry-failed runs them again" in err
+    assert (site / "log").read_text() == "x" * (6 + 4)
+    runs = read_runs(tmp_path / "out")
+    assert runs.groupby("sae")["status"].unique().map(list).to_dict() == {"a": ["ok"], "b": ["ok"], "c": ["failed"]}
+    assert len(read_results(tmp_path / "out")) == 4
+
+
 def test_a_folder_that_is_somebody_elses_is_told(five: Path, capfd: pytest.CaptureFixture[str]):
     (five / "out").mkdir(mode=0o500)
     if os.access(five / "out", os.W_OK):
@@ -242,6 +344,20 @@ def test_a_damaged_record_is_set_aside_with_a_warning_and_made_again(
     assert victim.with_suffix(".damaged").lstat().st_ino == damaged
     assert {path: path.stat().st_mtime_ns for path in records(out) if path != victim} == others
     pd.testing.assert_frame_equal(read_results(out), first)
+
+
+def test_a_record_that_was_copied_to_another_name_counts_once_and_is_told(five: Path, caplog: pytest.LogCaptureFixture):
+    carry_out(five)
+    out = five / "out"
+    scores, runs = read_results(out), read_runs(out)
+    victim = records(out)[0]
+    copy = victim.with_name("a copy.json")
+    copy.write_text(victim.read_text().replace('"value": ', '"value": 1'))
+    pd.testing.assert_frame_equal(read_runs(out), runs)
+    pd.testing.assert_frame_equal(read_results(out), scores)
+    warning = f"{copy} is left out: it is the record of a run whose place is {victim.parent.name}/{victim.name}"
+    assert [record.getMessage() for record in caplog.records] == [warning] * 2
+    assert len(read_source(out).runs) == N
 
 
 def test_a_record_damaged_again_and_again_leaves_all_its_pieces(five: Path):

@@ -125,6 +125,26 @@ def test_metadata_that_cannot_be_read_is_one_line_and_the_file_stays(
     assert file.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("metadata", "n"),
+    [
+        ("license: mit\n", 0),
+        ("# whose?\nlicense: mit  # ours\n", 2),
+        ("a: 'x # y'\nb: x#y\nc: \"#\"\n", 0),
+        ("a: |\n  # text\n  more\nb: [1,  # one\n  2]\n", 1),
+    ],
+)
+def test_comments_that_writing_the_metadata_loses_are_told_and_no_others(
+    tmp_path: Path, metadata: str, n: int, capsys: pytest.CaptureFixture[str]
+):
+    scores, file = write_table(table(ROWS), tmp_path / "scores.csv"), tmp_path / "README.md"
+    file.write_text(f"---\n{metadata}---\n# A card\n")
+    assert main(["export", str(scores), "--model-card", "--out", str(file)]) == 0
+    words = {0: "", 1: f"{file}: its metadata has 1 comment (#)", 2: f"{file}: its metadata has 2 comments (#)"}[n]
+    err = capsys.readouterr().err
+    assert err.startswith(words) and err.count("\n") == (n > 0)
+
+
 def test_an_sae_that_is_not_there_or_not_named_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     scores = write_table(table([*ROWS, *alone("b", [1.0])]), tmp_path / "scores.csv")
     assert main(["export", str(scores), "--model-card"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import safe_open
 
-from hedgebench.once import make_once
+from hedgebench.once import make_once, store_tensors
 from hedgebench.types import BadInput
 
 REPOSITORY = Path(__file__).parent.parent
@@ -73,3 +76,24 @@ def test_a_folder_that_cannot_be_written_says_which_setting_helps(tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="set HEDGEBENCH_CACHE to a folder with room"):
         make_once(tmp_path / "file" / "made", lambda part: None)
+
+
+def test_tensors_are_stored_whole_with_what_is_said_of_them(tmp_path: Path):
+    file, numbers = tmp_path / "new" / "t.safetensors", torch.arange(6.0).reshape(2, 3)
+    store_tensors(file, {"turned": numbers.T.requires_grad_()}, {"how": "turned"})
+    with safe_open(file, "pt") as stored:
+        assert torch.equal(stored.get_tensor("turned"), numbers.T) and stored.metadata() == {"how": "turned"}
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_tensors_that_do_not_fit_leave_nothing_behind_and_what_was_there_stays(tmp_path: Path):
+    file = tmp_path / "t.safetensors"
+    file.write_text("of before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError):
+            store_tensors(file, {"much": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_text() == "of before" and list(tmp_path.iterdir()) == [file]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.columns import CARD, NAMES, typed_column, typed_value
 from hedgebench.made_with import deciding_packages, made_with, settings, telling
-from hedgebench.records import read_cards, read_json, read_record
+from hedgebench.records import is_copy, read_cards, read_json, read_record
 from hedgebench.registry import Plugin, find_evals
 from hedgebench.results import read_results, read_table, result_files, sae_names
 from hedgebench.saebench_output import is_saebench
@@ -135,6 +135,8 @@ def _runs(folder: Path, cards: Mapping[str, Checkpoint]) -> Iterator[tuple[Made,
         file = path.relative_to(folder).as_posix()
         record = read_record(path)
         if record is not None:
+            if is_copy(path, record):
+                continue  # as the scores table says
             ours = record["hedgebench"]
             card = cards.get(ours["digest"])
             found = (

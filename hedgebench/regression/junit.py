@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from xml.etree import ElementTree
 
 from hedgebench.one_line import one_line
@@ -17,12 +18,13 @@ def junit(report: Report, strict: bool = False) -> str:
         suite = ElementTree.SubElement(root, "testsuite", name=one_line(str(sae)))
         for row in rows_of(rows):
             case = ElementTree.SubElement(suite, "testcase", classname=one_line(str(sae)), name=metric(row), time="0")
+            numbers = change(row) if math.isfinite(row["difference"]) else None
             said = one_line(f"{row['verdict']}: {row['reason']}".removesuffix(": "))
             if row["verdict"] == "worse" or (strict and row["verdict"] in UNDECIDED):
                 failure = ElementTree.SubElement(case, "failure", type=row["verdict"], message=said)
-                failure.text = change(row) if row["verdict"] == "worse" else said
+                failure.text = numbers or said
             elif row["verdict"] in UNDECIDED:
-                ElementTree.SubElement(case, "skipped", message=said)
+                ElementTree.SubElement(case, "skipped", message=said).text = numbers
         _count(suite, len(rows))
     _count(root, len(report.findings))
     ElementTree.indent(root)

@@ -18,6 +18,7 @@ from hedgebench.regression.text import (
     metric,
     more_groups,
     undecided,
+    with_numbers,
 )
 
 _MOST = 60_000
@@ -41,11 +42,15 @@ def markdown(report: Report) -> str:
         if more:
             parts.append(f"and {more} more {verdict}")
     for verdict in OPEN:
-        for reason, groups in undecided(report, verdict):
+        for reason, found, groups in undecided(report, verdict):
             rows = [[listed(saes), listed(metrics)] for saes, metrics in groups[:MOST]]
-            n = sum(len(saes) * len(metrics) for saes, metrics in groups)
-            head = _in_html(f"{n} {WHAT[verdict]}" + (f": {reason}" if reason else ""))
+            head = _in_html(f"{len(found)} {WHAT[verdict]}" + (f": {reason}" if reason else ""))
             inside = "\n\n".join([_table(["SAEs", "metrics"], rows), *more_groups(groups)])
+            if with_numbers(found):
+                inside = _table(
+                    ["SAE", "metric", "from the baseline to here"],
+                    [[row["sae"], metric(row), change(row)] for row in found],
+                )
             parts.append(f"<details><summary>{head}</summary>\n\n{inside}\n\n</details>")
     parts += [markdown_text(note) for note in report.notes]
     return _cut(parts)

@@ -39,10 +39,12 @@ def text(report: Report) -> str:
         lines = [f"  {one_line(row['sae'])}  {metric(row)}: {change(row)}; {row['reason']}" for row in shown]
         parts += ["\n".join([f"{verdict}:", *lines, *([f"  and {more} more"] if more else [])])] if lines else []
     for verdict in OPEN:
-        for reason, groups in undecided(report, verdict):
+        for reason, rows, groups in undecided(report, verdict):
             head = WHAT[verdict] + (f": {one_line(reason)}" if reason else ":")
-            lines = [f"  {listed(saes)}: {listed(metrics)}" for saes, metrics in groups[:MOST]]
-            parts.append("\n".join([head, *lines, *more_groups(groups)]))
+            lines = [f"  {listed(saes)}: {listed(metrics)}" for saes, metrics in groups[:MOST]] + more_groups(groups)
+            if with_numbers(rows):
+                lines = [f"  {one_line(row['sae'])}  {metric(row)}: {change(row)}" for row in rows]
+            parts.append("\n".join([head, *lines]))
     parts += [one_line(note) for note in report.notes]
     return "\n\n".join(parts) + "\n"
 
@@ -61,17 +63,25 @@ def changes(report: Report, verdict: Verdict) -> tuple[list[Mapping[str, Any]], 
     return rows[:MOST], max(0, len(rows) - MOST)
 
 
-def undecided(report: Report, verdict: Verdict) -> Iterator[tuple[str, list[tuple[list[str], list[str]]]]]:
-    """Each reason why something has a verdict, with the SAEs and the metrics that it is about: SAEs with the same metrics together."""
+def undecided(
+    report: Report, verdict: Verdict
+) -> Iterator[tuple[str, list[Mapping[str, Any]], list[tuple[list[str], list[str]]]]]:
+    """Each reason why something has a verdict, with the rows that it is about, and their SAEs and metrics: SAEs with the same metrics together."""
     rows = report.findings[report.findings["verdict"] == verdict]
     for reason, of_reason in rows.groupby("reason", sort=False):
         metrics: dict[str, list[str]] = {}
-        for row in rows_of(of_reason):
+        found = rows_of(of_reason)
+        for row in found:
             metrics.setdefault(row["sae"], []).append(metric(row))
         together: dict[tuple[str, ...], list[str]] = {}
         for sae, names in metrics.items():
             together.setdefault(tuple(sorted(names)), []).append(sae)
-        yield str(reason), [(saes, list(names)) for names, saes in together.items()]
+        yield str(reason), found, [(saes, list(names)) for names, saes in together.items()]
+
+
+def with_numbers(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether each row has a line of its own with its numbers: both sides have them, and the lines are few enough that none is left out."""
+    return len(rows) <= MOST and all(math.isfinite(row["difference"]) for row in rows)
 
 
 def more_groups(groups: Sequence[tuple[list[str], list[str]]]) -> list[str]:

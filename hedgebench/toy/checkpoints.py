@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hedgebench.toy.trainer import Trained
-from hedgebench.toy.world_files import WORLD_FOLDER
 from hedgebench.types import BadInput
+from hedgebench.world_files import WORLD_FOLDER
 
 if TYPE_CHECKING:
     from sae_lens import SAE

@@ -20,8 +20,8 @@ from sae_lens.synthetic import (
     orthogonal_initializer,
 )
 
+from hedgebench import world_files
 from hedgebench.memory import check_memory
-from hedgebench.toy import world_files
 from hedgebench.toy.firing import correlation_matrix, make_generator, marginals, outcomes
 from hedgebench.toy.noise import add_noise, draw_signs, noise_spans
 from hedgebench.toy.world_config import WorldConfig

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hedgebench.activations import DISK_BUDGET
 from hedgebench.cache import cache_limit, touch, trim
+from hedgebench.once import store_tensors
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
 from hedgebench.training.config import TrainConfig
@@ -91,18 +91,13 @@ def _is_whole(file: Path) -> bool:
 
 
 def _write(file: Path, batches: list[Tensor]) -> bool:
-    """Store some batches whole or not at all; whether they are."""
+    """Store some batches; whether they are."""
     import torch
-    from safetensors.torch import save_file
 
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"batches": torch.stack(batches)}, temporary)
-        temporary.replace(file)
+        store_tensors(file, {"batches": torch.stack(batches)})
         trim(spare=file)
     except OSError as error:
         logger.warning("cannot keep activations in %s: %s", file.parent, error)
-        temporary.unlink(missing_ok=True)
         return False
     return True

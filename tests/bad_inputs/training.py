@@ -60,6 +60,7 @@ CASES = [
     top("normalize: maybe", "'normalize' must be true or false, not 'maybe'"),
     top("save_dtype: float61", "'save_dtype' is 'float61'; did you mean 'float16'?"),
     top("context_size: 1", "'context_size' must be at least 2"),
+    top("saes_at_once: -1", "'saes_at_once' must be a whole number from 0 (all), not -1"),
     top("batch_tokens: -1", "'batch_tokens' must be above 0, not -1"),
     sae("architecture: batchtop", "'architecture' is 'batchtop'; did you mean 'batchtopk'?"),
     sae("architecture: transcoder", "'transcoder' is no SAE of one hook point"),

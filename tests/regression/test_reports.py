@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from known_scores import alone, table
 
+from hedgebench.one_line import markdown_text
 from hedgebench.regression.as_json import as_json
 from hedgebench.regression.check import Report, check
 from hedgebench.regression.junit import junit
 from hedgebench.regression.markdown import markdown
-from hedgebench.regression.text import text
+from hedgebench.regression.text import metric, text
 
 HOSTILE = "a|b\n`c` <img src=x> @team [l](http://x) ]]> & \"q\" 'q' \x1b[31m \x00 \ud800 \u202e"
 
@@ -50,6 +51,27 @@ def test_the_text_says_what_needs_attention_first_and_why(report: Report):
     places = [said.index(part) for part in order]
     assert places == sorted(places)
     assert not any(ord(c) < 32 and c != "\n" for c in said) and "\u202e" not in said
+
+
+def test_what_cannot_be_told_has_its_numbers_and_their_interval_in_every_report():
+    before = table([row for seed, value in enumerate([1.0, 1.2, 0.8]) for row in alone("a", [value], seed=seed)])
+    here = table([row for seed, value in enumerate([1.5, 1.9, 1.1]) for row in alone("a", [value], seed=seed + 9)])
+    found = check(here, before)
+    assert found.counts["cannot tell"] == 1
+    low, high = found.findings["low"][0], found.findings["high"][0]
+    numbers = f"1 -> 1.5 (+0.5, 95 % {low:.2g} to {high:.2g})"
+    assert f"  a  {metric(found.findings.iloc[0])}: {numbers}\n" in text(found)
+    assert f"| {markdown_text(numbers)} |" in markdown(found)
+    for strict, kind in ((False, "skipped"), (True, "failure")):
+        (told,) = ElementTree.fromstring(junit(found, strict).encode()).iter(kind)
+        assert told.text == numbers
+
+
+def test_of_what_cannot_be_told_more_than_a_screen_there_are_names_alone():
+    before = table([row for i in range(60) for row in alone(f"a{i}", [1.0], metric="m")])
+    found = check(before.assign(value=2.0, digest="other"), before)
+    assert found.counts["cannot tell"] == 60
+    assert "->" not in text(found) and "a0, a1, a10" in text(found) and "<details>" in markdown(found)
 
 
 def test_markdown_lets_no_name_out_of_its_cell(report: Report):

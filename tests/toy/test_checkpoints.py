@@ -15,9 +15,9 @@ from hedgebench.toy.checkpoints import save, to_sae
 from hedgebench.toy.recipes import Recipe, ToyRun
 from hedgebench.toy.trainer import train
 from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
-from hedgebench.toy.world_files import find_world, world_identity
 from hedgebench.toy.worlds import load_world, make_world
 from hedgebench.types import BadInput
+from hedgebench.world_files import find_world, world_identity
 
 WORLD = make_world(WorldConfig("eight", 10, (0.3, 0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1), correlation=RandomCorrelation(0.4), bias=0.3))  # fmt: skip
 SHORT = {"width": 9, "steps": 80, "batch_size": 32, "init_noise": 0.1}

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.toy import world_files
+from hedgebench import world_files
 from hedgebench.toy.drawing import draw_activations
 from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
 from hedgebench.toy.worlds import World, load_world, make_world, synthetic_config
