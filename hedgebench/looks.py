@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from hedgebench.letters import shown
 from hedgebench.one_line import one_line
 
 if TYPE_CHECKING:
@@ -166,9 +167,11 @@ class Looks:
 def drawable(text: str, lines: int | None = _TALL) -> str:
     """Text from a table, such as a name, as a figure can show it: what it is, in as many lines as it needs and not more than `lines`.
 
-    Matplotlib would read what stands between two `$` as a formula, and leaves out of a legend what begins with `_`: a space goes before that.
+    Matplotlib would read what stands between two `$` as a formula, and leaves out of a legend what begins with `_`: a space goes before that. A letter that no font here has is shown as its code point (`hedgebench.letters`).
     """
-    wrapped = fill(one_line(text), _WIDE, max_lines=lines, placeholder="\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
+    wrapped = fill(shown(one_line(text)), _WIDE, max_lines=lines, placeholder="\N{HORIZONTAL ELLIPSIS}").replace(
+        "$", r"\$"
+    )
     return f"\N{NO-BREAK SPACE}{wrapped}" if wrapped.startswith("_") else wrapped
 
 
