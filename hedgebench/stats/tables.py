@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from hedgebench.control_cards import control_kind
 from hedgebench.scores_table import scores_table
 from hedgebench.stats import components as parts
 from hedgebench.stats.grid import COLUMN, LARGEST, PLACE, Grid, grids, members, variants
@@ -274,8 +275,7 @@ def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, An
     }
 
 
-def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
-    """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
-    scores = scores_table(scores, columns=["sae", "architecture"])
-    named = scores["architecture"].fillna("").str
-    return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
+def control_rows(scores: DataFrame) -> list[str]:
+    """The SAEs of the scores table that are controls (see `hedgebench.controls`)."""
+    saes = scores_table(scores, columns=["sae", "architecture"]).drop_duplicates()
+    return list(saes.loc[saes["architecture"].fillna("").map(control_kind).notna(), "sae"].unique())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hedgebench.control_cards import control_kind
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.intervals import ratio_interval
 
@@ -58,7 +59,7 @@ def ways_of(scores: DataFrame) -> Callable[[Grid], dict[str, Way]]:
         dict(zip(saes["sae"], saes[name].astype("string").fillna(""), strict=True))
         for name in ("architecture", "width")
     )
-    kinds = {sae: kind.removesuffix("_control") for sae, kind in architecture.items() if kind.endswith("_control")}
+    kinds = {sae: kind for sae, name in architecture.items() if (kind := control_kind(name)) is not None}
     return partial(_ways, kinds, width)
 
 
