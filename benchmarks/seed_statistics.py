@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hedgebench.stats.components import noise_floor, over_both, over_evaluation, over_training
+from hedgebench.stats.intervals import ratio_interval
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired
 from hedgebench.stats.power import detectable, power, seeds_needed
 
@@ -51,6 +52,8 @@ def main() -> None:
     show(found_at_shared_seeds(rng, n))
     print("\nA metric that comes in steps, of equal variants whose SD is 1\n")
     show(in_steps(rng, n))
+    print("\nCoverage of the 95 % intervals of shares of the way to the best, of those that are given\n")
+    show(of_shares(np.random.default_rng(0), n))
 
 
 def show(rows: Iterator[dict[str, object]]) -> None:
@@ -208,6 +211,33 @@ def in_steps(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object
             ways["SAEs at shared evaluation seeds"].append(bool((paired.adjusted < ALPHA).any()))
         shares = {f"tables with a false difference, {way}": float(np.mean(found)) for way, found in ways.items()}
         yield {"step (SDs)": step, "variants": v, "seeds": n, **shares}
+
+
+def of_shares(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """Intervals of shares of the way from random controls as good as chance, or from the better of the two, to an oracle `away` standard deviations above them; and to a best that is chosen.
+
+    How often those that are given hold the true share, and how many are given. The chosen best is that of twelve equally good SAEs as they came out, taken for an oracle.
+    """
+    for away, share, n in itertools.product((3.0, 10.0), (0.0, 0.5, 1.0), (2, 3, 5, 10)):
+        held: dict[str, list[bool]] = {"control": [], "better": [], "chosen": []}
+        for _ in range(tables):
+            one, oracle, control = rng.normal(size=(3, n)) + np.array([[share * away], [away], [0.0]])
+            better = control if control.mean() > 0 else np.zeros(n)
+            twelve = sorted(rng.normal(size=(12, n)) + away, key=np.mean)
+            other = twelve[rng.integers(11)]  # of the best itself the share is 1, whatever comes out
+            ways = {"control": (one - control, oracle - control), "better": (one - better, oracle - better)}
+            for name, way in {**ways, "chosen": (other, twelve[-1])}.items():
+                found, truth = ratio_interval(*way), 1.0 if name == "chosen" else share
+                held[name] += [] if np.isnan(found.low) else [found.low <= truth <= found.high]
+        yield {
+            "SDs from start to best": away,
+            "true share": share,
+            "evaluation seeds": n,
+            "given": len(held["control"]) / tables,
+            "from controls": float(np.mean(held["control"])),
+            "from the better": float(np.mean(held["better"])),
+            "to a chosen best (true share 1)": float(np.mean(held["chosen"])),
+        }
 
 
 if __name__ == "__main__":

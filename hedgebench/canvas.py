@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.letters import families
 from hedgebench.looks import PAGE
 from hedgebench.types import BadInput
 
@@ -30,7 +31,7 @@ def page_wide(height: float, letters: float) -> Iterator[Figure]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": letters}):
+    with rc_context({"font.size": letters, "font.family": families()}):
         yield FigureCanvasAgg(Figure(figsize=(PAGE, height), layout="constrained")).figure
 
 

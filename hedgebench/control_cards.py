@@ -20,8 +20,17 @@ CALIBRATION_SEED = 2**31 - 1
 """Seed of the tokens on which a control's L0 is matched, and from which a computed one is made: none of the evaluation's own."""
 CALIBRATION_BATCHES = 8
 """Batches of 16 × 128 tokens for it."""
+_SUFFIX = "_control"
 _RECIPE = f"1 {CALIBRATION_SEED} {CALIBRATION_BATCHES}"
 """All that decides a control beside its SAE, its seed and, where it is computed, the run's data; part of its digest."""
+
+
+def control_kind(architecture: str) -> str | None:
+    """The kind of control that an architecture is of, a dial's without its amount; None where it is no control's. All tables, figures and pages tell controls by it.
+
+    An SAE made elsewhere is a control by its tag in a suite: `tags: {architecture: oracle_control}`.
+    """
+    return architecture.removesuffix(_SUFFIX) if architecture.endswith(_SUFFIX) else None
 
 
 def split_kind(kind: str) -> tuple[str, float]:
@@ -62,7 +71,7 @@ def control_card(kind: str, base: Checkpoint, seed: int = 0, n_features: int | N
         base,
         digest=hashlib.sha256(key.encode()).hexdigest()[:32],
         name=f"{base.name}/{kind}",
-        architecture=f"{split_kind(kind)[0]}_control",
+        architecture=f"{split_kind(kind)[0]}{_SUFFIX}",
         loss=None,
         train_seed=None,
         train_tokens=None,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hedgebench.control_cards import control_kind
 from hedgebench.eval import Figure
-from hedgebench.looks import EDITION, Looks, beside_sparsity, drawable, is_control
+from hedgebench.looks import EDITION, Looks, beside_sparsity, drawable
 from hedgebench.reading import compared
 from hedgebench.series import FAMILY, WIDEST, editions, labels, points, shared, split_l0, with_family
 from hedgebench.types import CannotMeasure
@@ -95,7 +96,7 @@ def _at_each_l0(rows: DataFrame, name: str, l0: Series, variant: Series) -> str:
     """The same of rows that may be compared."""
     from hedgebench.stats.tables import summary
 
-    control = rows["architecture"].fillna("").map(is_control).astype(bool)
+    control = rows["architecture"].fillna("").map(control_kind).notna()
     trained = rows[~control]
     if not len(trained):
         return f"{name}: there are only controls."
@@ -221,7 +222,7 @@ def draw_against_l0(scores: DataFrame, axes: Axes, shown: Shown, title: str = ""
 
 def _near(table: DataFrame, words: Mapping[Any, str]) -> tuple[DataFrame, str]:
     """The rows but for controls far outside what the SAEs have, and those in words."""
-    control = table["architecture"].map(is_control).astype(bool)
+    control = table["architecture"].map(control_kind).notna()
     others = table[~control]
     if not len(others):
         return table, ""

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from hedgebench.control_cards import control_kind
+from hedgebench.letters import shown
 from hedgebench.one_line import one_line
 
 if TYPE_CHECKING:
@@ -128,13 +130,13 @@ class Looks:
         editions = table.loc[table["eval"] == eval_name, EDITION].drop_duplicates().astype("object")
         self._editions = _order((_key(row, EDITION) for row in editions.to_dict("records")), newest_first=True)
         recipes = sorted({_recipe(row) for row in self._saes}, key=lambda one: (one[0], _rank(one[1]), one[1]))
-        trained = [one for one in recipes if not is_control(one[0])]
+        trained = [one for one in recipes if control_kind(one[0]) is None]
         known = {one: _RECIPES[key] for one in trained if (key := _known(one, trained)) in _RECIPES}
         self._colours = _given(trained, {one: colour for one, (colour, _) in known.items()}, OKABE_ITO)
         same = [[one for one in trained if self._colours[one] == colour] for colour in set(self._colours.values())]
         self._starts = {one: i for alike in same for i, one in enumerate(alike)}
         self._markers = _given(trained, {one: marker for one, (_, marker) in known.items()}, _MARKERS)
-        controls = [one for one in recipes if is_control(one[0])]
+        controls = [one for one in recipes if control_kind(one[0]) is not None]
         strokes = {one: _CONTROLS[one[0]] for one in controls if one[0] in _CONTROLS}
         self._markers |= _given(controls, strokes, _OTHER_CONTROLS)
         self._sizes: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
@@ -166,9 +168,11 @@ class Looks:
 def drawable(text: str, lines: int | None = _TALL) -> str:
     """Text from a table, such as a name, as a figure can show it: what it is, in as many lines as it needs and not more than `lines`.
 
-    Matplotlib would read what stands between two `$` as a formula, and leaves out of a legend what begins with `_`: a space goes before that.
+    Matplotlib would read what stands between two `$` as a formula, and leaves out of a legend what begins with `_`: a space goes before that. A letter that no font here has is shown as its code point (`hedgebench.letters`).
     """
-    wrapped = fill(one_line(text), _WIDE, max_lines=lines, placeholder="\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
+    wrapped = fill(shown(one_line(text)), _WIDE, max_lines=lines, placeholder="\N{HORIZONTAL ELLIPSIS}").replace(
+        "$", r"\$"
+    )
     return f"\N{NO-BREAK SPACE}{wrapped}" if wrapped.startswith("_") else wrapped
 
 
@@ -176,11 +180,6 @@ def beside_sparsity(objective: Any) -> str:
     """An objective (`l1=8 snap_at=0.2`) without what weighs sparsity: what is equal for SAEs of one recipe that differ in their L0 alone."""
     parts = str(objective).split() if isinstance(objective, str) else []
     return " ".join(part for part in parts if part.split("=")[0] not in _SPARSITY)
-
-
-def is_control(architecture: str) -> bool:
-    """Whether that is the architecture of a control row (see `hedgebench.controls`)."""
-    return architecture.endswith("_control")
 
 
 def unfilled(marker: MarkerType) -> bool:

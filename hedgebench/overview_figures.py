@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hedgebench.control_cards import control_kind
 from hedgebench.figures import handle
-from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks, drawable, is_control
+from hedgebench.looks import EDITION, OKABE_ITO, SIZES, Look, Looks, drawable
 from hedgebench.reading import reading
 from hedgebench.series import editions
 from hedgebench.stats.grid import PLACE, VARIANT, variants
@@ -238,7 +239,7 @@ def read_latents(scores: DataFrame, eval_name: str, metric: str, params: str) ->
     medians = rows.groupby(alike, dropna=False, sort=False)["value"].transform("median")
     whole = rows.assign(value=medians, metric=f"median {metric}", slice_by="all", slice_value="all")
     said = reading(whole.drop_duplicates(alike), eval_name, f"median {metric}", params)
-    trained = scores[~scores["architecture"].fillna("").map(is_control).astype(bool)]
+    trained = scores[~scores["architecture"].fillna("").map(control_kind).notna()]
     medians = latent_table(trained, eval_name, metric, params)["q50"]
     return (
         f"{said} Medians over all latents of a variant are {medians.min():.3g} to {medians.max():.3g}."

@@ -29,6 +29,7 @@ READING = (
     "reading",
     "overview_figures",
     "looks",
+    "letters",
     "canvas",
     "series",
     "stats.intervals",

@@ -11,11 +11,12 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 from known_scores import recipe, table
-from legible import cut_off, too_small, touching
+from legible import cut_off, too_small, touching, words
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hedgebench import plots
+from hedgebench import letters, plots
 from hedgebench.canvas import save_figure
 from hedgebench.cli import main
 from hedgebench.eval import Figure as Declared
@@ -203,6 +204,27 @@ def test_a_row_is_as_tall_as_the_name_beside_it(tmp_path: Path, name: str):
 def test_a_name_that_is_too_long_for_three_lines_ends_with_an_ellipsis():
     lines = drawable("word " * 100).splitlines()
     assert len(lines) == 3 and max(map(len, lines)) <= 60 and lines[-1].endswith("word…")
+
+
+def test_a_letter_that_no_font_here_has_is_its_code_point_and_no_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+):
+    monkeypatch.setattr(letters, "OTHER_SCRIPTS", ())
+    row = CORE[0] | {"slice_by": "latent", "metric": "spread", "train_seed": None}
+    rows = [row | {"sae": sae, "slice_value": str(i), "value": i / 20} for sae in ("模型 é", "b") for i in range(20)]
+    figure = as_written(table(rows), tmp_path)["saebench_core-latents-spread"]
+    assert r"\u6a21\u578b é" in [text.get_text() for text in words(figure)]
+    assert not [str(one.message) for one in recwarn if "lyph" in str(one.message)]
+
+
+def test_a_letter_that_another_font_here_has_is_drawn_in_it(monkeypatch: pytest.MonkeyPatch):
+    before = rcParams["font.family"]
+    letter = "\N{MATHEMATICAL BOLD SCRIPT CAPITAL A}"  # of the fonts that come with matplotlib STIXGeneral alone has it
+    monkeypatch.setattr(letters, "OTHER_SCRIPTS", ("STIXNonUnicode", "STIXGeneral", "no such font"))
+    assert letters.families() == [*before, "STIXNonUnicode", "STIXGeneral"]
+    assert drawable(letter) == letter
+    monkeypatch.setattr(letters, "OTHER_SCRIPTS", ())
+    assert letters.families() == before and drawable(letter) == r"\U0001d4d0"
 
 
 def test_captions_leave_markdown_nothing_to_obey(tmp_path: Path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hedgebench import list_evals
+from hedgebench.stats.tables import comparisons, control_rows
 
 FOLDER = Path(__file__).parent.parent / "results/validity"
 
@@ -36,6 +37,13 @@ def found(told: ModuleType, tables: tuple[pd.DataFrame, pd.DataFrame]) -> pd.Dat
 
 def test_the_committed_page_is_that_of_the_committed_tables(told, tables, found):
     assert (FOLDER / "README.md").read_text() == told.page(*tables, found)
+
+
+def test_what_was_made_to_compare_with_is_a_control_in_every_table(tables):
+    scores, _ = tables
+    made = {sae for sae in scores["sae"] if "/" in sae}
+    assert sum(sae.endswith("/oracle") for sae in made) == 5
+    assert set(control_rows(scores)) == made and set(comparisons(scores)["first"]).isdisjoint(made)
 
 
 def test_every_eval_of_the_registry_is_on_the_page():

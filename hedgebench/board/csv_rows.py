@@ -19,7 +19,7 @@ _RANKS = [
 _COLUMNS = [
     *("row", "saes", *VARIANT, "layer", "control", "l0", "l0_from", "l0_band", *Setting._fields, "metric", "params"),
     *("higher_is_better", "mean", *_INTERVALS, "n_saes", "n_seeds", "chance", *_RANKS, "of_best", "blank", "run_ids"),
-    *("random_control", "random_control_seeds", "start", "best"),
+    *("random_control", "random_control_seeds", "start", "best", "of_best_low", "of_best_high"),
 ]
 
 
@@ -52,4 +52,5 @@ def _line(row: Row, column: Column, cell: Cell) -> dict[str, Any]:
     if cell.way is not None:
         line |= {"random_control": cell.way.control, "random_control_seeds": cell.way.control_seeds}
         line |= {"start": cell.way.start, "best": cell.way.best}
+        line["of_best_low"], line["of_best_high"] = cell.way.share_ends or (None, None)
     return line | {"of_best": cell.of_best, "blank": cell.why, "run_ids": " ".join(cell.values)}

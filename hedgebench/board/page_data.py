@@ -127,6 +127,7 @@ def _cell(cell: Cell, runs: Mapping[str, int], reasons: _Index[str], no_ways: _I
         found["control"] = [short(way.control), way.control_seeds, way.own_width]
     if way is not None:
         found |= {"no_way": no_ways(way.why)} if way.why else {"way": [short(way.start), short(way.best)]}
+        found |= {"share_ends": [short(end) for end in way.share_ends]} if way.share_ends else {}
     more = {
         "chance": short(cell.chance),
         "of_best": short(cell.of_best),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.board.sources import plain
-from hedgebench.control_cards import DIALS
+from hedgebench.control_cards import DIALS, control_kind
 from hedgebench.series import Band, split_l0
 from hedgebench.stats.grid import COLUMN, PLACE, VARIANT, variants
 
@@ -54,8 +54,7 @@ def make_rows(source: Source) -> tuple[list[Row], list[Band], Series]:
         facts = {key: members[0][key] for key in (*VARIANT, "layer")}
         value, who = l0[name]
         band = next((i for i, found in enumerate(bands) if value and found.low <= value <= found.high), None)
-        kind = str(facts["architecture"] or "")
-        control = kind.removesuffix("_control") if kind.endswith("_control") else None
+        control = control_kind(str(facts["architecture"] or ""))
         rows.append(Row(name, members, facts, control, value, who, band))
     return rows, bands, named
 
@@ -64,7 +63,7 @@ _CONTROLS = {
     "random": "learnt nothing",
     "permuted": "learnt nothing",
     "pca": "the principal components of the activations, computed and not learnt",
-    "oracle": "the true features themselves",
+    "oracle": "the true features themselves, or an SAE that was given the answers",
 }
 
 

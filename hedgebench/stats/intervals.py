@@ -49,6 +49,38 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean - reach, mean + reach, n)
 
 
+def ratio_interval(num: ArrayLike, den: ArrayLike, level: float = 0.95) -> Interval:
+    """The ratio of the means of two values of the same independent units, and Fieller's interval: the ratios r for which num - r den may be 0 on average, by Student's t.
+
+    Args:
+        num: [n], of each unit.
+        den: [n], of the same units.
+        level: Confidence.
+
+    Returns:
+        The ratio. NaN ends also where the mean of `den` may be 0, so that the ratio may be of any size.
+
+    Raises:
+        ValueError: The lengths differ, or a NaN or infinity is among them.
+        CannotMeasure: There is no unit, or the mean of `den` is 0.
+    """
+    num, den = np.asarray(num, dtype=np.float64), np.asarray(den, dtype=np.float64)
+    check_units(num, den)
+    n, over, under = len(num), float(num.mean()), float(den.mean())
+    if not under:
+        raise CannotMeasure("the ratio's denominator is zero")
+    ratio = over / under
+    if n < 2:
+        return Interval(ratio, math.nan, math.nan, n)
+    reach = _quantile((1 + level) / 2, n - 1) ** 2 / n * np.cov(num, den)
+    # a r^2 - 2 b r + c <= 0
+    a, b, c = under**2 - float(reach[1, 1]), over * under - float(reach[0, 1]), over**2 - float(reach[0, 0])
+    if a <= 0:
+        return Interval(ratio, math.nan, math.nan, n)
+    half = math.sqrt(max(0.0, b**2 - a * c))
+    return Interval(ratio, (b - half) / a, (b + half) / a, n)
+
+
 @cache
 def _quantile(q: float, df: int) -> float:
     """Of Student's t; kept, since a table asks thousands of times for a few."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from hedgebench.control_cards import control_kind
 from hedgebench.scores_table import scores_table
 from hedgebench.stats import components as parts
 from hedgebench.stats.grid import COLUMN, LARGEST, PLACE, Grid, grids, members, variants
@@ -108,7 +109,8 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
         `COLUMN`, `PLACE`, variant, saes (names of those with a number), n_saes, n_seeds (evaluation seeds that all have; 0: nothing is drawn, or the table does not say by which seed), mean (missing where one of the variant's SAEs has no number, or
         they have no seed in common: no mean is taken over a blank), blank (then the reason; else empty), training_low and _high, evaluation_low and _high, both_low and _high (95 %,
         missing where there are fewer than two of what varies), scope (of the rank), rank, rank_low, rank_high, letters (`pairwise.letters`; these are missing of controls, and where the metric has no better end or nothing to rank by), of_best (how far
-        from chance or the random controls of its width, whichever is better, 0, to the oracle or else the best variant, 1; missing where neither is known or nothing beats them: see `ways`).
+        from chance or the random controls of its width, whichever is better, 0, to the oracle or else the best variant, 1; missing where neither is known or nothing beats them: see `ways`), of_best_low and _high (95 % over evaluation seeds; missing unless
+        the best is an oracle: the best of the variants is chosen by these very numbers, so that a share of the way to it is a point value).
     """
     import pandas as pd
 
@@ -127,12 +129,12 @@ def summary(scores: DataFrame, variant: Series | None = None) -> DataFrame:
             if name in groups:
                 row |= _mean(groups[name], grid) | placed.get(name, {})
                 row["of_best"] = ways[name].share(row["mean"])
+                row["of_best_low"], row["of_best_high"] = ways[name].share_ends or (None, None)
             rows.append(row)
     seeds = [f"{over}_{end}" for over in ("training", "evaluation", "both") for end in ("low", "high")]
-    columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds]
-    return pd.DataFrame(
-        rows, columns=[*columns, "scope", "rank", "rank_low", "rank_high", "letters", "of_best", "blank"]
-    )
+    columns = [*COLUMN, *PLACE, "variant", "saes", "n_saes", "n_seeds", "mean", *seeds, "scope"]
+    columns += ["rank", "rank_low", "rank_high", "letters", "of_best", "of_best_low", "of_best_high", "blank"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _mean(values: NDArray[np.float64], grid: Grid) -> dict[str, Any]:
@@ -273,8 +275,7 @@ def ranking(grid: Grid, without: Collection[str] = ()) -> dict[str, dict[str, An
     }
 
 
-def control_rows(scores: DataFrame, kind: str = "") -> list[str]:
-    """The SAEs of the scores table that are controls (see `hedgebench.controls`), or those of one kind."""
-    scores = scores_table(scores, columns=["sae", "architecture"])
-    named = scores["architecture"].fillna("").str
-    return list(scores.loc[named.fullmatch(f"{kind or '.*'}_control"), "sae"].unique())
+def control_rows(scores: DataFrame) -> list[str]:
+    """The SAEs of the scores table that are controls (see `hedgebench.controls`)."""
+    saes = scores_table(scores, columns=["sae", "architecture"]).drop_duplicates()
+    return list(saes.loc[saes["architecture"].fillna("").map(control_kind).notna(), "sae"].unique())

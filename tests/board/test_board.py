@@ -182,7 +182,7 @@ def test_what_control_rows_are_is_said_of_each_kind():
     rows = [alone(f"a/{kind}", [0.1], architecture=f"{said}_control")[0] for kind, said in kinds.items()]
     assert about_controls(make_board(table([*alone("a", [0.5]), *rows])).rows) == (
         "Controls are made to compare with (random, permuted: learnt nothing; pca: the principal components of the activations, computed and not learnt; "
-        "oracle: the true features themselves; permuted=…, dead=…: SAEs made worse by a known amount)."
+        "oracle: the true features themselves, or an SAE that was given the answers; permuted=…, dead=…: SAEs made worse by a known amount)."
     )
     assert about_controls(make_board(table(alone("a", [0.5]))).rows) == ""
 

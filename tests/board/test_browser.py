@@ -166,12 +166,21 @@ def test_the_share_of_the_way_to_the_best_is_shown_on_demand_and_sorted_by(visit
     assert shown == {"a": "72 %", "b": "100 %", "c": "50 %", "a/random": "−14 %"}  # a: from chance, b and c from 0.7
     assert "0.61" in cell(page, "a").inner_text() and "no share" in cell(page, "a", 1).inner_text()
     assert "0 % is chance" in page.locator("#note").inner_text()
+    assert "one of the way to the best SAE is a point value" in page.locator("#note").inner_text()
     page.locator("thead th.metric button.sort").first.click()
     assert names(page)[:3] == ["b", "a", "c"]  # by their means: b, c, a
     page.uncheck("input[name=share]")
     assert names(page)[:3] == ["b", "c", "a"]
     cell(page, "a").click()
-    assert "72 %, from chance (0.1) to the best (0.81)" in page.locator("#dialog").inner_text()
+    said = page.locator("#dialog").inner_text()
+    assert "72 % (a point value, without an interval), from chance (0.1) to the best (0.81)" in said
+
+
+def test_a_share_of_the_way_to_an_oracle_has_its_interval_over_evaluation_seeds(visit: Callable[..., Any]):
+    rows = [*alone("a", [0.49, 0.51]), *alone("a/oracle", [1.0, 1.0], architecture="oracle_control")]
+    page = visit(table([{**row, "chance": 0.0} for row in rows]))
+    cell(page, "a").click()
+    assert "50 % (37 % to 63 % over evaluation seeds), from chance (0)" in page.locator("#dialog").inner_text()
 
 
 def test_in_a_metric_where_less_is_better_the_largest_share_is_first(visit: Callable[..., Any]):

@@ -52,7 +52,14 @@ def test_the_csv_says_what_a_share_is_of():
     assert {name: float(value) for name, value in snap.items()} == pytest.approx(
         {"random_control": 0.21, "random_control_seeds": 2, "start": 0.21, "best": 0.82, "of_best": 1}
     )
-    assert found["late"]["start"] == found["late"]["random_control_seeds"] == ""
+    assert found["late"]["start"] == found["late"]["random_control_seeds"] == found["snap"]["of_best_low"] == ""
+
+
+def test_the_csv_has_the_interval_of_a_share_of_the_way_to_an_oracle():
+    rows = [*alone("a", [0.49, 0.51]), *alone("a/oracle", [1.0, 1.0], architecture="oracle_control")]
+    found, *_ = lines(csv_text(make_board(table({**row, "chance": 0.0} for row in rows))))
+    ends = [float(found[name]) for name in ("of_best_low", "of_best", "of_best_high")]
+    assert ends == pytest.approx([0.5 - 12.706 * 0.01, 0.5, 0.5 + 12.706 * 0.01], abs=1e-4)
 
 
 def test_markdown_has_the_mean_half_of_the_interval_and_the_rank():

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_scores import alone, recipe, table
+from scipy.stats import ttest_1samp
 
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.stats.power import detectable, seeds_needed
 from hedgebench.stats.tables import comparisons, noise, summary
 
@@ -235,6 +237,61 @@ def test_the_best_is_the_oracle_where_there_is_one():
     ]
     found = summary(table([*THREE, *ends]))
     assert of(found, "x/oracle")["of_best"] == 1 and of(found, "snap")["of_best"] == pytest.approx((0.82 - 0.2) / 0.8)
+
+
+def shares(*rows: dict[str, Any]) -> pd.DataFrame:
+    return summary(table(rows)).set_index("variant")[["of_best_low", "of_best", "of_best_high"]]
+
+
+ORACLE = alone("a/oracle", [0.9, 1.0, 1.1], architecture="oracle_control")
+RANDOM = alone("a/random", [0.1, 0.0, 0.05], architecture="random_control")
+
+
+def test_the_interval_of_a_share_holds_all_shares_that_evaluation_seeds_leave_open():
+    one = np.array([0.55, 0.50, 0.60])
+    low, share, high = shares(*alone("a", one), *RANDOM, *ORACLE).loc["a"]
+    start, best = (np.array([row["value"] for row in rows]) for rows in (RANDOM, ORACLE))
+    p = {of: ttest_1samp((one - start) - of * (best - start), 0).pvalue for of in (low, share, high)}
+    assert p == pytest.approx({low: 0.05, share: 1.0, high: 0.05}) and low < share < high
+
+
+def test_the_oracle_is_at_one_and_the_control_at_zero_for_certain():
+    found = shares(*alone("a", [0.55, 0.50, 0.60]), *RANDOM, *ORACLE)
+    assert found.loc["a/oracle"].tolist() == pytest.approx([1, 1, 1])
+    assert found.loc["a/random"].tolist() == pytest.approx([0, 0, 0], abs=1e-9)
+
+
+def test_a_share_of_the_way_to_the_best_sae_has_no_interval():
+    found = shares(*alone("a", [0.55, 0.50, 0.60]), *alone("b", [0.9, 1.0, 1.1]), *RANDOM)
+    assert found["of_best"].notna().all() and found[["of_best_low", "of_best_high"]].isna().all(axis=None)
+
+
+def test_a_share_has_no_interval_where_seeds_are_too_few_or_not_the_same_or_the_way_may_have_no_length():
+    def of(*rows: dict[str, Any]) -> list[bool]:
+        return shares(*rows).loc["a"].notna().tolist()
+
+    none, a = [False, True, False], alone("a", [0.55, 0.50, 0.60])
+    assert of(*a, *RANDOM, *ORACLE) == [True] * 3
+    assert of(*a[:1], *RANDOM[:1], *ORACLE[:1]) == none
+    assert of(*a, *RANDOM, *ORACLE[:2]) == none
+    assert of(*a, *RANDOM[1:], *ORACLE) == none
+    assert of(*a, *RANDOM, *alone("a/oracle", [0.2, 3.0, 0.1], architecture="oracle_control")) == none
+    undrawn = [{**row, "seed": None} for row in (*a[:1], *RANDOM[:1], *ORACLE[:1])]
+    assert of(*undrawn) == none
+
+
+def test_where_chance_is_the_start_the_noise_of_controls_is_no_part_of_a_share():
+    known = [
+        {**row, "chance": 0.5}
+        for row in (
+            *alone("a", [0.75, 0.76, 0.77]),
+            *RANDOM,
+            *alone("a/oracle", [1.0] * 3, architecture="oracle_control"),
+        )
+    ]
+    low, share, high = shares(*known).loc["a"]
+    expected = mean_interval([0.5, 0.52, 0.54])
+    assert (low, share, high) == pytest.approx((expected.low, expected.mean, expected.high))
 
 
 def test_there_is_no_way_from_a_control_that_nothing_beats():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.stats.intervals import mean_interval
+from hedgebench.stats.intervals import mean_interval, ratio_interval
 from hedgebench.stats.units import jackknife, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
@@ -132,6 +132,20 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(3, 2, size=(4000, 5))
     inside = [mean_interval(row, 0.9).low <= 3 <= mean_interval(row, 0.9).high for row in draws]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_ratio_of_means_lies_in_its_interval_as_often_as_it_says_also_where_both_move_together():
+    num, den = np.random.default_rng(0).normal(size=(2, 4000, 4))
+    found = [ratio_interval(3 + a + b, 10 + b, 0.9) for a, b in zip(num, den, strict=True)]
+    assert not any(math.isnan(one.low) for one in found)
+    assert np.mean([one.low <= 0.3 <= one.high for one in found]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_ratio_whose_denominator_may_be_zero_has_no_interval():
+    assert math.isnan(ratio_interval([1.0, 2.0, 3.0], [-1.0, 4.0, 0.5]).low)
+    assert math.isnan(ratio_interval([1.0], [2.0]).high) and ratio_interval([1.0], [2.0]).mean == 0.5
+    with pytest.raises(CannotMeasure, match="denominator is zero"):
+        ratio_interval([1.0, 2.0], [1.0, -1.0])
 
 
 def test_no_interval_is_invented_for_one_value():

@@ -43,8 +43,10 @@ function drawn(column, cell) {
     tick(cell.chance, 'chance'), tick(cell.control?.[0], 'control'), line, cut, mean);
 }
 
+const shareEnds = ({ share_ends: ends }) => ends ? ` (${ends.map(percent).join(' to ')} over evaluation seeds)` : '';
+
 // How far a mean is on the way from chance or random controls to the best.
-const shareOfTheWay = cell => some(cell.of_best) ? el('span', { class: 'number share' }, percent(cell.of_best), el('span', { class: 'hidden' }, ' of the way; mean')) :
+const shareOfTheWay = cell => some(cell.of_best) ? el('span', { class: 'number share' }, percent(cell.of_best), el('span', { class: 'hidden' }, ' of the way', shareEnds(cell), '; mean')) :
   el('span', { class: 'notes', title: data.no_ways[cell.no_way] }, 'no share');
 
 function cellContent(column, row, cell) {

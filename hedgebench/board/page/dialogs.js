@@ -53,7 +53,7 @@ function provenance(row, i) {
     [row.band === null ? '' : `rank at ${bandName(row.band)}`, rankSentence(cell.matched, cell)],
     ['chance', number(cell.chance)],
     ['random controls', cell.control && controlWords(cell.control, row, column)],
-    ['share of the way to the best', cell.way ? `${percent(cell.of_best)}, ${wayWords(cell)}` : `none: ${data.no_ways[cell.no_way]}`],
+    ['share of the way to the best', cell.way ? `${percent(cell.of_best)}${shareEnds(cell) || ' (a point value, without an interval)'}, ${wayWords(cell)}` : `none: ${data.no_ways[cell.no_way]}`],
   ]) : el('p', {}, 'Blank: ', named(data.reasons[cell.why]));
   const found = run => cell.values?.[run];
   const lines = runs.map(([at, run]) => [named(run.sae), some(run.seed) ? run.seed : 'none', found(at) ? String(found(at)[0]) : `blank (${run.status ?? 'ok'}${run.error ? `: ${run.error}` : ''})`,

@@ -33,7 +33,7 @@ function cut(all, from, to) {
   return found;
 }
 
-const ABOUT_SHARES = 'Of the way to the best, 0 % is chance, where that is the same for all SAEs, or the random controls of the row’s width, whichever is better; 100 % is the oracle, or else the best SAE. That both ends have intervals of their own is not in the share.';
+const ABOUT_SHARES = 'Of the way to the best, 0 % is chance, where that is the same for all SAEs, or the random controls of the row’s width, whichever is better; 100 % is the oracle, or else the best SAE. A share of the way to an oracle has an interval over evaluation seeds, where all are at the same ones; one of the way to the best SAE is a point value, since that SAE is chosen by these very numbers: ranks say which differences are real.';
 
 // What ranks are among, or why there are none.
 function note(unranked) {
