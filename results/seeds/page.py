@@ -1,0 +1,232 @@
+"""Row 22, told from its table: `python results/seeds/page.py` writes README.md beside it from scores.parquet, and nothing else decides a word of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from hedgebench.records import write_text
+
+HERE = Path(__file__).parent
+NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
+THRESHOLD = "threshold=0.7"
+
+
+def page(scores: pd.DataFrame) -> str:
+    """The page in Markdown."""
+    found = Seeds(scores)
+    return "\n".join(
+        [
+            HEAD.format(**found.facts()),
+            "## What holds\n",
+            *found.claims(),
+            "\n## Share of latents that another training seed has, too\n",
+            found.shares(),
+            "\n## Per doubling\n",
+            found.slopes(),
+            "\n## At equal L0\n",
+            EQUAL,
+            found.equal_l0(),
+            "\n" + LIMITS.format(**found.facts()),
+        ]
+    )
+
+
+class Combined:
+    """A weighted sum of independent numbers with its 95 % interval: Student's t with Satterthwaite's degrees of freedom, of standard errors that have `df` each."""
+
+    def __init__(self, values: Sequence[float], stderrs: Sequence[float], weights: Sequence[float], df: float) -> None:
+        parts = (np.asarray(weights) * np.asarray(stderrs)) ** 2
+        self.mean = float(np.dot(weights, values))
+        self.df = float(parts.sum() ** 2 / (parts**2 / df).sum()) if parts.any() else df
+        reach = float(t.ppf(0.975, self.df) * np.sqrt(parts.sum()))
+        self.low, self.high = self.mean - reach, self.mean + reach
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+class Seeds:
+    """The shared share of every group of training seeds, with its L0."""
+
+    def __init__(self, scores: pd.DataFrame) -> None:
+        here = scores["slice_by"] == "all"
+        rows = scores[here & (scores["eval"] == "seed_overlap") & (scores["metric"] == "shared")]
+        rows = rows[rows["params"] == THRESHOLD]
+        core = scores[here & (scores["eval"] == "saebench_core") & (scores["metric"] == "l0")]
+        self.saes = core["sae"].nunique()
+        of = ["architecture", "k", "objective", "width"]
+        l0 = core.groupby(of, dropna=False)["value"].mean().rename("measured_l0").reset_index()
+        self.rows = rows.merge(l0, on=of, how="left").sort_values(["architecture", "k", "objective", "width"])
+        self.rows["series"] = [_series(row) for row in self.rows.itertuples()]
+        self.df = float(self.rows["n"].min()) - 1
+
+    def facts(self) -> dict[str, Any]:
+        """What was trained."""
+        return {
+            "saes": self.saes,
+            "tokens": f"{int(self.rows['train_tokens'].dropna().iloc[0]):,}",
+            "seeds": int(self.rows["n"].min()),
+            "df": f"{self.df:.0f}",
+        }
+
+    def slope(self, series: str) -> Combined:
+        """The change of the share when the width doubles: least squares over widths."""
+        rows = self.rows[self.rows["series"] == series]
+        x = np.log2(rows["width"].astype(float))
+        weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+        return Combined(rows["value"], rows["stderr"], weights, self.df)
+
+    def slope_in_k(self, architecture: str, width: int) -> Combined | None:
+        """The change of the share when k doubles, at one width. None with one k."""
+        rows = self.rows[(self.rows["architecture"] == architecture) & (self.rows["width"] == width)]
+        if len(rows) < 2:
+            return None
+        x = np.log2(rows["k"].astype(float))
+        weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+        return Combined(rows["value"], rows["stderr"], weights, self.df)
+
+    def differences(self, architecture: str) -> dict[tuple[int, float], Combined]:
+        """By width and k: its share less that of L1 SAEs of the same width at an L0 of k, between the two measured L0s about it (a straight line in log L0). Where k lies beyond the measured L0s there is none."""
+        found = {}
+        for row in self.rows[self.rows["architecture"] == architecture].itertuples():
+            l1 = self.rows[(self.rows["architecture"] == "standard") & (self.rows["width"] == row.width)]
+            l1 = l1.dropna(subset=["measured_l0"]).sort_values("measured_l0")
+            at = np.searchsorted(l1["measured_l0"], row.k)
+            if not 0 < at < len(l1):
+                continue
+            low, high = l1.iloc[at - 1], l1.iloc[at]
+            way = np.log(row.k / low["measured_l0"]) / np.log(high["measured_l0"] / low["measured_l0"])
+            found[int(row.width), float(row.k)] = Combined(
+                [row.value, low["value"], high["value"]],
+                [row.stderr, low["stderr"], high["stderr"]],
+                [1.0, way - 1.0, -way],
+                self.df,
+            )
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """Of all series, BatchTopK and TopK by k, L1 by weight."""
+        return list(dict.fromkeys(self.rows["series"]))
+
+    def claims(self) -> list[str]:
+        """The paper's findings one by one."""
+        widths = {name: self.slope(name) for name in self.names if (self.rows["series"] == name).sum() > 1}
+        in_k = {
+            f"{NAMES[architecture]}, width {width:,}": slope
+            for architecture in ("topk", "batchtopk")
+            for width in sorted(self.rows["width"].unique())
+            if (slope := self.slope_in_k(architecture, width)) is not None
+        }
+        least = {
+            f"{NAMES[architecture]}, width {width:,}, L0 {k:.0f}": difference
+            for architecture in ("topk", "batchtopk")
+            for (width, k), difference in self.differences(architecture).items()
+        }
+        shares = self.rows["value"]
+        return [
+            f"- **SAEs that differ in their seed alone learn different features.** Shared are {shares.min():.3f} to {shares.max():.3f} of the latents; an SAE that is turned at random shares {self.rows['chance'].max():.3f} at most.",
+            f"- **The wider, the less is shared.** {_held(widths)}.",
+            f"- **The larger k, the less is shared.** {_held(in_k)}.",
+            f"- **TopK shares less than L1 at equal L0.** {_held(least)}.",
+        ]
+
+    def shares(self) -> str:
+        """A row for each width, a column for each series."""
+        lines = ["| width | " + " | ".join(self.names) + " |", "| --- " * (1 + len(self.names)) + "|"]
+        for width, at in self.rows.groupby("width", sort=True):
+            cells = []
+            for name in self.names:
+                rows = at[at["series"] == name]
+                cells.append("".join(self._share(row) for row in rows.itertuples()))
+            lines.append(f"| {width:,} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def _share(self, row: Any) -> str:
+        found = Combined([row.value], [row.stderr], [1.0], self.df)
+        l0 = f" (L0 {row.measured_l0:.0f})" if row.architecture == "standard" else ""
+        return f"{found.mean:.3f} [{max(found.low, 0.0):.3f}, {min(found.high, 1.0):.3f}]{l0}"
+
+    def slopes(self) -> str:
+        """A row for each series."""
+        lines = ["| series | per doubling of the width |", "| --- | --- |"]
+        lines += [f"| {name} | {self.slope(name)} |" for name in self.names if (self.rows["series"] == name).sum() > 1]
+        lines += [
+            "",
+            "| at width | " + " | ".join(f"{NAMES[a]}, per doubling of k" for a in ("topk", "batchtopk")) + " |",
+            "| --- | --- | --- |",
+        ]
+        for width in sorted(self.rows["width"].unique()):
+            slopes = [self.slope_in_k(architecture, width) for architecture in ("topk", "batchtopk")]
+            if any(slopes):
+                lines.append(f"| {width:,} | " + " | ".join(str(slope or "") for slope in slopes) + " |")
+        return "\n".join(lines)
+
+    def equal_l0(self) -> str:
+        """A row for each width and k."""
+        topk, batchtopk = self.differences("topk"), self.differences("batchtopk")
+        lines = ["| width | L0 | TopK − L1 | BatchTopK − L1 |", "| --- " * 4 + "|"]
+        for width, k in sorted({*topk, *batchtopk}):
+            lines.append(f"| {width:,} | {k:.0f} | {topk.get((width, k), '')} | {batchtopk.get((width, k), '')} |")
+        return "\n".join(lines)
+
+
+def _series(row: Any) -> str:
+    setting = f"weight {row.objective.removeprefix('l1=')}" if row.architecture == "standard" else f"k {row.k:.0f}"
+    return f"{NAMES[row.architecture]}, {setting}"
+
+
+def _held(found: dict[str, Combined]) -> str:
+    """Where a difference is below 0, above it, or cannot be told."""
+    if not found:
+        return "Cannot tell: not measured"
+    groups = {
+        "holds": {name for name, one in found.items() if one.high < 0},
+        "the opposite holds": {name for name, one in found.items() if one.low > 0},
+    }
+    groups["cannot tell"] = set(found) - groups["holds"] - groups["the opposite holds"]
+    words = [
+        f"{word} for {'; '.join(f'{name} ({one})' for name, one in found.items() if name in names)}"
+        for word, names in groups.items()
+        if names
+    ]
+    return ". ".join(word[0].upper() + word[1:] for word in words)
+
+
+HEAD = """# Do training seeds find the same latents? (row 22)
+
+{saes} TopK, BatchTopK and L1 SAEs of the residual stream of SmolLM2-135M after layer 8, {tokens} tokens each, {seeds} training seeds on the same data, after arXiv 2501.16615. A latent is shared where the best pairings by
+encoder and by decoder give it the same counterpart, and both cosines are .7 at least (`hedgebench list`, eval `seed_overlap`).
+
+    OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes
+    OMP_NUM_THREADS=1 hedgebench train results/widths/train-l1.yaml --out out/widths/saes
+    OMP_NUM_THREADS=1 hedgebench train results/seeds/train.yaml --out out/seeds/saes
+    OMP_NUM_THREADS=1 hedgebench run results/seeds/suite.yaml --out out/seeds/results
+    hedgebench table out/seeds/results --out results/seeds/scores.parquet
+    hedgebench plot results/seeds/scores.parquet --out results/seeds
+    python results/seeds/page.py                                                   # this page, from that table
+
+![shared](seed_overlap-shared_vs_width.png)
+
+Means over pairs of seeds; [95 %] by a jackknife over the {seeds} seeds ({df} degrees of freedom each, combined after Satterthwaite).
+"""
+EQUAL = """L1 SAEs have no k: their share at an L0 of k is read between the two weights whose measured L0s are about it.
+"""
+LIMITS = """## Limits
+
+One model of 135M parameters, one layer, {tokens} tokens and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. SAEs are up to a sixteenth as wide as the paper's."""
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(HERE / "README.md", page(pd.read_parquet(HERE / "scores.parquet")))
+
+
+if __name__ == "__main__":
+    main()
