@@ -167,9 +167,9 @@ def test_an_answer_without_end_costs_one_run(cursed: Callable[..., pd.DataFrame]
 )
 def test_a_run_that_hangs_is_stopped_after_its_time(hang: str, cursed: Callable[..., pd.DataFrame]):
     started = time.monotonic()
-    runs = cursed(hang, time_limit=2)
-    assert list(runs["status"]) == ["ok", "failed", "ok"] and "the time limit of 2 s" in runs.loc["bad", "error"]
-    assert time.monotonic() - started < 60
+    runs = cursed(hang, time_limit=8)
+    assert list(runs["status"]) == ["ok", "failed", "ok"] and "the time limit of 8 s" in runs.loc["bad", "error"]
+    assert time.monotonic() - started < 600
 
 
 @pytest.mark.parametrize("curse", ["time.sleep(1000)", "os._exit(1)", "raise ValueError('this one is bad')"])
@@ -185,7 +185,7 @@ def test_one_bad_run_of_several_that_share_a_pass_costs_itself_alone(
 def test_what_an_eval_says_is_done_is_kept_whatever_comes_later(
     curse: str, cursed: Callable[..., pd.DataFrame], tmp_path: Path
 ):
-    runs = cursed(curse, "together", done="yield i, None", time_limit=2)
+    runs = cursed(curse, "together", done="yield i, None", time_limit=8)
     assert list(runs["status"]) == ["ok", "failed", "ok"]
     assert computed(tmp_path) == ["alice", "carol"]
     assert runs["seconds"].sum() < 60
