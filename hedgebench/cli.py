@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from hedgebench.stopping import stoppable
+from hedgebench.streams import Forgiving
 
 TYPE_CHECKING = False  # as in `hedgebench`
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def process() -> NoReturn:
     """The command of this process, which ends with it."""
+    # nobody has to hear of progress; results that cannot be written are an error, unless their reader has seen enough
+    sys.stdout, sys.stderr = Forgiving(sys.stdout, BrokenPipeError), Forgiving(sys.stderr, OSError)
     sys.exit(stoppable(lambda: _command(None), last=True))
 
 

@@ -33,11 +33,12 @@ def check(args: argparse.Namespace) -> int:
     from hedgebench.regression.text import text
 
     report = check(args.dir, args.baseline, config=args.config)
+    sys.stdout.write(as_json(report, args.strict) if args.json else text(report))
+    sys.stdout.flush()  # before files that may not be writable
     if args.markdown:
         write_text(Path(args.markdown), markdown(report))
     if args.junit:
         write_text(Path(args.junit), junit(report, args.strict))
-    sys.stdout.write(as_json(report, args.strict) if args.json else text(report))
     return report.code(args.strict)
 
 

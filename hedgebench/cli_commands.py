@@ -25,13 +25,11 @@ def command(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         code: int = args.command(args)
+        sys.stdout.flush()  # what cannot be written is told now
         return code
     except BadInput as error:
         tell(error)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader (head, less) has seen enough
-        return 0
     except OSError as error:
         tell(f"{error.filename or 'the system says'}: {error.strerror or error}")
         return 2

@@ -49,7 +49,7 @@ def eval_results(scores: DataFrame, sae: str | None = None) -> tuple[str, list[E
     if mine.empty:
         raise BadInput(f"{one_line(name)}: there is no number (those about subsets take no part)")
     made_alike = mine.fillna({"made_with": ""}).groupby("made_with", sort=False)
-    parts = [summary(rows.assign(made_with=None)).assign(made_with=made) for made, rows in made_alike]
+    parts = [summary(rows.assign(made_with=None)).assign(made_with=made).astype(object) for made, rows in made_alike]
     rows = pd.concat(parts, ignore_index=True)
     better = scores.drop_duplicates(["eval", "eval_version", "metric"])
     rows = rows.merge(better[["eval", "eval_version", "metric", "higher_is_better"]], how="left")

@@ -77,5 +77,7 @@ def _in_import(frame: FrameType | None) -> bool:
 
 
 def _end() -> NoReturn:
-    os.write(2, f"{MESSAGE}\n".encode())
-    os._exit(STOPPED)
+    try:
+        os.write(2, f"{MESSAGE}\n".encode())
+    finally:
+        os._exit(STOPPED)

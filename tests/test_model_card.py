@@ -31,6 +31,12 @@ def read(text: str) -> list[EvalResult]:
     return found
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_made_with_different_packages_stand_beside_each_other_without_a_warning():
+    rows = [*alone("a", [1.0, 3.0], **MADE), *alone("a", [2.0], metric="other", higher_is_better=None)]
+    assert len(eval_results(table(rows))[1]) == 2
+
+
 def test_each_metric_is_a_mean_over_seeds_with_what_is_known_of_it():
     name, results = eval_results(table(ROWS))
     assert name == "a"

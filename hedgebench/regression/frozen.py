@@ -67,7 +67,8 @@ def open_table(source: DataFrame | str | Path, what: str) -> Table:
     scores = scores_table(scores, place, [*SCORES, VERSIONS])
     whole = scores["slice_by"] == "all"
     controls = control_rows(scores)
-    kept = scores[whole & ~scores["sae"].isin(controls)].reset_index(drop=True)
+    known = scores["value"].notna()  # a blank is no number, and missing
+    kept = scores[whole & known & ~scores["sae"].isin(controls)].reset_index(drop=True)
     if not len(kept):
         raise BadInput(f"{place}: there is no number to compare (controls, and numbers about subsets, take no part)")
     return Table(place, kept, len(controls), int((~whole).sum()))

@@ -39,6 +39,7 @@ def run(folder: Path, hedgebench: str, **inputs: str) -> tuple[int, dict[str, st
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", STEP["run"]], env=os.environ | environment, capture_output=True, text=True
     )
+    (folder / "log").write_text(done.stdout)
     outputs = dict(line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines())
     return done.returncode, outputs, files["GITHUB_STEP_SUMMARY"].read_text()
 
@@ -61,6 +62,21 @@ def test_the_check_is_run_and_its_report_is_the_summary(tmp_path: Path):
     )
     assert code == 1 and outputs["exit-code"] == "1" and Path(outputs["report"]).read_text() == summary
     assert summary.startswith("### ❌ hedgebench check: 1 worse") and "<failure" in (tmp_path / "check.xml").read_text()
+
+
+def test_what_the_check_prints_is_no_command_to_the_runner(tmp_path: Path):
+    fake = command(tmp_path, 'echo "  ::error::the name of an SAE"; exit 1')
+    assert run(tmp_path, fake, results="r", baseline="b")[0] == 1
+    stop, said, again = (tmp_path / "log").read_text().splitlines()
+    word = stop.removeprefix("::stop-commands::")
+    assert word != stop and (said, again) == ("  ::error::the name of an SAE", f"::{word}::")
+    assert run(tmp_path, fake, results="r", baseline="b")[0] == 1
+    assert word not in (tmp_path / "log").read_text()  # nobody can know it beforehand
+
+
+def test_a_wrong_input_of_several_lines_is_one_line(tmp_path: Path):
+    assert run(tmp_path, command(tmp_path, ""), results="r", baseline="b", strict="x\n::warning::y")[0] == 2
+    assert (tmp_path / "log").read_text() == "::error::strict: is true or false, not x ::warning::y\n"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])

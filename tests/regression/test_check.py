@@ -191,6 +191,13 @@ def test_a_metric_on_one_side_only_is_missing_or_new():
     }
 
 
+def test_a_blank_is_missing():
+    before = table(drawn())
+    here = before.assign(value=before["value"].where(before["sae"] != "sae0"))
+    found = hedgebench.check(here, before).findings.set_index("sae")["verdict"]
+    assert found["sae0"] == "missing" and set(found.drop("sae0")) == {"same"}
+
+
 def test_of_a_recipe_trained_again_saes_without_the_metric_are_missing_and_the_rest_is_compared():
     before, here = table(recipes()), table(recipes(side="again"))
     found = hedgebench.check(
