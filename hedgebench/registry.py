@@ -196,16 +196,20 @@ def _attempt(do: Callable[[], Any]) -> tuple[Any, str | None]:
     """What somebody else's code gives, or what it raises, as a line: whatever that is, it is its own fault, and stays with it."""
     try:
         return do(), None
-    except BaseException as error:
+    except KeyboardInterrupt as error:
         if _may_be_ctrl_c(error):
             raise
-        return None, f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+        return None, _line(error)
+    except BaseException as error:
+        return None, _line(error)
 
 
-def _may_be_ctrl_c(error: BaseException) -> bool:
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+
+
+def _may_be_ctrl_c(error: KeyboardInterrupt) -> bool:
     """Whether the user may have raised it. Where the command line hears Ctrl-C (`hedgebench.stopping`), its own function raises what the user does, and not during an import."""
-    if not isinstance(error, KeyboardInterrupt):
-        return False
     hear = signal.getsignal(signal.SIGINT)
     if getattr(hear, "__module__", None) == stoppable.__module__:
         *_, (frame, _) = walk_tb(error.__traceback__)
