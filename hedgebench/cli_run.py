@@ -7,7 +7,7 @@ import errno
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         tell(f"{mistake}{'; the rest goes on' if plan.runs else ''}")
     if not plan.runs:
         return 2
+    whole = {run.run_id for run in plan.runs}
     if args.only:
         _check_only(args.only, plan.shares)
         plan.runs = [r for r in plan.runs if r.eval in args.only]
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing to do: all {len(plan.runs)} runs are done", file=sys.stderr)
     try:
         with _places(args, suite, out) as places:
-            summary = _carry_out(plan, pending[: args.limit], out, places)
+            summary = _carry_out(plan, pending[: args.limit], out, places, whole)
     except KeyboardInterrupt:
         n_done = len(plan.runs) - len(pending_runs(plan, out))
         how = "with --force begins anew" if args.force else "goes on from there"
@@ -136,8 +137,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place]) -> Summary:
+def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place], whole: Collection[str]) -> Summary:
     """Do the runs, and report on the folder.
+
+    Args:
+        plan: The runs that the command is about.
+        pending: Those that are done now.
+        out: Results folder.
+        places: Where they are carried out.
+        whole: The run_ids of all that the suite asks for, `--only` or not.
 
     Raises:
         BadInput: It ends here; the message says that it can go on.
@@ -148,7 +156,7 @@ def _carry_out(plan: Plan, pending: list[Run], out: Path, places: Sequence[Place
     try:
         summary = execute(plan, pending, out, places)
         with Claims(out) as claims, claims.tables():
-            _report(summary, out, {run.run_id for run in plan.runs})
+            _report(summary, out, {run.run_id for run in plan.runs}, whole)
     except BadInput as error:
         if not pending and _is_closed(error):
             print(f"{out} can only be read: its tables stay as they are", file=sys.stderr)
@@ -252,13 +260,16 @@ def _show(plan: Plan, pending: list[Run], limit: int | None, out: Path, workers:
     from hedgebench.runner import run_name
 
     now = pending[:limit]
-    state = {run.run_id: "later" for run in pending} | {run.run_id: "to do" for run in now}
+    state = {run.run_id: "later" for run in pending}
+    state |= {run.run_id: "fails" if run.run_id in plan.unreadable else "to do" for run in now}
     for run in plan.runs:
         if run.run_id not in state:
             record = read_finished(record_path(out, run.eval, run.run_id))
             status = record["hedgebench"]["status"] if record else "gone"
             state[run.run_id] = "done" if status == "ok" else status
         print(f"{state[run.run_id]:7}  {run_name(run)}  {run.run_id}")
+    for line in dict.fromkeys(plan.unreadable[run.run_id] for run in now if run.run_id in plan.unreadable):
+        tell(line)
     readable = [run for run in now if run.run_id not in plan.unreadable]
     jobs = len(make_jobs(readable, plan.shares, workers)) if readable else 0
     counts = ", ".join(f"{n} {word}" for word, n in sorted(Counter(state.values()).items()))
@@ -278,8 +289,8 @@ def _show(plan: Plan, pending: list[Run], limit: int | None, out: Path, workers:
         )
 
 
-def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
-    """Write the tables of the whole folder, print the headline of these runs, and say what failed."""
+def _report(summary: Summary, out: Path, run_ids: Collection[str], whole: Collection[str]) -> None:
+    """Write the tables of the whole folder, print the headline of these runs, and say how many there are that the whole suite does not have, and what failed."""
     from hedgebench.results import headline, read_results, read_runs, write_table
 
     scores = read_results(out)
@@ -291,7 +302,7 @@ def _report(summary: Summary, out: Path, run_ids: set[str]) -> None:
         print(headline(mine))
         print()
     print(f"{len(scores)} scores in {files[0]} (and .parquet); every run in {files[2]}")
-    if others := int((~runs["run_id"].isin(run_ids)).sum()):
+    if others := int((~runs["run_id"].isin(whole)).sum()):
         few = "1 run is" if others == 1 else f"{others} runs are"
         print(f"{few} of other commands, or of this suite before it was changed: the tables hold them, too")
     _tell(summary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +18,22 @@ _PLACE = ["eval", "source", "model"]
 _UNKNOWN = "not known"
 
 
-def deciding_packages() -> dict[str, tuple[str, ...]]:
-    """The packages whose version decides an eval's numbers, by the name of each eval that is installed and names any."""
-    return {name: found.object.packages for name, found in find_evals()[0].items() if found.object.packages}
+def deciding_packages(eval_name: str) -> tuple[str, ...]:
+    """The packages whose version decides an eval's numbers; none where no such eval is installed."""
+    evals, _ = find_evals([eval_name])
+    return tuple(evals[eval_name].object.packages or ()) if eval_name in evals else ()
 
 
-def made_with(ours: Mapping[str, Any], deciding: Mapping[str, Sequence[str]]) -> str | None:
+def made_with(ours: Mapping[str, Any], deciding: Iterable[str]) -> str | None:
     """The cell of a record's rows; None where nothing is known.
 
     Args:
         ours: The record's part that is ours.
-        deciding: `deciding_packages`.
+        deciding: `deciding_packages` of its eval.
     """
     versions = ours["versions"] if isinstance(ours.get("versions"), Mapping) else {}
     found = {key: str(ours[key]) for key in ("revision", "dtype") if ours.get(key)}
-    found |= {name: str(versions[name]) for name in deciding.get(ours["eval"], ()) if name in versions}
+    found |= {name: str(versions[name]) for name in deciding if name in versions}
     return json.dumps(found, sort_keys=True) if found else None
 
 

@@ -101,11 +101,9 @@ def _told(one: Drawn) -> str:
 
 def _figures(scores: DataFrame) -> Iterator[tuple[str, Figure]]:
     """All figures that may be drawn, each with the name of its files."""
-    present = set(scores["eval"])
-    for plugin in find_evals()[0].values():
-        if plugin.name in present:
-            for figure in plugin.object.figures:
-                yield f"{plugin.name}-{figure.name}", figure
+    for plugin in find_evals(set(scores["eval"]))[0].values():
+        for figure in plugin.object.figures:
+            yield f"{plugin.name}-{figure.name}", figure
     for eval_name, metric, params in overview.latent_metrics(scores):
         name = "-".join(filter(None, [eval_name, "latents", metric, params.replace("=", "").replace(",", "-")]))
         draw = partial(overview.draw_latents, eval_name=eval_name, metric=metric, params=params)

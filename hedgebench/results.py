@@ -8,7 +8,7 @@ import logging
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,14 +90,14 @@ def sae_names(cards: Mapping[str, Checkpoint]) -> dict[str, str]:
 
 def _score_rows(folder: Path) -> Iterator[dict[str, Any]]:
     cards = read_cards(folder)
-    names, deciding = sae_names(cards), deciding_packages()
+    names = sae_names(cards)
     for path in result_files(folder):
         record = read_record(path)
         if record is not None:
             if is_copy(path, record):
                 tell_copy(path, record)
             else:
-                yield from _our_rows(record, cards, names, deciding)
+                yield from _our_rows(record, cards, names)
             continue
         data = read_json(path)
         if is_saebench(data):
@@ -112,7 +112,6 @@ def _our_rows(
     record: Mapping[str, Any],
     cards: Mapping[str, Checkpoint],
     names: Mapping[str, str],
-    deciding: Mapping[str, Sequence[str]],
 ) -> Iterator[dict[str, Any]]:
     ours = record["hedgebench"]
     card = cards.get(ours["digest"])
@@ -129,7 +128,7 @@ def _our_rows(
         "config": _text(ours["config"]),
         "run_id": ours["run_id"],
         "source": "hedgebench",
-        "made_with": made_with(ours, deciding),
+        "made_with": made_with(ours, deciding_packages(ours["eval"])),
     }
     for score in ours["scores"]:
         yield {**common, **score}

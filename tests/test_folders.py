@@ -197,16 +197,17 @@ def test_of_a_suite_that_was_changed_only_what_is_new_is_computed_and_what_is_ol
     for seed, name in enumerate("abc"):
         save_sae(tmp_path / "saes" / name, seed=seed)
 
-    def then(saes: str, evals: str, seeds: str) -> tuple[int, str]:
+    def then(saes: str, evals: str, seeds: str, *options: str) -> tuple[int, str]:
         """How many runs are computed, and what is said of others in the folder."""
         (site / "log").write_text("")
         places = ", ".join(f"{{path: saes/{name}}}" for name in saes)
         (tmp_path / "s.yaml").write_text(f"saes: [{places}]\nevals: [{evals}]\nseeds: [{seeds}]\n")
-        assert run(tmp_path) == 0
+        assert run(tmp_path, *options) == 0
         said = [line for line in capfd.readouterr().out.splitlines() if "of other commands" in line]
         return len((site / "log").read_text()), said[0].partition(" of other")[0] if said else ""
 
     assert then("ab", "one, two", "0, 1") == (8, "")
+    assert then("ab", "one, two", "0, 1", "--only", "one", "--limit", "1") == (0, "")
     assert then("ab", "one", "0, 1") == (0, "4 runs are")  # an eval is removed,
     assert then("ab", "one: {n: 2}", "0, 1") == (4, "8 runs are")  # a setting is another,
     assert then("abc", "one: {n: 2}", "0, 1") == (2, "8 runs are")  # there is one more SAE,

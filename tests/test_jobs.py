@@ -178,6 +178,32 @@ def test_a_dry_run_shows_every_run_what_is_done_and_the_time_by_the_records_of_t
     assert sorted((tmp_path / "out").rglob("*")) == before
 
 
+def test_a_dry_run_shows_what_cannot_be_read_as_failing_with_the_words_of_the_real_run(
+    tmp_path: Path, save_sae: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+):
+    save_sae(tmp_path / "good")
+    (tmp_path / "s.yaml").write_text(
+        "saes: [{path: good}, {path: goood}, {path: gone}]\nevals: [decoder_bias, {decoder_similarity: {n_batches: 0}}]\n"
+    )
+    command = ["run", str(tmp_path / "s.yaml"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--dry-run"]) == 0
+    dry = capfd.readouterr()
+    assert [line.split()[0] for line in dry.out.splitlines()[:6]] == ["to", "fails", "fails"] * 2
+    assert "\n6 runs: 4 fails, 2 to do; 2 jobs for 1 worker\n" in dry.out
+    told = [line.removeprefix("hedgebench: ") for line in dry.err.splitlines()]
+    assert main(command) == 1
+    real = [line for line in capfd.readouterr().err.splitlines() if line.startswith("failed: decoder_bias")]
+    assert len(told) == 2 and [line.partition(": ")[2].partition(": ")[2] for line in real] == told
+    assert main([*command, "--dry-run"]) == 0
+    dry = capfd.readouterr()
+    assert "6 runs: 2 done, 4 failed; 0 jobs" in dry.out and not dry.err, "their records say so"
+    assert main([*command, "--dry-run", "--force", "--only", "decoder_bias", "--limit", "2"]) == 0
+    dry = capfd.readouterr()
+    assert "3 runs: 1 fails, 1 later, 1 to do; 1 job for" in dry.out and dry.err.splitlines() == [
+        f"hedgebench: {told[0]}"
+    ]
+
+
 def test_options_add_to_each_other(tmp_path: Path, save_sae: Callable[..., Path], plugin: Callable[..., Path]):
     site = plugin(
         """

@@ -21,11 +21,10 @@ def rows(*cells: str | None) -> pd.DataFrame:
 def test_a_record_says_its_models_revision_its_numeric_type_and_the_packages_its_eval_names():
     ours = {"eval": "a", "revision": "r1", "dtype": "float32", "versions": {"sae-bench": "0.6", "torch": "2"}}
     assert (
-        made_with(ours, {"a": ("sae-bench", "scikit-learn")})
-        == '{"dtype": "float32", "revision": "r1", "sae-bench": "0.6"}'
+        made_with(ours, ("sae-bench", "scikit-learn")) == '{"dtype": "float32", "revision": "r1", "sae-bench": "0.6"}'
     )
-    assert made_with(ours, {}) == '{"dtype": "float32", "revision": "r1"}'
-    assert made_with({"eval": "a", "revision": None, "versions": "odd"}, {"a": ("torch",)}) is None
+    assert made_with(ours, ()) == '{"dtype": "float32", "revision": "r1"}'
+    assert made_with({"eval": "a", "revision": None, "versions": "odd"}, ("torch",)) is None
 
 
 def test_only_facts_of_which_two_values_are_known_tell_cells_apart():

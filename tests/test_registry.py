@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from hedgebench import registry
 from hedgebench.cli import main
 from hedgebench.eval import Eval
 from hedgebench.registry import InvalidPlugin, check_eval, find_evals, get_eval, make_config
@@ -26,6 +30,13 @@ GOOD = """
 
         def run(self, ctx, cfg):
             yield Score("answer", 42.0)
+"""
+
+
+NOTED = """
+    from pathlib import Path
+    with (Path(__file__).parent / "log").open("a") as log:
+        log.write("imported ")
 """
 
 
@@ -176,3 +187,109 @@ def test_a_plugin_that_exits_while_it_is_imported_is_broken_and_nothing_else(plu
     plugin("import sys; sys.exit('no API key')", rude="X")
     _, broken = find_evals()
     assert any(b.name == "rude" and "no API key" in b.error for b in broken)
+
+
+@pytest.fixture
+def hears() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, as in a notebook, whatever the tests were started with."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_command_that_names_its_evals_imports_no_other(
+    tmp_path: Path, plugin: Callable[..., Path], save_sae: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+):
+    site, out = plugin(NOTED, unnamed="X"), str(tmp_path / "out")
+    sae = str(save_sae(tmp_path / "alice"))
+    (tmp_path / "s.yaml").write_text(f"saes: [{{path: {sae}}}]\nevals: [decoder_bias]\n")
+    assert main(["run", "--sae", sae, "--eval", "decoder_bias", "--out", out]) == 0
+    assert main(["run", str(tmp_path / "s.yaml"), "--out", out]) == 0
+    assert main(["run", "--sae", sae, "--eval", "unnamd", "--out", out]) == 2
+    assert "unknown eval 'unnamd'; did you mean 'unnamed'?" in capfd.readouterr().err
+    assert main(["leaderboard", out, "--out", str(tmp_path / "board.html")]) == 0
+    assert main(["plot", out, "--out", str(tmp_path / "figures")]) == 0
+    assert not (site / "log").exists()
+    assert main(["list"]) == 0
+    assert (site / "log").exists()
+
+
+def test_nothing_is_imported_twice_not_even_what_fails(plugin: Callable[..., Path]):
+    site = plugin(NOTED + "    raise RuntimeError('no GPU here')", one="One", two="Two")
+    for _ in range(2):
+        assert [b.error for b in find_evals()[1] if b.name in ("one", "two")] == ["RuntimeError: no GPU here"] * 2
+        with pytest.raises(BadInput, match="no GPU here"):
+            get_eval("two")
+    assert (site / "log").read_text() == "imported "
+
+
+def test_an_import_that_takes_long_is_told_in_a_line_and_goes_on(
+    plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    site = plugin("    import time\n    time.sleep(1)\n" + GOOD, answer="Answer")
+    monkeypatch.setattr(registry, "SLOW", 0.2)
+    with caplog.at_level(logging.WARNING):
+        assert get_eval("answer").version == 1
+    package = next(site.glob("*.py")).stem
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"importing 'answer' from package '{package}' takes long; it goes on, and Ctrl-C stops"]
+
+
+def test_an_import_that_is_quick_is_not_told(
+    plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    import time
+
+    plugin(GOOD, answer="Answer")
+    monkeypatch.setattr(registry, "SLOW", 2.0)
+    assert get_eval("answer").version == 1
+    time.sleep(2.2)
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("hears")
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit('over')", "GeneratorExit: over"),
+        ("class Odd(BaseException): ...\nraise Odd('odd')", "Odd: odd"),
+    ],
+)
+def test_whatever_a_plugin_raises_while_it_is_imported_is_its_own_failure(
+    source: str, error: str, plugin: Callable[..., Path], capfd: pytest.CaptureFixture[str], tmp_path: Path
+):
+    plugin(source, rude="X")
+    assert main(["list"]) == 0
+    shown = capfd.readouterr().out
+    assert error in next(line for line in shown.splitlines() if "BROKEN" in line) and "decoder_bias" in shown
+    assert main(["run", "--sae", "none", "--eval", "rude", "--out", str(tmp_path / "out")]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "eval 'rude' of package" in line and line.endswith(f"is broken: {error}")
+
+
+@pytest.mark.usefixtures("hears")
+def test_ctrl_c_during_an_import_interrupts_a_notebook(plugin: Callable[..., Path]):
+    plugin(f"import os, time\nos.kill({os.getpid()}, 2)\ntime.sleep(5)", slow="X")
+    with pytest.raises(KeyboardInterrupt):
+        find_evals()
+
+
+@pytest.mark.usefixtures("hears")
+def test_ctrl_c_while_a_command_looks_at_what_it_has_imported_stops_it(
+    plugin: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+):
+    plugin(
+        "import os, time\n"
+        "from hedgebench import Eval\n"
+        "class Slow(type(Eval)):\n"
+        "    @property\n"
+        "    def version(self):\n"
+        f"        os.kill({os.getpid()}, 2)\n"
+        "        time.sleep(5)\n"
+        "class X(Eval, metaclass=Slow):\n"
+        "    name = 'slow'\n",
+        slow="X",
+    )
+    assert main(["list"]) == 130
+    assert "hedgebench: stopped" in capfd.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -130,7 +130,7 @@ def _place(run: Made, places: Collection[tuple[str | None, str | None]]) -> str:
 
 def _runs(folder: Path, cards: Mapping[str, Checkpoint]) -> Iterator[tuple[Made, dict[str, Any]]]:
     """Every run, with what is known of its SAE; a file that is there twice is one run."""
-    names, deciding, seen = sae_names(cards), deciding_packages(), set[str]()
+    names, seen = sae_names(cards), set[str]()
     for path in result_files(folder):
         file = path.relative_to(folder).as_posix()
         record = read_record(path)
@@ -140,7 +140,7 @@ def _runs(folder: Path, cards: Mapping[str, Checkpoint]) -> Iterator[tuple[Made,
             ours = record["hedgebench"]
             card = cards.get(ours["digest"])
             found = (
-                _ours(ours, names, card, file, deciding),
+                _ours(ours, names, card, file),
                 {"digest": ours["digest"]} if card is None else card.to_dict(),
             )
         elif is_saebench(data := read_json(path)):
@@ -163,7 +163,6 @@ def _ours(
     names: Mapping[str, str],
     card: Checkpoint | None,
     file: str,
-    deciding: Mapping[str, Sequence[str]],
 ) -> Made:
     identity: dict[str, Any] = {key: typed_value(key, record.get(key)) for key in IDENTITY}
     identity |= {
@@ -172,7 +171,7 @@ def _ours(
         "source": "hedgebench",
         "model": identity["model"] or (card and card.model),
         "hook": card and card.hook,
-        "made_with": made_with(record, deciding),
+        "made_with": made_with(record, deciding_packages(record["eval"])),
     }
     circumstances = {key: str(record[key]) for key in ("revision", "dtype", "device") if record.get(key)}
     texts: dict[str, Any] = {
@@ -202,8 +201,7 @@ def _told_apart(runs: list[Made]) -> list[Made]:
 
 def declared(names: Iterable[str]) -> dict[str, Plugin]:
     """The evals of these names that are installed."""
-    evals, _ = find_evals()
-    return {name: evals[name] for name in names if name in evals}
+    return find_evals(names)[0]
 
 
 def plain(frame: DataFrame) -> list[dict[str, Any]]:

@@ -49,6 +49,8 @@ def changed(what: str, old: str, new: str, said: str) -> Case:
 CASES = [
     case("it raises while it is imported", "raise RuntimeError('no GPU here')", "is broken: RuntimeError: no GPU here"),
     case("it exits while it is imported", "import sys; sys.exit('no API key')", "is broken: SystemExit: no API key"),
+    case("it interrupts while it is imported", "raise KeyboardInterrupt", "is broken: KeyboardInterrupt"),
+    case("it raises what is no Exception", "raise GeneratorExit('over')", "is broken: GeneratorExit: over"),
     case("it imports what is not there", "import no_such_module", "is broken: ModuleNotFoundError: No module named 'no_such_module'"),
     case("it is no Python", "def (", "is broken: SyntaxError"),
     case("its error is of many lines", "raise ValueError('one\\ntwo\\x1b[31m')", "is broken: ValueError: one"),
