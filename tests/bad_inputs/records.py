@@ -59,6 +59,14 @@ def part(what: str, **changes: Any) -> Case:
     return spoiled(what, damage)
 
 
+def numbered(file: Path) -> None:
+    """Its name is a number, in the record and of the file."""
+    record = json.loads(file.read_text())
+    record["hedgebench"]["run_id"] = 3
+    file.with_name("3.json").write_text(json.dumps(record))
+    file.unlink()
+
+
 def score(what: str, **changes: Any) -> Case:
     """Another score."""
 
@@ -145,7 +153,7 @@ CASES = [
     *(part(f"no `{key}`", **{key: ...}) for key in ("run_id", "eval", "digest", "status", "scores", "seed", "model", "data", "eval_version", "config", "versions")),
     part("`status` is unknown", status="fine"),
     part("`status` is a list", status=["ok"]),
-    part("`run_id` is a number", run_id=3),
+    spoiled("`run_id` is a number", numbered, "r/records/decoder_bias/3.json"),
     part("`eval` is null", eval=None),
     part("`digest` is a list", digest=["a"]),
     part("`scores` is null", scores=None),
