@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval
 from hedgebench.stats.pairwise import ALPHA, compare_averaged
@@ -105,10 +106,12 @@ class Where:
         lines = []
         for words in SHOWN:
             slopes = {f"layer {layer}, k {k:.0f}": self.per_doubling(words, layer, k) for layer, k in self.series}
-            lines.append(f"- **The narrower, the more hedging ({words}).** {_held(slopes)}.")
+            lines.append(f"- **The narrower, the more hedging ({words}).** {verdicts(slopes, below, above)}.")
         for words in SHOWN:
             slopes = {f"width {width:,}": slope for width, slope in self.in_k(words).items()}
-            lines.append(f"- **With L0 ({words}):** {_held(slopes, 'falls', 'rises')}.")
+            lines.append(
+                f"- **The smaller L0, the more hedging, which nobody claims ({words}):** {verdicts(slopes, below, above)}."
+            )
         return lines
 
     def by_width(self, words: str) -> str:
@@ -165,19 +168,6 @@ class Where:
         for i, layer in enumerate([*map(str, layers), "apart"]):
             lines.append(f"| {layer} | " + " | ".join(column[i] for column in columns) + " |")
         return "\n".join(lines)
-
-
-def _held(slopes: dict[str, Interval], falls: str = "holds", rises: str = "the opposite holds") -> str:
-    """Where something falls, rises, or cannot be told."""
-    groups = {
-        falls: [f"{name} ({slope})" for name, slope in slopes.items() if slope.high < 0],
-        rises: [f"{name} ({slope})" for name, slope in slopes.items() if slope.low > 0],
-        "cannot tell": [
-            f"{name} ({slope})" for name, slope in slopes.items() if not slope.high < 0 and not slope.low > 0
-        ],
-    }
-    words = [f"{word} for {'; '.join(of)}" for word, of in groups.items() if of]
-    return ". ".join(word[0].upper() + word[1:] for word in words) if words else "Cannot tell: not measured"
 
 
 HEAD = """# The hedging degree by width, L0 and layer (row 21)

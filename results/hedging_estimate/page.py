@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from hedgebench.canvas import page_wide, save_figure
+from hedgebench.control_cards import control_kind
 from hedgebench.looks import OKABE_ITO, SMALL_LETTERS
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval
@@ -143,7 +144,7 @@ class Layer:
 
     def learnt_nothing(self) -> str:
         """SAEs that learnt nothing, beside the one that they are made like."""
-        rows = self.all[self.all["architecture"].str.endswith("_control")]
+        rows = self.all[self.all["architecture"].map(control_kind).notna()]
         names = {sae.split("/")[0] for sae in rows["sae"]} | set(rows["sae"])
         metrics = [JUDGED, "owed", "modulation", "consistent", SECOND]
         own = self.all[self.all["sae"].isin(names) & self.all["metric"].isin(metrics)]

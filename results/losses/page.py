@@ -138,18 +138,11 @@ class Found:
         rows = self.architecture[self.architecture["words"] == shown.words]
         if rows.empty:
             return "cannot tell: not measured"
-        better = rows["better"].map({"first": "batchtopk", "second": "matryoshka_batchtopk"}).where(rows["real"])
-        word = (
-            "holds"
-            if (better == "matryoshka_batchtopk").all()
-            else "does not hold"
-            if better.isna().all() or (better == "batchtopk").any()
-            else "holds in part"
+        better = set(
+            rows["better"].map({"first": "batchtopk", "second": "matryoshka_batchtopk"}).where(rows["real"], "")
         )
-        if better.isna().all():
-            word = "cannot tell"
-        elif (better == "batchtopk").all():
-            word = "the opposite holds"
+        words = {"matryoshka_batchtopk": "holds", "batchtopk": "the opposite holds", "": "cannot tell"}
+        word = words[better.pop()] if len(better) == 1 else "holds in part" if "batchtopk" not in better else "mixed"
         said = "; ".join(
             f"{row.loss} {-row.difference:+.3f} [{-row.high:.3f}, {-row.low:.3f}]" for row in rows.itertuples()
         )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 
 HERE = Path(__file__).parent
@@ -132,9 +133,9 @@ class Seeds:
         shares = self.rows["value"]
         return [
             f"- **SAEs that differ in their seed alone learn different features.** Shared are {shares.min():.3f} to {shares.max():.3f} of the latents; an SAE that is turned at random shares {self.rows['chance'].max():.3f} at most.",
-            f"- **The wider, the less is shared.** {_held(widths)}.",
-            f"- **The larger k, the less is shared.** {_held(in_k)}.",
-            f"- **TopK shares less than L1 at equal L0.** {_held(least)}.",
+            f"- **The wider, the less is shared.** {verdicts(widths, below, above)}.",
+            f"- **The larger k, the less is shared.** {verdicts(in_k, below, above)}.",
+            f"- **TopK shares less than L1 at equal L0.** {verdicts(least, below, above)}.",
         ]
 
     def shares(self) -> str:
@@ -180,23 +181,6 @@ class Seeds:
 def _series(row: Any) -> str:
     setting = f"weight {row.objective.removeprefix('l1=')}" if row.architecture == "standard" else f"k {row.k:.0f}"
     return f"{NAMES[row.architecture]}, {setting}"
-
-
-def _held(found: dict[str, Combined]) -> str:
-    """Where a difference is below 0, above it, or cannot be told."""
-    if not found:
-        return "Cannot tell: not measured"
-    groups = {
-        "holds": {name for name, one in found.items() if one.high < 0},
-        "the opposite holds": {name for name, one in found.items() if one.low > 0},
-    }
-    groups["cannot tell"] = set(found) - groups["holds"] - groups["the opposite holds"]
-    words = [
-        f"{word} for {'; '.join(f'{name} ({one})' for name, one in found.items() if name in names)}"
-        for word, names in groups.items()
-        if names
-    ]
-    return ". ".join(word[0].upper() + word[1:] for word in words)
 
 
 HEAD = """# Do training seeds find the same latents? (row 22)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval
@@ -76,11 +77,15 @@ class Widths:
 
     def claims(self) -> list[str]:
         """The post's findings one by one."""
-        below, beyond = ({name: self.slope(name, side) for name in self.names} for side in (False, True))
+        narrow, wide = (
+            {name: slope for name in self.names if (slope := self.slope(name, beyond)) is not None}
+            for beyond in (False, True)
+        )
         lines = [
-            f"- **The norm falls with the width, up to about d_model.** {_held(below, lambda slope: slope.high < 0, lambda slope: slope.low > 0)}.",
-            f"- **Beyond, it rises.** {_held(beyond, lambda slope: slope.low > 0, lambda slope: slope.high < 0)}.",
-            f"- **... as √n would, by an exponent of .5 of the width.** {_held(beyond, lambda slope: slope.low < 0.5 < slope.high, lambda slope: not slope.low < 0.5 < slope.high)}.",
+            f"- **The norm falls with the width, up to about d_model.** {verdicts(narrow, below, above)}.",
+            f"- **Beyond, it rises.** {verdicts(wide, above, below)}.",
+            # an interval that holds 0 or 1, too, says nothing of .5
+            f"- **... as √n would, by an exponent of .5 of the width.** {verdicts(wide, lambda slope: 0 < slope.low < 0.5 < slope.high < 1, lambda slope: not slope.low < 0.5 < slope.high)}.",
         ]
         table = self._effects()
         for family, rows in table.groupby("family", sort=True):
@@ -131,8 +136,8 @@ class Widths:
         """A row for each series."""
         lines = [f"| series | exponent up to {self.d_in} | beyond |", "| --- | --- | --- |"]
         for name in self.names:
-            below, beyond = (self.slope(name, side) for side in (False, True))
-            lines.append(f"| {name} | {below or ''} | {beyond or ''} |")
+            narrow, wide = (self.slope(name, beyond) for beyond in (False, True))
+            lines.append(f"| {name} | {narrow or ''} | {wide or ''} |")
         return "\n".join(lines)
 
     def by_l0(self) -> str:
@@ -154,22 +159,6 @@ def _series(row: Any) -> str:
         if row.architecture == "standard"
         else f"BatchTopK, k {row.k:.0f}"
     )
-
-
-def _held(slopes: dict[str, Interval | None], is_so: Any, is_not: Any) -> str:
-    """Of which series something is so, not so, or cannot be told."""
-    known = {name: slope for name, slope in slopes.items() if slope is not None}
-    yes = [f"{name} ({slope})" for name, slope in known.items() if is_so(slope)]
-    no = [f"{name} ({slope})" for name, slope in known.items() if is_not(slope)]
-    open_ = [f"{name} ({slope})" for name, slope in known.items() if not is_so(slope) and not is_not(slope)]
-    if not known:
-        return "Cannot tell: not measured"
-    words = [
-        f"{word} for {'; '.join(of)}"
-        for word, of in (("holds", yes), ("does not hold", no), ("cannot tell", open_))
-        if of
-    ]
-    return ". ".join(word[0].upper() + word[1:] for word in words)
 
 
 HEAD = """# The decoder bias against width (rows 19 and 20)
