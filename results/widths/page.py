@@ -119,7 +119,7 @@ class Widths:
                 row["first"], row["second"] = row["second"], row["first"]
                 row["difference"], row["low"], row["high"] = -row["difference"], -row["high"], -row["low"]
             found.append({**row, "family": row["architecture"]})
-        return pd.DataFrame(found)
+        return pd.DataFrame(found, columns=[*of_k.columns, "family"])
 
     def norms(self) -> str:
         """A row for each width, a column for each series: mean and interval over training seeds."""

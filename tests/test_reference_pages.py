@@ -1,0 +1,111 @@
+"""The pages of the reference run say what their tables say: made-up tables whose truth is known."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from known_scores import table
+
+from hedgebench.reading import above, below, verdicts
+
+BASE = {"loss": "mse", "train_tokens": 2_000_000, "seed": None}
+WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+
+
+def page_of(place: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(place.replace("/", "_"), REPOSITORY / f"results/{place}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Range(NamedTuple):
+    low: float
+    high: float
+
+
+def test_what_holds_is_told_from_what_does_not_and_what_cannot_be_told():
+    found = {"a": Range(-2, -1), "b": Range(1, 2), "c": Range(-1, 1)}
+    said = verdicts(found, below, above)
+    assert [part.split(" (")[0] for part in said.split(". ")] == [
+        "Holds for a",
+        "Does not hold for b",
+        "Cannot tell for c",
+    ]
+    assert verdicts({}, below, above) == "Cannot tell: not measured"
+
+
+@pytest.mark.parametrize(
+    ("exponent", "noise", "verdict"),
+    [(0.5, 0.01, "Holds for"), (0.2, 0.01, "Does not hold for"), (0.5, 0.6, "Cannot tell for")],
+)
+def test_the_exponent_of_the_bias_norm_beyond_d_model(exponent: float, noise: float, verdict: str):
+    rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    for s in range(3):
+        for width in WIDTHS:
+            one = {**BASE, "sae": f"{width}-{s}", "k": 20.0, "width": width, "train_seed": s, "eval": "decoder_bias"}
+            norm = (width / 576) ** (-0.3 if width < 576 else exponent) * np.exp(noise * rng.normal())
+            rows += [{**one, "metric": "b_dec_norm", "value": norm}, {**one, "metric": "d_in", "value": 576.0}]
+    said = page_of("widths/page").page(table(rows))
+    assert f"an exponent of .5 of the width.** {verdict} BatchTopK, k 20" in said
+    if noise < 0.1:
+        assert "up to about d_model.** Holds for BatchTopK, k 20 (-0.3" in said
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0.1, "Holds for"), (-0.1, "Does not hold for")])
+def test_topk_is_compared_with_l1_at_equal_l0(more: float, verdict: str):
+    rows = list[dict[str, Any]]()
+    for architecture, setting, l0 in [("topk", 40.0, 40), ("standard", 2.0, 30), ("standard", 1.0, 60)]:
+        one = {**BASE, "architecture": architecture, "width": 512, "k": setting if architecture == "topk" else None}
+        one["objective"] = None if architecture == "topk" else f"l1={setting:g}"
+        shared = {"eval": "seed_overlap", "metric": "shared", "params": "threshold=0.7", "stderr": 0.005, "n": 3}
+        value = 0.6 + (more if architecture == "standard" else 0.0)
+        rows.append({**one, **shared, "sae": f"{architecture} {setting}", "value": value, "chance": 0.0})
+        sae = {"sae": f"{architecture} {setting} s0", "train_seed": 0}
+        rows.append({**one, **sae, "eval": "saebench_core", "metric": "l0", "value": float(l0)})
+    said = page_of("seeds/page").page(table(rows))
+    assert f"TopK shares less than L1 at equal L0.** {verdict} TopK, width 512, L0 40 ({-more:+.3f} [" in said
+
+
+def test_the_degree_is_told_by_width_and_layer():
+    rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    for layer in (4, 8):
+        for width in (64, 128, 256):
+            for s in range(3):
+                one = {
+                    **BASE,
+                    "sae": f"{layer} {width} {s}",
+                    "k": 8.0,
+                    "width": width + 64,
+                    "train_seed": s,
+                    "layer": layer,
+                }
+                one |= {"eval": "grow_delta", "hook": f"blocks.{layer}.hook_resid_post"}
+                value = 0.5 - 0.1 * np.log2(width / 64) + 0.05 * layer + 0.001 * rng.normal()
+                metrics = [("hedging_degree", ""), ("excess", "")]
+                metrics += [("excess", f"null={null}") for null in ("residual", "other_seed")]
+                rows += [{**one, "metric": metric, "params": params, "value": value} for metric, params in metrics]
+                rows.append({**one, "metric": "rank", "value": 64.0})
+    said = page_of("growth/where").page(table(rows))
+    assert "the more hedging (hedging degree).** Holds for layer 4, k 8 (-0.1" in said
+    assert "| apart | 4 / 8 | 4 / 8 | 4 / 8 | 4 / 8 |" in said
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "Holds: none of 3"), (0.2, "Does not hold: 2 of 3")])
+def test_losses_differ_where_they_do(shift: float, verdict: str):
+    rng, rows = np.random.default_rng(1), list[dict[str, Any]]()
+    for loss in ("mse", "l2", "snap"):
+        for k in (20.0, 40.0):
+            for s in range(3):
+                one = {**BASE, "sae": f"{loss} {k} {s}", "loss": loss, "k": k, "train_seed": s}
+                value = 0.5 + k / 200 + shift * (loss == "snap") + 0.01 * rng.normal()
+                rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": value})
+    said = page_of("losses/page").page(table(rows))
+    assert f"curves (BatchTopK).** {verdict} differences" in said
+    assert "**The same of Matryoshka SAEs.** Cannot tell: not measured." in said
