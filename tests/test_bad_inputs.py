@@ -116,7 +116,9 @@ def test_damaged_records_are_told_one_by_one_and_the_good_ones_number_stays(
     damaged = [case for case in records.CASES if ": a record: " in case.name]
     for i, case in enumerate(damaged):
         case.make(tmp_path / f"made{i}")
-        shutil.move(tmp_path / f"made{i}/r/records/decoder_bias/bad.json", f"r/records/decoder_bias/bad{i}.json")
+        made = (tmp_path / f"made{i}/r/records/decoder_bias").glob("*.json")
+        (bad,) = (file for file in made if file.stem != "good")
+        shutil.move(bad, f"r/records/decoder_bias/bad{i}.json")
     scores = read_results("r")
     assert scores["sae"].tolist() == ["good"] and scores["value"].tolist() == [1.5]
     told = "\n".join(record.getMessage() for record in caplog.records)
