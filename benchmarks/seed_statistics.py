@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hedgebench.stats.components import noise_floor, over_both, over_evaluation, over_training
+from hedgebench.stats.both_seeds import over_both
+from hedgebench.stats.components import noise_floor, over_evaluation, over_training
 from hedgebench.stats.intervals import ratio_interval
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired
 from hedgebench.stats.power import detectable, power, seeds_needed

@@ -36,6 +36,7 @@ READING = (
     "stats.grid",
     "stats.answers",
     "stats.components",
+    "stats.both_seeds",
     "stats.pairwise",
     "stats.power",
     "stats.tables",

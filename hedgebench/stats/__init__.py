@@ -3,7 +3,8 @@
 `units`       errors of one run's numbers, from independent units (sequences, latents)
 `intervals`   means over independent units, with Student's interval
 `grid`        what of the scores table may be averaged and compared: columns, places, variants; SAEs by evaluation seeds
-`components`  how much the training seed and the evaluation seed move a number, and a mean's interval over either and both
+`components`  how much the training seed and the evaluation seed move a number, and a mean's interval over either
+`both_seeds`  a mean's interval over training and evaluation seeds together
 `pairwise`    which variants can be told apart, ranks with ties, and how well a metric tells variants apart
 `power`       which difference a number of seeds would find, and how many seeds a difference needs
 `ways`        how far a variant is on the way from chance or random controls to the best

@@ -135,31 +135,6 @@ def over_evaluation(values: ArrayLike, level: float = 0.95) -> Interval:
     return mean_interval(_means(values, 0), level)
 
 
-def over_both(values: ArrayLike, level: float = 0.95) -> Interval:
-    """The same mean with its interval over both: where it lies for all such SAEs over evaluation seeds without end. NaN ends where either has a single seed.
-
-    The variance of the mean is (training + evaluation - rest) / (a b) of the mean squares, and not less than either alone; degrees of freedom as Satterthwaite has them. Where a source with two
-    seeds happens to come out small, these are too many, and the interval is as wide as that over the one source: it is never narrower than either. Coverage at 95 %: .94 to .98 where either seed
-    matters, more where only the rest is noise or both have two seeds (`benchmarks/seed_statistics.py`).
-    """
-    from scipy.stats import t
-
-    values = np.asarray(values, dtype=np.float64)
-    a, b = values.shape
-    mean, n = float(values.mean()), min(a, b)
-    if n < 2:
-        return Interval(mean, math.nan, math.nan, n)
-    found = mean_squares(values)
-    variance = max(found.training + found.evaluation - found.rest, found.training, found.evaluation)
-    if not variance:
-        return Interval(mean, mean, mean, n)
-    spread = found.training**2 / found.training_df + found.evaluation**2 / found.evaluation_df
-    parts = np.array([variance, found.training, found.evaluation])
-    dfs = np.array([variance**2 / spread, found.training_df, found.evaluation_df])
-    reach = float((t.ppf((1 + level) / 2, dfs) * np.sqrt(parts / (a * b))).max())
-    return Interval(mean, mean - reach, mean + reach, n)
-
-
 def _means(values: ArrayLike, axis: int) -> NDArray[np.float64]:
     means: NDArray[np.float64] = np.asarray(values, dtype=np.float64).mean(axis=axis)
     return means

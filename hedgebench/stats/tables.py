@@ -16,6 +16,7 @@ import numpy as np
 from hedgebench.control_cards import control_kind
 from hedgebench.scores_table import scores_table
 from hedgebench.stats import components as parts
+from hedgebench.stats.both_seeds import over_both
 from hedgebench.stats.grid import COLUMN, LARGEST, PLACE, Grid, grids, members, variants
 from hedgebench.stats.pairwise import (
     ALPHA,
@@ -141,7 +142,7 @@ def _mean(values: NDArray[np.float64], grid: Grid) -> dict[str, Any]:
     """The mean of a variant's values [a SAEs, b evaluation seeds] with its intervals, as columns of `summary`."""
     found = {"training": parts.over_training(values)}
     if grid.draws:
-        found |= {"evaluation": parts.over_evaluation(values), "both": parts.over_both(values)}
+        found |= {"evaluation": parts.over_evaluation(values), "both": over_both(values)}
     row = {"mean": float(values.mean())}
     for over, interval in found.items():
         row[f"{over}_low"], row[f"{over}_high"] = interval.low, interval.high

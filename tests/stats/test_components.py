@@ -9,7 +9,7 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
-from hedgebench.stats.components import components, mean_squares, noise_floor, over_both, over_evaluation, over_training
+from hedgebench.stats.components import components, mean_squares, noise_floor, over_evaluation, over_training
 
 VARIANT = np.repeat(["a", "b", "c"], [4, 5, 3])
 
@@ -110,46 +110,7 @@ def test_each_interval_is_of_the_means_over_the_other_seed():
     assert (over.low, over.high) == pytest.approx(stats.ttest_1samp([3, 4], 0).confidence_interval(0.95))
 
 
-def test_the_interval_over_both_is_no_narrower_than_either_seed_alone_makes_the_mean():
-    for seed in range(20):
-        values = simulated(1.0, 1.0, 1.0, seed=seed)[:4]
-        both, found = over_both(values), mean_squares(values)
-        df = 15  # no more than (4 - 1) + (4 - 1) + 9 degrees of freedom
-        least = stats.t.ppf(0.975, df) * math.sqrt(max(found.training, found.evaluation) / 16)
-        assert both.high - both.mean >= least
-
-
-@pytest.mark.parametrize("shape", [(2, 2), (2, 10), (3, 5), (10, 2)])
-def test_the_interval_over_both_is_never_inside_that_over_either(shape):
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        values = rng.normal(size=shape) + rng.normal(size=(shape[0], 1)) * rng.choice([0, 1])
-        both = over_both(values)
-        for alone in (over_training(values), over_evaluation(values)):
-            assert both.high - both.low >= (alone.high - alone.low) * (1 - 1e-12)
-
-
-def test_where_only_one_seed_matters_the_interval_over_both_is_the_one_over_that():
-    values = np.repeat(np.array([[1.0], [2.0], [4.0]]), 3, axis=1)
-    assert over_both(values)[:3] == pytest.approx(over_training(values)[:3])
-    assert over_both(values.T)[:3] == pytest.approx(over_evaluation(values.T)[:3])
-
-
-@pytest.mark.parametrize("over", [over_training, over_evaluation, over_both])
+@pytest.mark.parametrize("over", [over_training, over_evaluation])
 def test_one_seed_has_a_mean_and_no_interval(over):
     found = over([[2.0]])
     assert found.mean == 2.0 and math.isnan(found.low) and math.isnan(found.high)
-
-
-def test_a_mean_without_noise_has_an_interval_of_no_width():
-    assert over_both(np.full((2, 2), 3.0))[:3] == (3.0, 3.0, 3.0)
-
-
-def test_intervals_over_both_hold_the_truth_as_often_as_they_say():
-    rng = np.random.default_rng(2)
-    held = []
-    for _ in range(2000):
-        values = rng.normal(size=(5, 1)) + rng.normal(size=(1, 5)) + 0.3 * rng.normal(size=(5, 5))
-        found = over_both(values)
-        held.append(found.low <= 0 <= found.high)
-    assert 0.93 <= np.mean(held) <= 0.97
