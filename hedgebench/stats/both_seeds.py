@@ -76,7 +76,7 @@ def _reach(squares: Numbers, a: int, b: int, level: float) -> Numbers:
     training, evaluation, rest = squares
     variance = np.maximum(training + evaluation - rest, np.maximum(training, evaluation))
     spread = training**2 / (a - 1) + evaluation**2 / (b - 1)
-    reach = _quantile(spread / variance**2, level) * np.sqrt(variance)  # Satterthwaite's degrees of freedom
+    reach: Numbers = _quantile(spread / variance**2, level) * np.sqrt(variance)  # Satterthwaite's degrees of freedom
     for square, df in ((training, a - 1), (evaluation, b - 1)):
         reach = np.maximum(reach, _quantile(np.float64(1 / df), level) * np.sqrt(square))
     return reach
