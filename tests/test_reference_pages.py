@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -109,3 +110,29 @@ def test_losses_differ_where_they_do(shift: float, verdict: str):
     said = page_of("losses/page").page(table(rows))
     assert f"curves (BatchTopK).** {verdict} differences" in said
     assert "**The same of Matryoshka SAEs.** Cannot tell: not measured." in said
+
+
+def test_committed_pages_are_those_of_the_committed_tables():
+    claims = page_of("claims")
+    tables = claims.tables()
+    assert tables
+    for part, scores in tables.items():
+        told = page_of(f"{part.folder}/{part.page}").page(scores)
+        assert (REPOSITORY / "results" / part.folder / part.told).read_text() == told
+    assert (REPOSITORY / "results/claims.md").read_text() == claims.page(tables)
+
+
+def test_the_claims_lead_to_files_that_are_there():
+    text = (REPOSITORY / "results/claims.md").read_text()
+    linked = re.findall(r"\]\(([^)]+)\)", text)
+    assert linked and all((REPOSITORY / "results" / link).is_file() for link in linked)
+
+
+def test_every_claim_of_a_table_is_on_the_page_and_what_is_not_measured_is_said():
+    claims = page_of("claims")
+    tables = claims.tables()
+    told = claims.page(tables)
+    for part, scores in tables.items():
+        lines = getattr(page_of(f"{part.folder}/{part.page}"), part.teller)(scores).claims()
+        assert len(lines) > 1 and "\n".join(lines) in told
+    assert claims.page({}).count("Not measured yet") == len(claims.PARTS)

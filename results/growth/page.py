@@ -27,7 +27,7 @@ def page(scores: pd.DataFrame) -> str:
     parts = [
         HEAD.format(**facts),
         "## What holds\n",
-        *grown.verdicts(),
+        *grown.claims(),
         "\n## Which way: the share of the squared change that lies in a span\n",
         grown.shares(),
         "\n## How far: the mean projection of the change on it\n",
@@ -139,7 +139,7 @@ class Grown:
             lines.append(f"| {width - self.added} → {width} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
-    def verdicts(self) -> list[str]:
+    def claims(self) -> list[str]:
         """The post's findings one by one, and the questions it did not ask."""
         slope, given_live = self.per_doubling("delta_share"), self.per_doubling("delta_share", given="live_added")
         lines = [
