@@ -15,7 +15,7 @@ from hedgebench.eval import ActivationBatch
 from hedgebench.once import store_tensors
 from hedgebench.paths import cache_dir
 from hedgebench.records import package_version
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput, CannotMeasure
 
 if TYPE_CHECKING:

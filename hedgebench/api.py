@@ -12,10 +12,11 @@ from hedgebench.eval import Eval
 from hedgebench.identities import IN_MEMORY
 from hedgebench.places import Here, check_device
 from hedgebench.plan import make_plan
-from hedgebench.registry import InvalidPlugin, check_eval, nearest
+from hedgebench.plugin_rules import InvalidPlugin, check_eval
 from hedgebench.results import read_results
 from hedgebench.runner import execute, pending_runs
 from hedgebench.session import Session
+from hedgebench.spelling import nearest
 from hedgebench.suite import DTYPES, EvalEntry, SaeEntry, Suite, check_seeds
 from hedgebench.types import BadInput
 

@@ -244,7 +244,7 @@ def parse_eval(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _check_only(only: list[str], known: dict[str, bool]) -> None:
-    from hedgebench.registry import nearest
+    from hedgebench.spelling import nearest
 
     for name in only:
         if name not in known:

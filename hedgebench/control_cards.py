@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput, Checkpoint
 
 MADE_FROM: Mapping[str, str] = {"pca": "activations", "oracle": "features"}

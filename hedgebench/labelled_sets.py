@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.labelled import HubLabels, LabelledData, StoredLabels, reading_hub
 from hedgebench.lines import LineMap, read_yaml
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:

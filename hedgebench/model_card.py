@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.one_line import one_line
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.types import BadInput
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, asked, public_config
+from hedgebench.eval_config import make_config
 from hedgebench.finished import Stamp
 from hedgebench.formats.layouts import display_name, find_layout, find_paths
 from hedgebench.identities import Identities
 from hedgebench.one_line import one_line
 from hedgebench.paths import is_file, is_folder, is_there
-from hedgebench.registry import get_eval, make_config, nearest
+from hedgebench.registry import get_eval
 from hedgebench.relatives import Family, as_groups, family_of, with_siblings
+from hedgebench.spelling import nearest
 from hedgebench.suite import EvalEntry, SaeEntry, Suite
 from hedgebench.types import BadInput, Checkpoint, Run
 

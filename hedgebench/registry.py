@@ -6,27 +6,25 @@ breaks nothing else.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import logging
-import math
 import os
-import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from traceback import walk_tb
 from typing import Any
 
-from hedgebench.eval import NEEDS, OPTIONAL, Eval
+from hedgebench.eval import Eval
+from hedgebench.plugin_rules import InvalidPlugin, check_eval
+from hedgebench.spelling import nearest
 from hedgebench.stopping import stoppable
-from hedgebench.types import BadInput, Metric
+from hedgebench.types import BadInput
 
 logger = logging.getLogger(__name__)
 
@@ -53,67 +51,6 @@ class Broken:
     name: str
     package: str
     error: str
-
-
-class InvalidPlugin(ValueError):
-    """A plugin does not keep to the interface; the message shows what was found."""
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """A "; did you mean ...?" clause, or the list of right words where none is near."""
-    words = sorted(words)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(words)}" if words else ""
-
-
-def check_eval(name: str, found: Any) -> type[Eval]:
-    """Return `found` if it is a well-formed eval called `name`.
-
-    Raises:
-        InvalidPlugin: It is not; one line says what was expected and what was found.
-    """
-    if not (isinstance(found, type) and issubclass(found, Eval)):
-        raise InvalidPlugin(f"expected a subclass of hedgebench.Eval, found {found!r}")
-    if getattr(found, "name", None) != name:
-        raise InvalidPlugin(
-            f"its `name` is {getattr(found, 'name', None)!r}, but it is registered as {name!r}: they must be equal"
-        )
-    version = getattr(found, "version", None)
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise InvalidPlugin(f"`version` must be a whole number from 1, found {version!r}")
-    for attribute, known in (("needs", NEEDS), ("may_use", OPTIONAL)):
-        words = getattr(found, attribute)
-        if not isinstance(words, (set, frozenset, list, tuple)) or not set(words) <= known:
-            raise InvalidPlugin(f"`{attribute}` must be a set out of {sorted(known)}, found {words!r}")
-    metrics = getattr(found, "metrics", ())
-    names = [m.name for m in metrics if isinstance(m, Metric)] if isinstance(metrics, (tuple, list)) else []
-    if not names or len(names) != len(metrics) or len(set(names)) != len(names):
-        raise InvalidPlugin(f"`metrics` must be a tuple of Metric with distinct names, found {metrics!r}")
-    _check_config(found.Config)
-    _check_run(found)
-    return found
-
-
-def _check_config(config: Any) -> None:
-    if not (is_dataclass(config) and isinstance(config, type)):
-        raise InvalidPlugin(f"`Config` must be a frozen dataclass, found {config!r}")
-    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise InvalidPlugin("`Config` must be frozen: write @dataclass(frozen=True)")
-    bare = [f.name for f in fields(config) if f.default is MISSING and f.default_factory is MISSING]
-    if bare:
-        raise InvalidPlugin(f"every field of `Config` needs a default; without one: {', '.join(bare)}")
-
-
-def _check_run(found: type[Eval]) -> None:
-    if found.run is Eval.run and found.run_many is Eval.run_many:
-        raise InvalidPlugin("it overrides neither `run(self, ctx, cfg)` nor `run_many(self, ctxs, cfg)`")
-    for method, wanted in (("run", ["self", "ctx", "cfg"]), ("run_many", ["self", "ctxs", "cfg"])):
-        function = getattr(found, method)
-        given = list(inspect.signature(function).parameters) if callable(function) else [repr(function)]
-        if len(given) != len(wanted):
-            raise InvalidPlugin(f"`{method}` must take ({', '.join(wanted)}), found ({', '.join(given)})")
 
 
 _Places = tuple[tuple[str, int | None], ...]
@@ -269,48 +206,3 @@ def get_eval(name: str) -> type[Eval]:
     for b in broken:
         raise BadInput(f"eval {name!r} of package {b.package!r} is broken: {b.error}")
     raise BadInput(f"unknown eval {name!r}{nearest(name, _points(EVAL_GROUP, _places()))}")
-
-
-def make_config(eval_class: type[Eval], given: dict[str, Any]) -> Any:
-    """The eval's `Config` with `given` values, checked by name and type.
-
-    Raises:
-        BadInput: Unknown key or a value of the wrong type.
-    """
-    known = {f.name: f for f in fields(eval_class.Config)}
-    if eval_class.labelled_sets and isinstance(given.get("data"), str):
-        given = {**given, "data": [given["data"]]}
-    for key, value in given.items():
-        if key not in known:
-            raise BadInput(f"eval {eval_class.name!r} has no setting {key!r}{nearest(key, known)}")
-        _check_value(eval_class.name, key, str(known[key].type), value)
-    try:
-        return eval_class.Config(**given)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"eval {eval_class.name!r}: {error}") from None
-
-
-_PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
-_LIST = re.compile(r"tuple\[(int|float|str), \.\.\.\]")
-
-
-def _check_value(eval_name: str, key: str, annotation: str, value: Any) -> None:
-    """Refuse a value whose type is not among an annotation's (`int | None`, `tuple[int, ...]`), or that is no finite number.
-
-    Annotations of another form are the eval's own business.
-    """
-    kinds = [part.strip() for part in annotation.split("|")]
-    if not all(kind in _PLAIN or _LIST.fullmatch(kind) for kind in kinds):
-        return
-    if not any(_fits(kind, value) for kind in kinds):
-        wanted = _LIST.sub(r"a list of \1", annotation)
-        raise BadInput(f"eval {eval_name!r}: setting {key!r} must be {wanted}, not {value!r}")
-
-
-def _fits(kind: str, value: Any) -> bool:
-    inner = _LIST.fullmatch(kind)
-    if inner is not None:
-        return isinstance(value, (list, tuple)) and all(_fits(inner[1], each) for each in value)
-    if isinstance(value, bool) or not isinstance(value, _PLAIN[kind]):
-        return isinstance(value, bool) and kind == "bool"
-    return not isinstance(value, float) or math.isfinite(value)

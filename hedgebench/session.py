@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.eval import Eval, EvalContext, asked
+from hedgebench.eval_config import make_config
 from hedgebench.paths import cache_dir
 from hedgebench.records import Outcome, score_row
-from hedgebench.registry import get_eval, make_config
+from hedgebench.registry import get_eval
 from hedgebench.shelf import Shelf
 from hedgebench.types import BadInput, CannotMeasure, Checkpoint, Run, Score
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hedgebench.control_cards import KINDS, split_kind
 from hedgebench.formats.layouts import find_paths
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.paths import is_folder, is_there, user_path
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 from hedgebench.world_files import stands_for_world
 

@@ -17,7 +17,9 @@ import pytest
 from hedgebench import registry
 from hedgebench.cli import main
 from hedgebench.eval import Eval
-from hedgebench.registry import InvalidPlugin, check_eval, find_evals, get_eval, make_config
+from hedgebench.eval_config import make_config
+from hedgebench.plugin_rules import InvalidPlugin, check_eval
+from hedgebench.registry import find_evals, get_eval
 from hedgebench.types import BadInput, Metric
 
 GOOD = """

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hedgebench.formats.files import check_fits, check_shapes, one_line, positive, printable, read_object
 from hedgebench.formats.layouts import find_layout
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:

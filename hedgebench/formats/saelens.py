@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.formats.files import one_line, positive, read_object, safetensors_header
 from hedgebench.formats.layouts import PICKLED, find_layout, plain_files
 from hedgebench.paths import is_folder, is_there
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hedgebench.lines import LineMap, read_yaml
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 
 _TOP = ("judge", "float_tolerance", "match", "metrics")

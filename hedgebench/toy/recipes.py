@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.training.losses import LOSSES, LossName, LossSchedule
 from hedgebench.types import BadInput
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hedgebench.lines import LineMap, read_yaml
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.toy.recipes import Recipe
 from hedgebench.toy.scenarios import Scenario
 from hedgebench.toy.world_config import WorldConfig

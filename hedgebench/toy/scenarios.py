@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.toy.recipes import Recipe, ToyRun
 from hedgebench.toy.world_config import RandomCorrelation, WorldConfig
 from hedgebench.training.losses import LOSSES, LossName

@@ -16,7 +16,7 @@ from typing import Any
 
 from hedgebench.lines import LineMap, read_yaml
 from hedgebench.paths import is_there
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.training.grow_config import Growing, check_starts, read_growing
 from hedgebench.training.losses import LOSSES, LossName
 from hedgebench.training.typed import typed_values

@@ -9,7 +9,7 @@ from typing import Any
 
 from hedgebench.lines import LineMap
 from hedgebench.paths import user_path
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.types import BadInput
 
 _KEYS = ("from", "add", "to", "every", "second_controls")

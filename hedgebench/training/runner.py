@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hedgebench.activations import check_context
 from hedgebench.memory import check_memory
 from hedgebench.places import check_device
-from hedgebench.registry import nearest
+from hedgebench.spelling import nearest
 from hedgebench.training.config import SAERecipe, TrainConfig, read_config
 from hedgebench.training.saving import is_done, save_all
 from hedgebench.types import BadInput

@@ -14,8 +14,8 @@ from known_saes import build, sparse_activations, unit_rows
 
 from hedgebench.checkpoint import describe
 from hedgebench.eval import ActivationBatch, EvalContext
+from hedgebench.eval_config import make_config
 from hedgebench.records import score_row
-from hedgebench.registry import make_config
 from hedgebench.types import BadInput, CannotMeasure
 
 

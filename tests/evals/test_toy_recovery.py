@@ -14,8 +14,8 @@ from known_saes import bias_only, build, dead, dial, oracle, permuted_decoder, r
 from hedgebench import evaluate
 from hedgebench.checkpoint import describe
 from hedgebench.eval import EvalContext
+from hedgebench.eval_config import make_config
 from hedgebench.loaders import build_sae, prepare
-from hedgebench.registry import make_config
 from hedgebench.toy.world_config import WorldConfig
 from hedgebench.toy.worlds import World, make_world
 from hedgebench.types import BadInput, CannotMeasure, Score
