@@ -27,6 +27,8 @@ DOUBT = 0.25
 _MOST_GROUPS = 26 * 27
 _ROUNDING = 1e-9
 """Of the median size: what differs by less is the same number, added up in another order."""
+_SMALLEST = 1e-60
+"""Of the largest size: what differs by less is the same beside it."""
 
 
 class Pairs(NamedTuple):
@@ -93,10 +95,12 @@ def compare_averaged(cells: Sequence[Sequence[ArrayLike]], pooled: bool | None =
     if pooled:
         total = float((n - 1).sum())
         shared = float(((n.ravel() - 1) * variance).sum() / total) if v else 0.0
+        shared = shared or _of_a_step(values)
         variance, own_df, df = np.full(v * b, shared), np.full(v, total), np.full(len(first), total)
     else:
-        parts = _some(variance).reshape(v, b) / n
-        variance, spread = _some(variance), (parts**2 / (n - 1)).sum(axis=1)
+        variance = _some(variance, _of_a_step(values))
+        parts = variance.reshape(v, b) / n
+        spread = (parts**2 / (n - 1)).sum(axis=1)
         own_df = np.divide(parts.sum(axis=1) ** 2, spread, out=(n - 1.0).sum(axis=1), where=spread > 0)
         both, spread = parts.sum(axis=1)[first] + parts.sum(axis=1)[second], spread[first] + spread[second]
         df = np.divide(both**2, spread, out=np.ones(len(first)), where=spread > 0)
@@ -125,11 +129,13 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
     first, second = np.triu_indices(v, 1)
     if pooled:
         own_df = np.full(v, float(max(1, (v - 1) * (b - 1))))
-        error = np.full(v, (left**2).sum() / own_df[0] / b) if v else np.empty(0)
+        error = np.full(v, ((left**2).sum() / own_df[0] or _of_a_step(rows)) / b) if v else np.empty(0)
         squared = error[first] + error[second]
     else:
-        own_df, error, covariance = np.full(v, float(b - 1)), _some(variance) / b, left @ left.T / (b - 1)
-        squared = _some((variance[first] + variance[second] - 2 * covariance[first, second]).clip(min=0)) / b
+        least, covariance = _of_a_step(rows), left @ left.T / (b - 1)
+        own_df, error = np.full(v, float(b - 1)), _some(variance, least) / b
+        squared = (variance[first] + variance[second] - 2 * covariance[first, second]).clip(min=0)
+        squared = _some(squared, 2 * least) / b
     return _pairs(values.mean(axis=1), error, own_df, first, second, squared, own_df[first], pooled, step)
 
 
@@ -205,7 +211,7 @@ class Discriminability(NamedTuple):
     f: float
     """Ratio of the mean squares between and within variants; infinite where nothing is noise, NaN where nothing differs."""
     p: float
-    """That no two variants differ: by the F ratio where variances are pooled; where not, the smallest adjusted p of a pair (Welch's F finds too much with few seeds, the plain one where noise is unequal)."""
+    """That no two variants differ: by the F ratio where variances are pooled; where not, or where it is infinite, the smallest adjusted p of a pair (Welch's F finds too much with few seeds, the plain one where noise is unequal)."""
     share: float
     """Of the variance, what lies between variants: 0 where all is noise."""
     groups: int
@@ -226,7 +232,7 @@ def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
     real = max(0.0, (between - within) / typical)
     share = real / (real + within) if real + within else 0.0
     if not within:
-        return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups_apart(pairs))
+        return Discriminability(math.inf if real else math.nan, float(pairs.adjusted.min()), share, groups_apart(pairs))
     found = f_oneway(*values)
     p = float(found.pvalue) if pairs.pooled else float(pairs.adjusted.min())
     return Discriminability(float(found.statistic), p, share, groups_apart(pairs))
@@ -240,10 +246,11 @@ def discriminability_paired(values: ArrayLike) -> Discriminability:
     v, b = values.shape
     found = mean_squares(values)
     between, within = found.training, found.rest if _left(values).any() else 0.0
-    groups, real = groups_apart(compare_paired(values)), max(0.0, between - within) / b
+    pairs, real = compare_paired(values), max(0.0, between - within) / b
+    groups = groups_apart(pairs)
     share = real / (real + within) if real + within else 0.0
     if not within:
-        return Discriminability(math.inf if real else math.nan, 0.0 if real else 1.0, share, groups)
+        return Discriminability(math.inf if real else math.nan, float(pairs.adjusted.min()), share, groups)
     ratio = between / within
     return Discriminability(ratio, float(f.sf(ratio, v - 1, (v - 1) * (b - 1))), share, groups)
 
@@ -254,9 +261,8 @@ def _in_steps(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> tuple[list[N
     sizes = np.abs(np.concatenate(values)) if values else np.empty(0)
     if not sizes.any():
         return values, 1.0
-    step = (
-        float(np.median(sizes[sizes > 0])) * _ROUNDING
-    )  # not the largest: a single huge value says nothing of the others
+    # not of the largest, since a single huge value says nothing of the others; but one whose fourth power is no number would hide all
+    step = max(float(np.median(sizes[sizes > 0])) * _ROUNDING, float(sizes.max()) * _SMALLEST)
     return [np.round(group / step) for group in values], step
 
 
@@ -273,9 +279,18 @@ def equally_noisy(variance: NDArray[np.float64], df: NDArray[np.int64]) -> bool:
     return int(some.sum()) < 2 or float(bartlett(variance[some], df[some])) >= DOUBT
 
 
-def _some(variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Variances, none of which is 0 unless all are: values that happen to be the same are taken as noisy as the least noisy others."""
-    return np.maximum(variance, variance[variance > 0].min(initial=math.inf)) if variance.any() else variance
+def _some(variance: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Variances, none of which is 0: values that happen to be the same are taken as noisy as the least noisy others, or where all are 0 as `least`."""
+    return np.maximum(variance, variance[variance > 0].min(initial=math.inf) if variance.any() else least)
+
+
+def _of_a_step(values: Sequence[NDArray[np.float64]]) -> float:
+    """The variance that is hidden where a metric comes in steps: a twelfth of a step squared (Sheppard's), the step being the least by which two of the values differ.
+
+    It stands for a variance of 0, which two or three values show by chance: a difference of one step between two variants of two seeds is none.
+    """
+    gaps = np.diff(np.unique(np.concatenate(values))) if len(values) else np.empty(0)
+    return float(gaps.min()) ** 2 / 12 if gaps.size else 0.0
 
 
 def bartlett(variance: NDArray[np.float64], df: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -95,10 +95,21 @@ def test_a_simultaneous_interval_leaves_out_zero_only_where_the_pair_can_be_told
         assert (pairs.adjusted[without] < ALPHA).all()
 
 
-def test_where_nothing_is_noise_any_difference_is_real_and_equal_is_equal():
-    pairs = compare([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]])
-    assert pairs.adjusted.tolist() == [1.0, 0.0, 0.0]
-    assert (pairs.low == pairs.difference).all()
+def test_values_that_do_not_move_are_a_step_wide_so_that_two_seeds_tell_little_and_five_much():
+    steps = [[1.0] * n + [2.0] * n for n in (2, 5)]
+    few, many = (compare([values[: len(values) // 2], values[len(values) // 2 :]]) for values in steps)
+    for pairs, n in ((few, 2), (many, 5)):
+        assert pairs.stderr[0] == pytest.approx(math.sqrt(2 / 12 / n))
+        assert pairs.adjusted[0] == pytest.approx(2 * stats.t.sf(1 / pairs.stderr[0], 2 * (n - 1)))
+    assert few.adjusted[0] > 0.05 > many.adjusted[0]
+    assert compare([[1.0, 1.0], [1.0, 1.0]]).adjusted[0] == 1
+
+
+def test_saes_that_a_seed_moves_alike_by_a_step_are_not_told_apart_by_two_seeds():
+    for pooled in (None, False):
+        pairs = compare_paired([[0.90, 0.80], [0.95, 0.85]], pooled)
+        assert pairs.stderr[0] == pytest.approx(math.sqrt(2 * 0.05**2 / 12 / 2)) and pairs.adjusted[0] > 0.05
+    assert compare_paired([[0.90, 0.80, 0.70, 0.80], [0.95, 0.85, 0.75, 0.85]]).adjusted[0] < 0.05
 
 
 def test_what_rounding_makes_of_one_number_is_no_difference():
@@ -199,7 +210,7 @@ def test_of_saes_it_is_the_two_way_analysis_of_variance():
     found = discriminability_paired(values)
     assert (found.f, found.p) == pytest.approx((theirs["F"], theirs["PR(>F)"]))
     assert found.groups == groups_apart(compare_paired(values))
-    assert discriminability_paired([[1.0, 2.0], [2.0, 3.0]])[:3] == (math.inf, 0.0, 1.0)
+    assert discriminability_paired([[1.0, 2.0], [2.0, 3.0]])[:3] == (math.inf, pytest.approx(0.18, abs=0.005), 1.0)
     assert math.isnan(discriminability_paired([[1.0, 2.0], [1.0, 2.0]]).f)
 
 
@@ -215,7 +226,8 @@ def test_a_metric_of_noise_tells_nothing_apart():
 
 
 def test_a_metric_without_noise_tells_all_apart():
-    assert discriminability([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]) == (math.inf, 0.0, 1.0, 3)
+    found = discriminability([[1.0] * 5, [2.0] * 5, [3.0] * 5])
+    assert (found.f, found.share, found.groups) == (math.inf, 1.0, 3) and found.p < 1e-4
 
 
 @settings(max_examples=30, deadline=None)

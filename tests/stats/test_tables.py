@@ -148,7 +148,7 @@ def test_comparisons_and_ranks_are_of_the_same_saes():
 
 def test_a_recipe_is_not_ranked_on_fewer_saes_than_its_mean_has():
     """The SAEs of snap have seed 5 in common, which mse has not, and two of the three have what mse has."""
-    rows = [*recipe("mse", [[0.5, 0.6], [0.5, 0.6]]), *recipe("snap", [[0.8, 0.9], [0.8, 0.9]])]
+    rows = [*recipe("mse", [[0.50, 0.60], [0.51, 0.61]]), *recipe("snap", [[0.80, 0.90], [0.81, 0.91]])]
     assert summary(table(rows))["rank"].tolist() == [2, 1]
     rows += [{"sae": f"snap-s{i}", "loss": "snap", "train_seed": i, "seed": 5, "value": 0.8} for i in range(3)]
     found = summary(table(rows)).set_index("variant")
@@ -372,3 +372,11 @@ def test_neither_the_order_of_rows_nor_of_saes_changes_a_number(make):
     number = plain.select_dtypes("number").columns
     for name in number:
         assert sorted(plain[name].abs().dropna()) == pytest.approx(sorted(shuffled[name].abs().dropna()))
+
+
+@pytest.mark.parametrize("huge", [1e30, 1e100, 1e154, 1e308])
+def test_huge_values_are_noise_to_each_other_and_not_ranked_beyond_the_table(huge):
+    rows = [*recipe("mse", [[huge, -huge], [1.7 * huge, huge]]), *recipe("l2", [[1.0, 2.0], [3.0, 4.0]])]
+    found, pairs = summary(table(rows)), comparisons(table(rows))
+    assert found[["rank", "rank_low", "rank_high"]].values.tolist() == [[1, 1, 2], [1, 1, 2]]
+    assert pairs["p"].between(0.05, 1).all() and not pairs["apart"].any()
