@@ -22,7 +22,15 @@ from hedgebench.stats.intervals import ratio_interval
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare, compare_paired
 from hedgebench.stats.power import detectable, power, seeds_needed
 
-SPREADS = (1.0, 0.0, 0.3), (0.0, 1.0, 0.3), (1.0, 1.0, 0.3), (1.0, 1.0, 1.0), (1.0, 0.3, 1.0), (0.0, 0.0, 1.0)
+SPREADS = (
+    (1.0, 0.0, 0.3),
+    (0.0, 1.0, 0.3),
+    (1.0, 1.0, 0.3),
+    (1.0, 1.0, 1.0),
+    (1.0, 0.3, 1.0),
+    (0.0, 0.0, 1.0),
+    (1.0, 0.5, 0.05),
+)
 """Standard deviations: training seed, evaluation seed, rest."""
 NOISES = {"equal": (1.0, 1.0), "half four times as noisy": (0.5, 4.0), "one ten times as noisy": (0.0, 10.0)}
 """Which share of the variants is noisier (at least one, where the factor is not 1), and how much."""
@@ -53,6 +61,8 @@ def main() -> None:
     show(found_at_shared_seeds(rng, n))
     print("\nA metric that comes in steps, of equal variants whose SD is 1\n")
     show(in_steps(rng, n))
+    print("\nCoverage of 95 % intervals over evaluation seeds, of accuracies over few texts\n")
+    show(of_accuracies(np.random.default_rng(0), n))
     print("\nCoverage of the 95 % intervals of shares of the way to the best, of those that are given\n")
     show(of_shares(np.random.default_rng(0), n))
 
@@ -68,7 +78,9 @@ def show(rows: Iterator[dict[str, object]]) -> None:
 
 def coverage(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
     """How often an interval holds what it is of."""
-    for (a, b), spread in itertools.product(((2, 2), (2, 10), (3, 2), (3, 3), (5, 3), (5, 5), (10, 5)), SPREADS):
+    for (a, b), spread in itertools.product(
+        ((2, 2), (2, 10), (3, 2), (5, 2), (3, 3), (5, 3), (5, 5), (10, 5)), SPREADS
+    ):
         held = np.zeros(4)
         for _ in range(tables):
             training, evaluation = rng.normal(size=(a, 1)) * spread[0], rng.normal(size=(1, b)) * spread[1]
@@ -203,7 +215,7 @@ def found_at_shared_seeds(rng: np.random.Generator, tables: int) -> Iterator[dic
 
 def in_steps(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
     """How often equal variants, or SAEs, are told apart where values are rounded to steps."""
-    for step, v, n in itertools.product((0.2, 0.5, 1.0, 2.0), (4, 12), (2, 3, 5)):
+    for step, v, n in itertools.product((0.2, 0.5, 1.0, 2.0), (2, 4, 12), (2, 3, 5)):
         ways: dict[str, list[bool]] = {"recipes": [], "SAEs at shared evaluation seeds": []}
         for _ in range(tables):
             own, shared = rng.normal(size=(v, n)), 5 * rng.normal(size=n)
@@ -212,6 +224,19 @@ def in_steps(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object
             ways["SAEs at shared evaluation seeds"].append(bool((paired.adjusted < ALPHA).any()))
         shares = {f"tables with a false difference, {way}": float(np.mean(found)) for way, found in ways.items()}
         yield {"step (SDs)": step, "variants": v, "seeds": n, **shares}
+
+
+def of_accuracies(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often an interval over evaluation seeds holds a true accuracy of .9, and has no width, where each seed asks of a few texts."""
+    for texts, n in itertools.product((10, 20, 100, 400), (2, 3, 5)):
+        found = [over_evaluation(rng.binomial(texts, 0.9, (1, n)) / texts) for _ in range(tables)]
+        held = float(np.mean([one.low - 1e-12 <= 0.9 <= one.high + 1e-12 for one in found]))
+        yield {
+            "texts": texts,
+            "seeds": n,
+            "held": held,
+            "no width": float(np.mean([one.low == one.high for one in found])),
+        }
 
 
 def of_shares(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:

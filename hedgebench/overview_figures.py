@@ -123,8 +123,14 @@ def read_noise(scores: DataFrame) -> str:
     return (
         f"Over {' or '.join(map(str, seeds))} evaluation seeds {above} of {len(known)} metrics vary by more than a tenth of their size, "
         f"{sure} of them for certain (95 %). The largest number is that of {most}, the smallest that of {least}. "
-        "Bars are these 95 % intervals."
+        f"Bars are these 95 % intervals.{_unmoved(found)}"
     )
+
+
+def _unmoved(found: DataFrame) -> str:
+    """How many rows of `noise_table` have training seeds, and no mark for them on an axis of logarithms."""
+    count = int((found["cv_training"].astype(float) <= _ROUNDING).sum())
+    return f" Training seeds move {count} of them no more than the rest of the noise does: no mark." if count else ""
 
 
 def _percent(share: float) -> str:

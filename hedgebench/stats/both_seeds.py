@@ -65,16 +65,16 @@ def _scale(squares: Numbers, a: int, b: int, level: float) -> float:
 
 
 def _reach(squares: Numbers, a: int, b: int, level: float) -> Numbers:
-    """How far the interval reaches that is never narrower than that over either seed, in units of 1 / sqrt(a b).
+    """How far the interval reaches that is scaled, in units of 1 / sqrt(a b): never less than that over either seed.
 
     Args:
-        squares: [3, ...], mean squares of training seeds, evaluation seeds and the rest. The variance of the mean is their first and second less the third, over a b; not less than either here.
+        squares: [3, ...], mean squares of training seeds, evaluation seeds and the rest. The variance of the mean is their first and second less the third, over a b, and not less than any of them is.
         a: Training seeds.
         b: Evaluation seeds.
         level: Confidence.
     """
     training, evaluation, rest = squares
-    variance = np.maximum(training + evaluation - rest, np.maximum(training, evaluation))
+    variance = np.maximum(training + evaluation - rest, squares.max(axis=0))
     spread = training**2 / (a - 1) + evaluation**2 / (b - 1)
     reach: Numbers = _quantile(spread / variance**2, level) * np.sqrt(variance)  # Satterthwaite's degrees of freedom
     for square, df in ((training, a - 1), (evaluation, b - 1)):

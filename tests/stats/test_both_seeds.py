@@ -28,6 +28,12 @@ def test_a_mean_without_noise_has_an_interval_of_no_width():
     assert over_both(np.full((2, 2), 3.0))[:3] == (3.0, 3.0, 3.0)
 
 
+@pytest.mark.parametrize("values", [[[0.9, 0.8], [0.8, 0.9]], [[1, 2, 3], [2, 3, 1], [3, 1, 2]]])
+def test_values_whose_means_agree_over_either_seed_and_that_move_all_the_same_have_an_interval(values):
+    found = over_both(values)
+    assert found.high - found.low > np.ptp(values) / len(values)
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 def test_where_only_one_seed_matters_it_is_students_interval_over_that_with_one_miss_in_as_many_less(seeds):
     means = np.random.default_rng(seeds).normal(size=seeds)
