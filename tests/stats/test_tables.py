@@ -378,5 +378,5 @@ def test_neither_the_order_of_rows_nor_of_saes_changes_a_number(make):
 def test_huge_values_are_noise_to_each_other_and_not_ranked_beyond_the_table(huge):
     rows = [*recipe("mse", [[huge, -huge], [1.7 * huge, huge]]), *recipe("l2", [[1.0, 2.0], [3.0, 4.0]])]
     found, pairs = summary(table(rows)), comparisons(table(rows))
-    assert found[["rank", "rank_low", "rank_high"]].values.tolist() == [[1, 1, 2], [1, 1, 2]]
+    assert found[["rank", "rank_low", "rank_high"]].to_numpy().tolist() == [[1, 1, 2], [1, 1, 2]]
     assert pairs["p"].between(0.05, 1).all() and not pairs["apart"].any()
