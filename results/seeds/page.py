@@ -12,10 +12,12 @@ from scipy.stats import t
 
 from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
+from hedgebench.training.config import read_config
 
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
 THRESHOLD = "threshold=0.7"
+CONFIGS = ("widths/train-batchtopk.yaml", "widths/train-l1.yaml", "seeds/train.yaml")
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -71,6 +73,7 @@ class Seeds:
         """What was trained."""
         return {
             "saes": self.saes,
+            "planned": sum(len(read_config(HERE.parent / file).saes) for file in CONFIGS),
             "tokens": f"{int(self.rows['train_tokens'].dropna().iloc[0]):,}",
             "seeds": int(self.rows["n"].min()),
             "df": f"{self.df:.0f}",
@@ -185,7 +188,7 @@ def _series(row: Any) -> str:
 
 HEAD = """# Do training seeds find the same latents? (row 22)
 
-{saes} TopK, BatchTopK and L1 SAEs of the residual stream of SmolLM2-135M after layer 8, {tokens} tokens each, {seeds} training seeds on the same data, after arXiv 2501.16615. A latent is shared where the best pairings by
+{saes} TopK, BatchTopK and L1 SAEs (the configs name {planned}; training goes on where it was broken off) of the residual stream of SmolLM2-135M after layer 8, {tokens} tokens each, {seeds} training seeds on the same data, after arXiv 2501.16615. A latent is shared where the best pairings by
 encoder and by decoder give it the same counterpart, and both cosines are .7 at least (`hedgebench list`, eval `seed_overlap`).
 
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes

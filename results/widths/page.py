@@ -12,6 +12,7 @@ from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval
+from hedgebench.training.config import read_config
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -51,6 +52,7 @@ class Widths:
         """What was trained."""
         return {
             "saes": self.rows["sae"].nunique(),
+            "planned": sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "l1")),
             "narrowest": f"{self.rows['width'].min():,}",
             "widest": f"{self.rows['width'].max():,}",
             "tokens": f"{int(self.rows['train_tokens'].iloc[0]):,}",
@@ -163,7 +165,7 @@ def _series(row: Any) -> str:
 
 HEAD = """# The decoder bias against width (rows 19 and 20)
 
-{saes} BatchTopK and L1 SAEs of the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), {narrowest} to {widest} latents, {tokens} tokens each, {seeds} training seeds. After the post on feature hedging, which grew
+{saes} BatchTopK and L1 SAEs (the configs name {planned}; training goes on where it was broken off) of the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), {narrowest} to {widest} latents, {tokens} tokens each, {seeds} training seeds. After the post on feature hedging, which grew
 one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
 
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes
