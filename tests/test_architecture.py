@@ -37,6 +37,7 @@ READING = (
     "stats.answers",
     "stats.components",
     "stats.both_seeds",
+    "stats.discriminability",
     "stats.pairwise",
     "stats.power",
     "stats.tables",

@@ -15,7 +15,7 @@ OLD, NEW = '{"sae-bench": "0.5"}', '{"sae-bench": "0.6"}'
 
 def rows(*cells: str | None) -> pd.DataFrame:
     """Of one SAE for each cell, at two seeds."""
-    return table(row for i, cell in enumerate(cells) for row in alone(f"s{i}", [i, i + 0.5], made_with=cell))
+    return table(row for i, cell in enumerate(cells) for row in alone(f"s{i}", [3 * i, 3.01 * i + 0.5], made_with=cell))
 
 
 def test_a_record_says_its_models_revision_its_numeric_type_and_the_packages_its_eval_names():

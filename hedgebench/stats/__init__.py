@@ -5,7 +5,8 @@
 `grid`        what of the scores table may be averaged and compared: columns, places, variants; SAEs by evaluation seeds
 `components`  how much the training seed and the evaluation seed move a number, and a mean's interval over either
 `both_seeds`  a mean's interval over training and evaluation seeds together
-`pairwise`    which variants can be told apart, ranks with ties, and how well a metric tells variants apart
+`pairwise`    which variants can be told apart, and ranks with ties
+`discriminability`  how well a metric tells variants apart
 `power`       which difference a number of seeds would find, and how many seeds a difference needs
 `ways`        how far a variant is on the way from chance or random controls to the best
 `tables`      all of it for a whole scores table

@@ -1,4 +1,4 @@
-"""Which variants can be told apart, the ranks that this leaves, and how well a metric tells variants apart. No torch.
+"""Which variants can be told apart, and the ranks that this leaves. No torch.
 
 Every comparison here is of all pairs at once: p values are adjusted after Holm (1979), so that the chance of any false difference among them is 5 % at most.
 Whether the variants are equally noisy is asked first (Bartlett's test, at a level of .25, so that little doubt is enough). If they may be, their variances are pooled; if not, each has its own
@@ -15,8 +15,6 @@ from string import ascii_lowercase
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from hedgebench.stats.components import mean_squares
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -84,7 +82,7 @@ def compare_averaged(cells: Sequence[Sequence[ArrayLike]], pooled: bool | None =
         cells: [v][b] vectors of at least 2 values each, one for each training seed.
         pooled: Whether the variances of all cells are; None: as the module has it.
     """
-    values, step = _in_steps([cell for row in cells for cell in row])
+    values, step = in_steps([cell for row in cells for cell in row])
     v, b = len(cells), len(cells[0]) if len(cells) else 1
     n = np.array([len(cell) for cell in values]).reshape(v, b)
     if n.size and n.min() < 2:
@@ -118,12 +116,12 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
         values: [v, b], b >= 2 seeds.
         pooled: As in `compare`.
     """
-    rows, step = _in_steps(np.asarray(values, dtype=np.float64))
+    rows, step = in_steps(np.asarray(values, dtype=np.float64))
     values = np.array(rows)
     v, b = values.shape
     if b < 2:
         raise ValueError("one evaluation seed has no spread to be compared by")
-    left = _left(values)
+    left = without_what_is_shared(values)
     variance = (left**2).sum(axis=1) / (b - 1)
     pooled = equally_noisy(variance, np.full(v, b - 1)) if pooled is None else pooled
     first, second = np.triu_indices(v, 1)
@@ -205,57 +203,7 @@ def rank_intervals(
     return np.minimum(low, ranks(pairs, higher_is_better)), np.maximum(high, worst)
 
 
-class Discriminability(NamedTuple):
-    """How well a metric tells v variants apart."""
-
-    f: float
-    """Ratio of the mean squares between and within variants; infinite where nothing is noise, NaN where nothing differs."""
-    p: float
-    """That no two variants differ: by the F ratio where variances are pooled; where not, or where it is infinite, the smallest adjusted p of a pair (Welch's F finds too much with few seeds, the plain one where noise is unequal)."""
-    share: float
-    """Of the variance, what lies between variants: 0 where all is noise."""
-    groups: int
-    """`groups_apart`."""
-
-
-def discriminability(groups: Sequence[ArrayLike]) -> Discriminability:
-    """How well a metric tells variants apart by the values of their SAEs; at least two variants of at least two values each."""
-    from scipy.stats import f_oneway
-
-    values, _ = _in_steps(groups)
-    pairs = compare(values)
-    n, means = np.array([len(group) for group in values]), np.array([group.mean() for group in values])
-    within = float(sum((len(group) - 1) * group.var(ddof=1) for group in values) / (n - 1).sum())
-    total = n.sum()
-    between = float((n * (means - (n * means).sum() / total) ** 2).sum() / (len(n) - 1))
-    typical = float((total - (n**2).sum() / total) / (len(n) - 1))  # SAEs of a variant, where they are not equally many
-    real = max(0.0, (between - within) / typical)
-    share = real / (real + within) if real + within else 0.0
-    if not within:
-        return Discriminability(math.inf if real else math.nan, float(pairs.adjusted.min()), share, groups_apart(pairs))
-    found = f_oneway(*values)
-    p = float(found.pvalue) if pairs.pooled else float(pairs.adjusted.min())
-    return Discriminability(float(found.statistic), p, share, groups_apart(pairs))
-
-
-def discriminability_paired(values: ArrayLike) -> Discriminability:
-    """The same of SAEs [v >= 2, b >= 2 evaluation seeds], by the spread that is left when what a seed does to all of them alike is taken off (two-way analysis of variance)."""
-    from scipy.stats import f
-
-    values = np.array(_in_steps(np.asarray(values, dtype=np.float64))[0])
-    v, b = values.shape
-    found = mean_squares(values)
-    between, within = found.training, found.rest if _left(values).any() else 0.0
-    pairs, real = compare_paired(values), max(0.0, between - within) / b
-    groups = groups_apart(pairs)
-    share = real / (real + within) if real + within else 0.0
-    if not within:
-        return Discriminability(math.inf if real else math.nan, float(pairs.adjusted.min()), share, groups)
-    ratio = between / within
-    return Discriminability(ratio, float(f.sf(ratio, v - 1, (v - 1) * (b - 1))), share, groups)
-
-
-def _in_steps(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], float]:
+def in_steps(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], float]:
     """The vectors as whole numbers, of which rounding makes no differences between equal ones, and the step that they count."""
     values = [np.asarray(group, dtype=np.float64) for group in groups]
     sizes = np.abs(np.concatenate(values)) if values else np.empty(0)
@@ -266,7 +214,7 @@ def _in_steps(groups: Sequence[ArrayLike] | NDArray[np.float64]) -> tuple[list[N
     return [np.round(group / step) for group in values], step
 
 
-def _left(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def without_what_is_shared(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """What is left of whole numbers [v, b] without what a row, and what a column, has in common; 0 where it is rounding of the means."""
     left = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     found: NDArray[np.float64] = np.where(np.abs(left) > 1e-3, left, 0.0)

@@ -17,14 +17,13 @@ from hedgebench.control_cards import control_kind
 from hedgebench.scores_table import scores_table
 from hedgebench.stats import components as parts
 from hedgebench.stats.both_seeds import over_both
+from hedgebench.stats.discriminability import discriminability, discriminability_paired
 from hedgebench.stats.grid import COLUMN, LARGEST, PLACE, Grid, grids, members, variants
 from hedgebench.stats.pairwise import (
     ALPHA,
     Pairs,
     compare,
     compare_paired,
-    discriminability,
-    discriminability_paired,
     letters,
     rank_intervals,
     ranks,
@@ -158,7 +157,7 @@ def noise(scores: DataFrame, variant: Series | None = None) -> DataFrame:
 
     Returns:
         `COLUMN`, `PLACE`, mean_size (mean absolute value), n_saes, n_variants (with several training seeds), n_seeds; sd_training, sd_evaluation, sd_rest (`components.Components`); floor, floor_low,
-        floor_high, cv (`components.noise_floor`); and where there is something to compare (`contest`) its scope, f, p, share, groups (`pairwise.Discriminability`), compared (how many recipes, or SAEs),
+        floor_high, cv (`components.noise_floor`); and where there is something to compare (`contest`) its scope, f, p, share, groups (`discriminability.Discriminability`), compared (how many recipes, or SAEs),
         pooled, and detectable_2, _3, _5 and _10: the minimal detectable difference between two of them at so many seeds of the scope (`power.detectable`; where they are not pooled, between two of
         middling noise).
     """
