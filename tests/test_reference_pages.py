@@ -69,7 +69,7 @@ def test_topk_is_compared_with_l1_at_equal_l0(more: float, verdict: str):
         value = 0.6 + (more if architecture == "standard" else 0.0)
         rows.append({**one, **shared, "sae": f"{architecture} {setting}", "value": value, "chance": 0.0})
         sae = {"sae": f"{architecture} {setting} s0", "train_seed": 0}
-        rows.append({**one, **sae, "eval": "saebench_core", "metric": "l0", "value": float(l0)})
+        rows.append({**one, **sae, "eval": "decoder_bias", "metric": "b_dec_norm", "value": 1.0, "l0": float(l0)})
     said = page_of("seeds/page").page(table(rows))
     assert f"TopK shares less than L1 at equal L0.** {verdict} TopK, width 512, L0 40 ({-more:+.3f} [" in said
 

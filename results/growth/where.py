@@ -188,7 +188,8 @@ LAYERS = """Means over widths ± standard error over training seeds; *apart*: la
 """
 LIMITS = """## Limits
 
-One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained."""
+One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained.
+"""
 
 
 def main() -> None:

@@ -61,10 +61,10 @@ class Seeds:
         here = scores["slice_by"] == "all"
         rows = scores[here & (scores["eval"] == "seed_overlap") & (scores["metric"] == "shared")]
         rows = rows[rows["params"] == THRESHOLD]
-        core = scores[here & (scores["eval"] == "saebench_core") & (scores["metric"] == "l0")]
-        self.saes = core["sae"].nunique()
+        each = scores[scores["train_seed"].notna()].drop_duplicates("sae")
+        self.saes = len(each)
         of = ["architecture", "k", "objective", "width"]
-        l0 = core.groupby(of, dropna=False)["value"].mean().rename("measured_l0").reset_index()
+        l0 = each.groupby(of, dropna=False)["l0"].mean().rename("measured_l0").reset_index()
         self.rows = rows.merge(l0, on=of, how="left").sort_values(["architecture", "k", "objective", "width"])
         self.rows["series"] = [_series(row) for row in self.rows.itertuples()]
         self.df = float(self.rows["n"].min()) - 1
@@ -161,15 +161,19 @@ class Seeds:
         """A row for each series."""
         lines = ["| series | per doubling of the width |", "| --- | --- |"]
         lines += [f"| {name} | {self.slope(name)} |" for name in self.names if (self.rows["series"] == name).sum() > 1]
+        at = {
+            width: [self.slope_in_k(architecture, width) for architecture in ("topk", "batchtopk")]
+            for width in sorted(self.rows["width"].unique())
+        }
+        if not any(slope for slopes in at.values() for slope in slopes):
+            return "\n".join(lines)
+        names = " | ".join(f"{NAMES[a]}, per doubling of k" for a in ("topk", "batchtopk"))
+        lines += ["", f"| at width | {names} |", "| --- | --- | --- |"]
         lines += [
-            "",
-            "| at width | " + " | ".join(f"{NAMES[a]}, per doubling of k" for a in ("topk", "batchtopk")) + " |",
-            "| --- | --- | --- |",
+            f"| {width:,} | " + " | ".join(str(one or "") for one in slopes) + " |"
+            for width, slopes in at.items()
+            if any(slopes)
         ]
-        for width in sorted(self.rows["width"].unique()):
-            slopes = [self.slope_in_k(architecture, width) for architecture in ("topk", "batchtopk")]
-            if any(slopes):
-                lines.append(f"| {width:,} | " + " | ".join(str(slope or "") for slope in slopes) + " |")
         return "\n".join(lines)
 
     def equal_l0(self) -> str:
@@ -203,11 +207,12 @@ encoder and by decoder give it the same counterpart, and both cosines are .7 at 
 
 Means over pairs of seeds; [95 %] by a jackknife over the {seeds} seeds ({df} degrees of freedom each, combined after Satterthwaite).
 """
-EQUAL = """L1 SAEs have no k: their share at an L0 of k is read between the two weights whose measured L0s are about it.
+EQUAL = """L1 SAEs have no k: their share at an L0 of k is read between the two weights whose L0s at the end of training are about it.
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. SAEs are up to a sixteenth as wide as the paper's."""
+One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. SAEs are up to a sixteenth as wide as the paper's.
+"""
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from hedgebench.training.config import read_config
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
+FAMILIES = {"batchtopk": "BatchTopK", "standard": "L1"}
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -94,13 +95,13 @@ class Widths:
             lower = rows["high"] < 0
             higher = rows["low"] > 0
             word = (
-                "holds"
+                "Holds"
                 if lower.all()
-                else "does not hold, the opposite does"
+                else "Does not hold, the opposite does"
                 if higher.all()
-                else "cannot tell"
+                else "Cannot tell"
                 if not (lower.any() or higher.any())
-                else "holds in part"
+                else "Holds in part"
             )
             said = "; ".join(
                 f"{row.first} less {row.second}: {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}]"
@@ -115,12 +116,12 @@ class Widths:
         of_k = effects(rows[rows["architecture"] != "standard"], "k", "width").assign(lower_first=True)
         of_l1 = effects(rows[rows["architecture"] == "standard"], "objective", "width").assign(lower_first=False)
         found = []
-        for row in pd.concat([of_k, of_l1]).to_dict("records"):
+        for row in [*of_k.to_dict("records"), *of_l1.to_dict("records")]:
             first, second = (float(str(row[end]).removeprefix("l1=")) for end in ("first", "second"))
             if (first < second) != row["lower_first"]:
                 row["first"], row["second"] = row["second"], row["first"]
                 row["difference"], row["low"], row["high"] = -row["difference"], -row["high"], -row["low"]
-            found.append({**row, "family": row["architecture"]})
+            found.append({**row, "family": FAMILIES[row["architecture"]]})
         return pd.DataFrame(found, columns=[*of_k.columns, "family"])
 
     def norms(self) -> str:
@@ -183,7 +184,8 @@ EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens and {seeds} seeds; each width is trained by itself, where the post's SAE grew. L1 SAEs of one weight differ in L0 between widths."""
+One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew. L1 SAEs of one weight differ in L0 between widths.
+"""
 
 
 def main() -> None:
