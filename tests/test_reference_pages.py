@@ -59,6 +59,15 @@ def test_the_exponent_of_the_bias_norm_beyond_d_model(exponent: float, noise: fl
         assert "up to about d_model.** Holds for BatchTopK, k 20 (-0.3" in said
 
 
+def test_of_one_seed_no_exponent_is_told():
+    rows = list[dict[str, Any]]()
+    for width in WIDTHS:
+        one = {**BASE, "sae": f"{width}", "k": 20.0, "width": width, "train_seed": 0, "eval": "decoder_bias"}
+        rows += [{**one, "metric": "b_dec_norm", "value": width**0.1}, {**one, "metric": "d_in", "value": 576.0}]
+    said = page_of("widths/page").page(table(rows))
+    assert "an exponent of .5 of the width.** Cannot tell for BatchTopK, k 20 (0.100 (one seed, no interval))" in said
+
+
 @pytest.mark.parametrize(("more", "verdict"), [(0.1, "Holds for"), (-0.1, "Does not hold for")])
 def test_topk_is_compared_with_l1_at_equal_l0(more: float, verdict: str):
     rows = list[dict[str, Any]]()

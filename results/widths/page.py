@@ -88,7 +88,7 @@ class Widths:
             f"- **The norm falls with the width, up to about d_model.** {verdicts(narrow, below, above)}.",
             f"- **Beyond, it rises.** {verdicts(wide, above, below)}.",
             # an interval that holds 0 or 1, too, says nothing of .5
-            f"- **... as √n would, by an exponent of .5 of the width.** {verdicts(wide, lambda slope: 0 < slope.low < 0.5 < slope.high < 1, lambda slope: not slope.low < 0.5 < slope.high)}.",
+            f"- **... as √n would, by an exponent of .5 of the width.** {verdicts(wide, lambda slope: 0 < slope.low < 0.5 < slope.high < 1, lambda slope: slope.high < 0.5 or slope.low > 0.5)}.",
         ]
         table = self._effects()
         for family, rows in table.groupby("family", sort=True):
@@ -178,7 +178,7 @@ one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
 
 ![norm](decoder_bias-norm_against_width.png)
 """
-SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds. .5 is what the post's explanation by random vectors (√n) would give.
+SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds, each with the widths that it has. .5 is what the post's explanation by random vectors (√n) would give.
 """
 EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (`hedgebench.stats.effects`).
 """
