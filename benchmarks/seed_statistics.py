@@ -47,6 +47,8 @@ def main() -> None:
     print(f"Of {n} simulated tables each: a share of .95 or .05 has a standard error of {error:.3f}.")
     print("\nCoverage of 95 % intervals\n")
     show(coverage(rng, n))
+    print("\nOf these, where the interval over both is narrower than half of the wider over one\n")
+    show(where_narrow(np.random.default_rng(0), n))
     print("\nRecipes told apart by their training seeds\n")
     show(differences(rng, n, recipes, POOLED))
     print("\nRecipes of unequally many training seeds, none of which is better\n")
@@ -98,6 +100,20 @@ def coverage(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object
         shares = dict(zip(names, map(float, held / tables), strict=True))
         sd = " / ".join(f"{s:g}" for s in spread)
         yield {"training seeds": a, "evaluation seeds": b, "SD of training / evaluation / rest": sd, **shares}
+
+
+def where_narrow(rng: np.random.Generator, tables: int) -> Iterator[dict[str, object]]:
+    """How often the interval over both is narrower than half of the wider of the two over one kind of seeds, and holds the mean there, all `SPREADS` together."""
+    for n in (2, 3, 5):
+        narrow, drawn = list[bool](), SPREADS * -(-tables // len(SPREADS))
+        for spread in drawn:
+            training, evaluation = rng.normal(size=(n, 1)) * spread[0], rng.normal(size=(1, n)) * spread[1]
+            values = training + evaluation + rng.normal(size=(n, n)) * spread[2]
+            one, other, both = over_training(values), over_evaluation(values), over_both(values)
+            if both.high - both.low < max(one.high - one.low, other.high - other.low) / 2:
+                narrow.append(both.low <= 0 <= both.high)
+        held = float(np.mean(narrow)) if narrow else ""
+        yield {"seeds of each": n, "share of tables": len(narrow) / len(drawn), "held there": held}
 
 
 def recipes(

@@ -54,7 +54,7 @@ def _scale(squares: Numbers, a: int, b: int, level: float) -> float:
     """What `_reach` is to be multiplied by.
 
     It would hold the truth in exactly its share if the mean squares were as found. They are estimates themselves, which makes the share too small by a part that goes down with the number of seeds: the
-    chance of a miss is made smaller by one part in as many as there are of the fewer seeds.
+    chance of a miss is made smaller by one part in as many as there are of the fewer seeds, which simulation found to be about enough.
     """
     chances, error = _drawn(a, b)
     training, evaluation, rest = squares

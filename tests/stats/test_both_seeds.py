@@ -77,4 +77,4 @@ def test_it_holds_the_truth_about_as_often_as_it_says(shape, spreads):
     found = [over_both(simulated(rng, shape, *spreads)) for _ in range(1000)]
     held = np.mean([one.low <= 0 <= one.high for one in found])
     few = min(shape) < 5
-    assert (0.905 if few else 0.93) <= held <= (0.99 if few else 0.972)
+    assert (0.91 if few else 0.93) <= held <= (0.985 if few else 0.972)
