@@ -55,22 +55,22 @@ def page(tables: dict[Part, pd.DataFrame]) -> str:
 def _section(part: Part, scores: pd.DataFrame | None) -> str:
     if scores is None:
         return f"Not measured yet: there is no `results/{part.folder}/{part.table}`."
-    module = _module(part)
-    found = getattr(module, part.teller)(scores)
-    limits = module.LIMITS.format(**found.facts()).removeprefix("## Limits").strip().replace("](../", "](")
+    script = module(part)
+    found = getattr(script, part.teller)(scores)
+    limits = script.LIMITS.format(**found.facts()).removeprefix("## Limits").strip().replace("](../", "](")
     figures = [f"![{part.words}]({part.folder}/{figure})" for figure in part.figures]
     told = f"[Tables, commands and what else was seen]({part.folder}/{part.told})."
     return "\n\n".join([*figures, "\n".join(found.claims()), f"*What limits it.* {limits}", told])
 
 
-def _module(part: Part) -> Any:
+def module(part: Part) -> Any:
     """The script that tells the table, as a module."""
     file = HERE / part.folder / f"{part.page}.py"
     spec = importlib.util.spec_from_file_location(f"{part.folder}_{part.page}", file)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def tables() -> dict[Part, pd.DataFrame]:

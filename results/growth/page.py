@@ -186,6 +186,7 @@ seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of 
     hedgebench train results/growth/train.yaml --out out/growth/saes
     hedgebench run results/growth/suite.yaml --out out/growth/results
     hedgebench table out/growth/results --out results/growth/scores.parquet
+    python results/pack.py out/growth/results results/growth/records.tar.xz
     hedgebench plot results/growth/scores.parquet --out results/growth
     python results/growth/page.py                                                  # this page, from that table
 

@@ -176,10 +176,12 @@ BatchTopK SAEs of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layers 
 control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows.
 
     OMP_NUM_THREADS=1 hedgebench train results/growth/grow-l0.yaml --out out/growth/l0
+    for n in 8 12; do OMP_NUM_THREADS=1 hedgebench train results/hedging_estimate/train-layer$n.yaml --out out/estimate/layer$n; done
     for n in 4 20; do OMP_NUM_THREADS=1 hedgebench train results/growth/layers/train-$n.yaml --out out/growth/layer$n; done
     for n in 4 8 12 20; do OMP_NUM_THREADS=1 hedgebench train results/growth/layers/grow-$n.yaml --out out/growth/layers; done
     OMP_NUM_THREADS=1 hedgebench run results/growth/suite-where.yaml --out out/growth/where
     hedgebench table out/growth/where --out results/growth/where.parquet
+    python results/pack.py out/growth/where results/growth/where-records.tar.xz
     python results/growth/where.py                                                 # this page, from that table
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).

@@ -297,6 +297,7 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
     python results/validity/judge.py --port 8090 &
     OMP_NUM_THREADS=1 hedgebench run results/losses/suite.yaml --out out/losses/results
     hedgebench table out/losses/results --out results/losses/scores.parquet
+    python results/pack.py out/losses/results results/losses/records.tar.xz
     hedgebench plot results/losses/scores.parquet --out results/losses
     python results/losses/page.py                                                  # this page, from that table
 

@@ -200,6 +200,7 @@ encoder and by decoder give it the same counterpart, and both cosines are .7 at 
     OMP_NUM_THREADS=1 hedgebench train results/seeds/train.yaml --out out/seeds/saes
     OMP_NUM_THREADS=1 hedgebench run results/seeds/suite.yaml --out out/seeds/results
     hedgebench table out/seeds/results --out results/seeds/scores.parquet
+    python results/pack.py out/seeds/results results/seeds/records.tar.xz
     hedgebench plot results/seeds/scores.parquet --out results/seeds
     python results/seeds/page.py                                                   # this page, from that table
 

@@ -173,6 +173,7 @@ one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-l1.yaml --out out/widths/saes
     OMP_NUM_THREADS=1 hedgebench run results/widths/suite.yaml --out out/widths/results
     hedgebench table out/widths/results --out results/widths/scores.parquet
+    python results/pack.py out/widths/results results/widths/records.tar.xz
     hedgebench plot results/widths/scores.parquet --out results/widths
     python results/widths/page.py                                                  # this page, from that table
 

@@ -1,0 +1,102 @@
+"""The reference run can be made again: one command runs what the pages name, and the packed records give the committed tables."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+
+from hedgebench.results import read_results
+
+ARCHIVES = sorted((REPOSITORY / "results").glob("*/*records.tar.xz"))
+
+
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(REPOSITORY / "results")
+    script = importlib.import_module("reference")
+    monkeypatch.setattr(script, "TIMES", tmp_path / "times.csv")
+    return script
+
+
+def dry(*parts: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "results/reference.py", "--dry-run", *parts]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_packed_records_give_the_committed_table(archive: Path, tmp_path: Path):
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    table = archive.with_name("where.parquet" if archive.name.startswith("where") else "scores.parquet")
+    pd.testing.assert_frame_equal(read_results(tmp_path), pd.read_parquet(table), check_like=True)
+
+
+def test_the_same_records_pack_to_the_same_bytes(tmp_path: Path):
+    for place in ("a", "b"):
+        record = tmp_path / place / "records/decoder_bias/1.json"
+        record.parent.mkdir(parents=True)
+        record.write_text('{"status": "ok"}')
+        command = [sys.executable, "results/pack.py", str(tmp_path / place), str(tmp_path / f"{place}.tar.xz")]
+        subprocess.run(command, cwd=REPOSITORY, check=True)
+        time.sleep(0.01)
+    assert (tmp_path / "a.tar.xz").read_bytes() == (tmp_path / "b.tar.xz").read_bytes()
+
+
+def test_a_folder_without_records_is_not_packed(tmp_path: Path):
+    command = [sys.executable, "results/pack.py", str(tmp_path), str(tmp_path / "r.tar.xz")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr == f"{tmp_path}: no records there; `hedgebench run` leaves them\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_command_runs_what_the_pages_name_in_their_order():
+    lines = dry().stdout.splitlines()
+    assert len(lines) == len(set(lines))
+    for page in ("losses/page", "growth/page", "widths/page", "growth/where", "seeds/page"):
+        script = (REPOSITORY / f"results/{page}.py").read_text()
+        named = re.findall(r"^    ((?:OMP_NUM_THREADS|hedgebench|python|for) ?.*?)(?: +#.*)?$", script, re.MULTILINE)
+        named = [line for line in named if "results/" in line]
+        assert len(named) > 4 and [line for line in lines if line in named] == named
+    assert lines[-1] == "python results/claims.py"
+
+
+def test_every_config_that_the_commands_name_is_there():
+    files = list[str]()
+    for line in dry().stdout.splitlines():
+        numbers = re.match(r"for n in ([\d ]+);", line)
+        names = re.findall(r"results/\S+\.(?:yaml|py)", line)
+        files += [name.replace("$n", n) for name in names for n in (numbers[1].split() if numbers else [""])]
+    assert len(files) > 20 and all((REPOSITORY / name).is_file() for name in files)
+
+
+def test_a_part_may_be_named_and_no_other_word():
+    assert "results/losses" not in dry("widths").stdout
+    wrong = dry("width")
+    assert wrong.returncode == 2 and wrong.stderr.splitlines()[-1] == (
+        "reference.py: error: no part is called 'width'; there are losses, growth, widths, where, seeds"
+    )
+
+
+def test_each_command_leaves_its_seconds_and_one_that_fails_ends_the_run(reference: ModuleType, tmp_path: Path):
+    servers: list[subprocess.Popen[bytes]] = []
+    reference.run(f"python -c 'import sys; print(sys.executable)' > {tmp_path}/python", servers)
+    assert Path((tmp_path / "python").read_text().strip()).parent == Path(sys.executable).parent
+    reference.run("sleep 60 &", servers)
+    assert servers[0].poll() is None
+    servers[0].terminate()
+    with pytest.raises(SystemExit, match=r"^false: ended with 1; what was done stays"):
+        reference.run("false", servers)
+    with reference.TIMES.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["returned"] for row in rows] == ["0", "1"] and float(rows[0]["seconds"]) >= 0
