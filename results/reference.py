@@ -74,7 +74,8 @@ def main() -> None:
     servers: list[subprocess.Popen[bytes]] = []
     try:
         for line in [*lines, "python results/claims.py"]:
-            print(line, flush=True)
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
             if not args.dry_run:
                 run(line, servers)
     finally:
