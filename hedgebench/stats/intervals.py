@@ -81,6 +81,32 @@ def ratio_interval(num: ArrayLike, den: ArrayLike, level: float = 0.95) -> Inter
     return Interval(ratio, (b - half) / a, (b + half) / a, n)
 
 
+def slope_interval(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0.95) -> Interval:
+    """The slope of y on x by least squares, of each unit by itself: the mean over units and its Student t interval.
+
+    Args:
+        x: [n].
+        y: [n].
+        unit: [n], which unit each value is of (a training seed). One that has no two different x has no slope, and is left out.
+        level: Confidence.
+
+    Raises:
+        ValueError: The lengths differ, or a NaN or infinity is among x and y.
+        CannotMeasure: No unit has a slope.
+    """
+    x, y, unit = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), np.asarray(unit)
+    check_units(x, y)
+    if len(unit) != len(x):
+        raise ValueError(f"{len(x)} values, but {len(unit)} units")
+    slopes = list[float]()
+    for one in np.unique(unit):
+        of = unit == one
+        apart = x[of] - x[of].mean()
+        if (x[of] != x[of][0]).any():
+            slopes.append(float(apart @ y[of] / (apart @ apart)))
+    return mean_interval(slopes, level)
+
+
 @cache
 def _quantile(q: float, df: int) -> float:
     """Of Student's t; kept, since a table asks thousands of times for a few."""

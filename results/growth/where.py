@@ -10,7 +10,7 @@ import pandas as pd
 
 from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
-from hedgebench.stats.intervals import Interval, mean_interval
+from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 from hedgebench.stats.pairwise import ALPHA, compare_averaged
 
 HERE = Path(__file__).parent
@@ -80,11 +80,8 @@ class Where:
     def per_doubling(self, words: str, layer: int, k: float) -> Interval:
         """The change when the width before growth doubles, with its interval over training seeds."""
         one = self.of(words).loc[layer, k]
-        slopes = [
-            float(np.polyfit(np.log2(of.index.get_level_values("width") - self.added), of, 1)[0])
-            for _, of in one.groupby("train_seed")
-        ]
-        return mean_interval(slopes)
+        width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
+        return slope_interval(np.log2(width - self.added), one, seed)
 
     def in_k(self, words: str) -> dict[int, Interval]:
         """At each width with several k (of one layer): the change when k doubles, over training seeds."""
@@ -92,13 +89,9 @@ class Where:
         values = values[values.index.get_level_values("k") != self.layers_k]
         found = {}
         for width, at in values.groupby("width"):
-            if len(set(at.index.get_level_values("k"))) > 1:
-                found[int(width) - self.added] = mean_interval(
-                    [
-                        float(np.polyfit(np.log2(of.index.get_level_values("k")), of, 1)[0])
-                        for _, of in at.groupby("train_seed")
-                    ]
-                )
+            k, seed = (at.index.get_level_values(level) for level in ("k", "train_seed"))
+            if len(set(k)) > 1:
+                found[int(width) - self.added] = slope_interval(np.log2(k), at, seed)
         return found
 
     def claims(self) -> list[str]:

@@ -14,7 +14,7 @@ from hedgebench.canvas import page_wide, save_figure
 from hedgebench.control_cards import control_kind
 from hedgebench.looks import OKABE_ITO, SMALL_LETTERS
 from hedgebench.records import write_text
-from hedgebench.stats.intervals import Interval, mean_interval
+from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,11 +62,8 @@ class Layer:
 
     def per_doubling(self, pattern: str, metric: str) -> Interval:
         """Over training seeds: how much it changes when the width doubles."""
-        slopes = [
-            np.polyfit(np.log2(own["width"]), own["value"], 1)[0]
-            for _, own in self.table(pattern, metric).groupby("seed")
-        ]
-        return mean_interval(slopes)
+        rows = self.table(pattern, metric)
+        return slope_interval(np.log2(rows["width"]), rows["value"], rows["seed"])
 
     def correlation(self, estimate: str, of: str = "correlation") -> pd.DataFrame:
         """[seed, width]: with growth."""

@@ -11,7 +11,7 @@ import pandas as pd
 from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
-from hedgebench.stats.intervals import Interval, mean_interval
+from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 from hedgebench.training.config import read_config
 
 HERE = Path(__file__).parent
@@ -66,12 +66,7 @@ class Widths:
         rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
         if rows["width"].nunique() < 3:
             return None
-        return mean_interval(
-            [
-                float(np.polyfit(np.log2(one["width"].astype(float)), np.log2(one["value"]), 1)[0])
-                for _, one in rows.groupby("train_seed")
-            ]
-        )
+        return slope_interval(np.log2(rows["width"].astype(float)), np.log2(rows["value"]), rows["train_seed"])
 
     @property
     def names(self) -> list[str]:

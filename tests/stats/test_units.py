@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.stats.intervals import mean_interval, ratio_interval
+from hedgebench.stats.intervals import mean_interval, ratio_interval, slope_interval
 from hedgebench.stats.units import jackknife, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
@@ -155,3 +155,21 @@ def test_no_interval_is_invented_for_one_value():
     assert "no interval" in str(found)
     with pytest.raises(CannotMeasure):
         mean_interval([])
+
+
+def test_a_slope_is_that_of_each_unit_by_itself():
+    x, unit = [0.0, 1.0, 2.0, 0.0, 3.0, 5.0], ["a", "a", "a", "b", "b", "c"]
+    found = slope_interval(x, [1.0, 3.0, 5.0, 10.0, 22.0, -100.0], unit)  # a: 2, b: 4, c has no slope
+    assert (found.n, found.mean) == (2, pytest.approx(3.0)) and found == pytest.approx(mean_interval([2.0, 4.0]))
+
+
+def test_a_slope_is_numpys():
+    x, y = np.random.default_rng(0).normal(size=(2, 50)) * 1e3
+    assert slope_interval(x, y, np.zeros(50)).mean == pytest.approx(np.polyfit(x, y, 1)[0], rel=1e-9)
+
+
+def test_without_two_different_x_there_is_no_slope():
+    with pytest.raises(CannotMeasure, match="no unit to average over"):
+        slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0, 1])
+    with pytest.raises(ValueError, match="3 values, but 2 units"):
+        slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0])
