@@ -107,7 +107,9 @@ def test_the_degree_is_told_by_width_and_layer():
     assert "| apart | 4 / 8 | 4 / 8 | 4 / 8 | 4 / 8 |" in said
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "Holds: none of 3"), (0.2, "Does not hold: 2 of 3")])
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.0, "Not to be told from none: none of 3"), (0.2, "Does not hold: 2 of 3")]
+)
 def test_losses_differ_where_they_do(shift: float, verdict: str):
     rng, rows = np.random.default_rng(1), list[dict[str, Any]]()
     for loss in ("mse", "l2", "snap"):
@@ -145,3 +147,23 @@ def test_every_claim_of_a_table_is_on_the_page_and_what_is_not_measured_is_said(
         lines = getattr(page_of(f"{part.folder}/{part.page}"), part.teller)(scores).claims()
         assert len(lines) > 1 and "\n".join(lines) in told
     assert claims.page({}).count("Not measured yet") == len(claims.PARTS)
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"), [(0.2, "Holds on 1 of 7 metrics: TPP (0.25)"), (0.0, "Cannot tell: on none")]
+)
+def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: str):
+    rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
+    for objective, better in (("batchtopk", 0.0), (None, 0.1), ("balance=0.25", 0.1 + more), ("balance=0.75", 0.05)):
+        flat = objective == "batchtopk"
+        for s in range(3):
+            one = {**BASE, "sae": f"{objective} {s}", "k": 40.0, "train_seed": s, "higher_is_better": True}
+            one |= {
+                "architecture": objective if flat else "matryoshka_batchtopk",
+                "objective": None if flat else objective,
+            }
+            metric = {"eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"}
+            rows.append({**one, **metric, "value": 0.5 + better + 0.01 * rng.normal()})
+    said = page_of("losses/page").page(table(rows))
+    assert f"is better than both, as in toy worlds.** {verdict}" in said
+    assert "| metric | 1 (plain) | 0 − 1 | 0.25 − 1 | 0.75 − 1 |" in said

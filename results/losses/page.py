@@ -13,6 +13,7 @@ from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
 from hedgebench.stats.pairwise import ALPHA, holm
 from hedgebench.stats.tables import control_rows, summary
+from hedgebench.training.config import read_config
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
@@ -66,7 +67,7 @@ def page(scores: pd.DataFrame) -> str:
             ARCHITECTURE,
             found.architectures(),
             "\n## What balance does\n",
-            BALANCE,
+            BALANCE.format(tests=len(found.balance)),
             found.balances(),
             "\n## Beyond controls\n",
             found.controls(),
@@ -83,7 +84,7 @@ class Found:
         plain = scores[scores["objective"].fillna("") == ""]
         self.loss = _every(_shown(effects(plain, "loss", "k")))
         self.architecture = _every(_shown(effects(plain, "architecture", "k")))
-        self.balance = _every(_shown(effects(scores[scores["loss"] == "mse"], "objective", "k")))
+        self.balance = _every(_shown(effects(_balanced(scores[scores["loss"] == "mse"]), "objective", "k")))
         self.l0 = _shown(effects(plain, "k", "loss"))
 
     def facts(self) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class Found:
         saes = self.scores[~self.scores["sae"].isin(control_rows(self.scores))].drop_duplicates("sae")
         return {
             "saes": len(saes),
+            "planned": sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "matryoshka")),
             "width": f"{int(saes['width'].iloc[0]):,}",
             "tokens": f"{int(saes['train_tokens'].iloc[0]):,}",
             "seeds": saes["train_seed"].nunique(),
@@ -105,8 +107,8 @@ class Found:
         variance = shown["explained variance"]
         better = {words: self._levels(shown[words]) for words in shown}
         return [
-            f"- **No difference between losses in the L0 / explained-variance curves (BatchTopK).** {self._none([variance], 'batchtopk')} {self._beside_l0(variance)}",
-            f"- **The same of Matryoshka SAEs.** {self._none([variance], matryoshka)}",
+            f"- **No difference between losses in the L0 / explained-variance curves (BatchTopK).** {self._none([variance], 'batchtopk', 'Not to be told from none')} {self._beside_l0(variance)}".rstrip(),
+            f"- **The same of Matryoshka SAEs.** {self._none([variance], matryoshka, 'Not to be told from none')}",
             f"- **Matryoshka SAEs absorb less.** Full: {better['absorption, full']}; fraction: {better['absorption, fraction']}.",
             f"- **Matryoshka SAEs are better on TPP.** {better['TPP']}.",
             f"- **... and seem so on SCR.** {better['SCR']}.",
@@ -114,10 +116,32 @@ class Found:
             f"- **Autointerp is too noisy to conclude.** Levels: {better['autointerp']}. Losses: {self._none([shown['autointerp']], 'batchtopk')}",
             f"- **The losses of Matryoshka SAEs cannot be told apart on these six.** {self._none(POST[1:], matryoshka)}",
             f"- **Nor can those of BatchTopK SAEs.** {self._none(POST[1:], 'batchtopk')}",
+            f"- **Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds.** {self._between()}",
         ]
 
-    def _none(self, shown: list[Shown], architecture: str) -> str:
-        """Whether no loss differs from another, and what would have been found."""
+    def _between(self) -> str:
+        """On which metrics of the post a multiplier between beats both ends, and what beats it."""
+        if not len(self.balance):
+            return "Cannot tell: not measured."
+        beaten = dict[str, list[str]]()
+        for shown in POST:
+            rows = self.balance[(self.balance["words"] == shown.words) & self.balance["real"]]
+            wins = {(row.first, row.second) for row in rows.itertuples() if row.better == "first"}
+            wins |= {(row.second, row.first) for row in rows.itertuples() if row.better == "second"}
+            both = [level for level in self._levels_between() if {(level, ""), (level, "balance=0")} <= wins]
+            if both:
+                beaten[shown.words] = [level.removeprefix("balance=") for level in both]
+        if not beaten:
+            return f"Cannot tell: on none of {len(POST)} metrics is one of {len(self._levels_between())} multipliers better than both ends for certain."
+        said = "; ".join(f"{words} ({', '.join(levels)})" for words, levels in beaten.items())
+        return f"Holds on {len(beaten)} of {len(POST)} metrics: {said}."
+
+    def _levels_between(self) -> list[str]:
+        """The multipliers strictly between the ends."""
+        return sorted({*self.balance["first"], *self.balance["second"]} - {"", "balance=0"})
+
+    def _none(self, shown: list[Shown], architecture: str, verdict: str = "Holds") -> str:
+        """Whether no loss differs from another, and what would have been found; `verdict` where none does."""
         rows = self.loss[
             (self.loss["architecture"] == architecture) & self.loss["words"].isin([s.words for s in shown])
         ]
@@ -129,7 +153,9 @@ class Found:
             least = "; ".join(
                 f"{words} {size:.3g}" for words, size in rows.groupby("words", sort=False)["detectable"].max().items()
             )
-            return f"Holds: none of {len(rows)} differences{many} is real. Found four times in five would be: {least}."
+            return (
+                f"{verdict}: none of {len(rows)} differences{many} is real. Found four times in five would be: {least}."
+            )
         said = "; ".join(f"{row.words}: {row.first} less {row.second} {_interval(row)}" for row in real.itertuples())
         return f"Does not hold: {len(real)} of {len(rows)} differences{many} are real: {said}."
 
@@ -202,7 +228,7 @@ class Found:
         return "\n".join(lines)
 
     def balances(self) -> str:
-        """A row for each metric: every multiplier less plain Matryoshka (1) and less none of its levels (BatchTopK)."""
+        """A row for each metric: every multiplier less plain Matryoshka (1)."""
         levels = sorted({*self.balance["first"], *self.balance["second"]} - {""})
         lines = [
             "| metric | 1 (plain) | "
@@ -214,7 +240,7 @@ class Found:
             means = _means(rows)
             cells = [f"{means['']:.3f}"] + [_difference(rows, level, "") for level in levels]
             real = [
-                f"{row.first or 'plain'} / {row.second or 'plain'}".replace("balance=", "")
+                f"{row.first or '1'} / {row.second or '1'}".replace("balance=", "")
                 for row in rows[rows["real"]].itertuples()
             ]
             lines.append(
@@ -243,6 +269,15 @@ class Found:
                 + " |"
             )
         return "\n".join(lines)
+
+
+def _balanced(scores: pd.DataFrame) -> pd.DataFrame:
+    """BatchTopK SAEs as what they are among balanced ones: Matryoshka SAEs whose lower levels count 0 times in the loss."""
+    flat = scores["architecture"] == "batchtopk"
+    return scores.assign(
+        objective=scores["objective"].mask(flat, "balance=0"),
+        architecture=scores["architecture"].mask(flat, "matryoshka_batchtopk"),
+    )
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
@@ -289,7 +324,7 @@ def _difference(rows: pd.DataFrame, first: str, second: str) -> str:
 
 HEAD = """# Losses (rows 15 to 17)
 
-BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M after layer 8, under MSE, L2 and snap loss, after the post on feature hedging: {saes} SAEs of {width} latents,
+BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M after layer 8, under MSE, L2 and snap loss, after the post on feature hedging: {saes} SAEs (the configs name {planned}; training goes on where it was broken off) of {width} latents,
 {tokens} tokens each, k {ks}, {seeds} training seeds, {eval_seeds} evaluation seeds. Losses of one training seed start from the same weights and see the same batches.
 
     OMP_NUM_THREADS=1 hedgebench train results/losses/train-batchtopk.yaml --out out/losses/saes
@@ -308,12 +343,13 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`). *Real*: apart when all {tests} differences between losses on this page are tested together at {alpha} (Holm)."""
 ARCHITECTURE = """The same: Matryoshka less BatchTopK at equal k, means over L0s, each loss by itself.
 """
-BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 would be BatchTopK.
+BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK. *Real*: apart when all {tests} differences of this table are tested together.
 """
 LIMITS = """## Limits
 
 One model of 135M parameters, one layer, {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
-and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs.
+and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` needs SAEs that grow and `toy_recovery` known features, and `hedging_estimate` has no
+calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs.
 """
 
 
