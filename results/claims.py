@@ -34,7 +34,7 @@ PARTS = (
     ),
     Part("A growing SAE (row 18)", "growth", "Grown", ("grow_delta-share-against-width.png",)),
     Part("The decoder bias against width (rows 19 and 20)", "widths", "Widths", ("decoder_bias-norm_against_width.png",)),
-    Part("The hedging degree by width, L0 and layer (row 21)", "growth", "Where", (), "where", "where.parquet", "where.md"),
+    Part("The hedging degree by width, L0 and layer (row 21)", "growth", "Where", ("where/grow_delta-degree-against-width.png",), "where", "where.parquet", "where.md"),
     Part("What training seeds share (row 22)", "seeds", "Seeds", ("seed_overlap-shared_vs_width.png",)),
 )  # fmt: skip
 HEAD = """# What the sources claim of language models, claim by claim

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
@@ -63,6 +64,8 @@ class Where:
         """What was grown."""
         index = self.values.index
         return {
+            "grown": len(self.values),
+            "planned": sum(map(_entries, [HERE / "grow-l0.yaml", *HERE.glob("layers/grow-*.yaml")])),
             "added": self.added,
             "tokens": f"{self.tokens:,}",
             "seeds": index.get_level_values("train_seed").nunique(),
@@ -163,9 +166,14 @@ class Where:
         return "\n".join(lines)
 
 
+def _entries(config: Path) -> int:
+    """How many SAEs a config grows; `read_config` would look for those that they grow from."""
+    return sum(len(entry["train_seed"]) for entry in yaml.safe_load(config.read_text())["saes"])
+
+
 HEAD = """# The hedging degree by width, L0 and layer (row 21)
 
-BatchTopK SAEs of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layers {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
+{grown} BatchTopK SAEs (the configs name {planned}; training goes on where it was broken off) of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layers {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
 control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows.
 
     OMP_NUM_THREADS=1 hedgebench train results/growth/grow-l0.yaml --out out/growth/l0
@@ -175,7 +183,12 @@ control), and another on another order of the data. After arXiv 2505.11756: how 
     OMP_NUM_THREADS=1 hedgebench run results/growth/suite-where.yaml --out out/growth/where
     hedgebench table out/growth/where --out results/growth/where.parquet
     python results/pack.py out/growth/where results/growth/where-records.tar.xz
+    hedgebench plot results/growth/where.parquet --out results/growth/where
     python results/growth/where.py                                                 # this page, from that table
+
+![degree](where/grow_delta-degree-against-width.png)
+
+![share](where/grow_delta-share-against-width.png)
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
@@ -183,7 +196,8 @@ LAYERS = """Means over widths ± standard error over training seeds; *apart*: la
 """
 LIMITS = """## Limits
 
-One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained.
+One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
+old row gives up to {added} new ones, not all that it hedges of what the SAE lacks. The intervals hold training seeds only: one order of the data, one text; and beside other training seeds' rows each seed is held to the others, so that its values are not independent.
 """
 
 
