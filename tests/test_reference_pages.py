@@ -167,3 +167,20 @@ def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: s
     said = page_of("losses/page").page(table(rows))
     assert f"is better than both, as in toy worlds.** {verdict}" in said
     assert "| metric | 1 (plain) | 0 − 1 | 0.25 − 1 | 0.75 − 1 |" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"), [(0.2, "holds (+0.2"), (-0.2, "the opposite holds (-0.2"), (0.0, "cannot tell (")]
+)
+def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(more: float, verdict: str):
+    rng, rows = np.random.default_rng(3), list[dict[str, Any]]()
+    for architecture in ("batchtopk", "matryoshka_batchtopk"):
+        for s, own in enumerate(0.01 * rng.normal(size=3)):
+            for loss in ("mse", "l2", "snap"):
+                one = {**BASE, "sae": f"{architecture} {loss} {s}", "loss": loss, "k": 40.0, "train_seed": s}
+                one |= {"architecture": architecture, "higher_is_better": True, "value": 0.5 + own}
+                one["value"] += more * (architecture != "batchtopk")
+                rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"})
+    found = page_of("losses/page").Found(table(rows))
+    assert f"are better on TPP.** {verdict}" in "\n".join(found.claims())
+    assert found.pooled["df"].item() <= 4  # three seeds against three, and not nine SAEs against nine

@@ -11,12 +11,13 @@ from scipy.stats import t
 
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
-from hedgebench.stats.pairwise import ALPHA, holm
+from hedgebench.stats.pairwise import ALPHA, compare_averaged, holm
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
+LEVELS = ("matryoshka_batchtopk", "batchtopk")
 ARCHITECTURES = {"batchtopk": "BatchTopK", "matryoshka_batchtopk": "Matryoshka"}
 
 
@@ -64,7 +65,7 @@ def page(scores: pd.DataFrame) -> str:
             LOSS.format(tests=len(found.loss), alpha=f"{ALPHA:.0%}".replace("%", " %")),
             *(found.losses(architecture) for architecture in ARCHITECTURES),
             "## What Matryoshka levels do\n",
-            ARCHITECTURE,
+            ARCHITECTURE.format(**found.facts(), pooled=len(found.pooled), tests=len(found.architecture)),
             found.architectures(),
             "\n## What balance does\n",
             BALANCE.format(tests=len(found.balance)),
@@ -80,10 +81,11 @@ class Found:
     """What the scores table says of losses, levels and balance."""
 
     def __init__(self, scores: pd.DataFrame) -> None:
-        self.scores = scores
+        scores = self.scores = _on_the_page(scores)
         plain = scores[scores["objective"].fillna("") == ""]
         self.loss = _every(_shown(effects(plain, "loss", "k")))
         self.architecture = _every(_shown(effects(plain, "architecture", "k")))
+        self.pooled = _every(_pooled(plain))
         self.balance = _every(_shown(effects(_balanced(scores[scores["loss"] == "mse"]), "objective", "k")))
         self.l0 = _shown(effects(plain, "k", "loss"))
 
@@ -113,7 +115,7 @@ class Found:
             f"- **Matryoshka SAEs are better on TPP.** {better['TPP']}.",
             f"- **... and seem so on SCR.** {better['SCR']}.",
             f"- **... and appear so in sparse probing with one latent.** {better['sparse probing, k = 1']}.",
-            f"- **Autointerp is too noisy to conclude.** Levels: {better['autointerp']}. Losses: {self._none([shown['autointerp']], 'batchtopk')}",
+            f"- **Autointerp is too noisy to conclude.** That Matryoshka SAEs are better: {better['autointerp']}. Losses: {self._none([shown['autointerp']], 'batchtopk')}",
             f"- **The losses of Matryoshka SAEs cannot be told apart on these six.** {self._none(POST[1:], matryoshka)}",
             f"- **Nor can those of BatchTopK SAEs.** {self._none(POST[1:], 'batchtopk')}",
             f"- **Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds.** {self._between()}",
@@ -160,19 +162,16 @@ class Found:
         return f"Does not hold: {len(real)} of {len(rows)} differences{many} are real: {said}."
 
     def _levels(self, shown: Shown) -> str:
-        """Whether Matryoshka SAEs are better than BatchTopK SAEs, loss by loss."""
-        rows = self.architecture[self.architecture["words"] == shown.words]
+        """Whether Matryoshka SAEs are better than BatchTopK SAEs, over all losses; and loss by loss."""
+        rows = self.pooled[self.pooled["words"] == shown.words]
         if rows.empty:
             return "cannot tell: not measured"
-        better = set(
-            rows["better"].map({"first": "batchtopk", "second": "matryoshka_batchtopk"}).where(rows["real"], "")
-        )
-        words = {"matryoshka_batchtopk": "holds", "batchtopk": "the opposite holds", "": "cannot tell"}
-        word = words[better.pop()] if len(better) == 1 else "holds in part" if "batchtopk" not in better else "mixed"
-        said = "; ".join(
-            f"{row.loss} {-row.difference:+.3f} [{-row.high:.3f}, {-row.low:.3f}]" for row in rows.itertuples()
-        )
-        return f"{word} ({said})"
+        word = "cannot tell"
+        if rows["real"].item():
+            word = "holds" if rows["better"].item() == "first" else "the opposite holds"
+        by_loss = self.architecture[self.architecture["words"] == shown.words]
+        said = ", ".join(f"{row.loss} {-row.difference:+.3f}" for row in by_loss.itertuples())
+        return f"{word} ({_difference(rows, *LEVELS)}; {said})"
 
     def _beside_l0(self, shown: Shown) -> str:
         """How large the largest difference between losses is beside what L0 does."""
@@ -209,15 +208,17 @@ class Found:
     def architectures(self) -> str:
         """A row for each metric: Matryoshka less BatchTopK, for each loss."""
         lines = [
-            "| metric | " + " | ".join(f"Matryoshka − BatchTopK, {loss}" for loss in LOSSES) + " | real for | better |",
-            "| --- " * 6 + "|",
+            "| metric | all losses | real | " + " | ".join(LOSSES) + " | real for | better |",
+            "| --- " * 8 + "|",
         ]
         for words, rows in self.architecture.groupby("words", sort=False):
-            cells = [_difference(rows[rows["loss"] == loss], "matryoshka_batchtopk", "batchtopk") for loss in LOSSES]
+            pooled = self.pooled[self.pooled["words"] == words]
+            cells = [_difference(pooled, *LEVELS), "yes" if pooled["real"].any() else "no"]
+            cells += [_difference(rows[rows["loss"] == loss], *LEVELS) for loss in LOSSES]
             real = rows[rows["real"]]
             better = {
                 ARCHITECTURES[row.first if row.better == "first" else row.second]
-                for row in real.itertuples()
+                for row in [*real.itertuples(), *pooled[pooled["real"]].itertuples()]
                 if row.better
             }
             lines.append(
@@ -269,6 +270,45 @@ class Found:
                 + " |"
             )
         return "\n".join(lines)
+
+
+def _on_the_page(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the page's metrics: thousands of others, of single latents and words, are a hundred times as much work."""
+    metrics = [tuple(shown[1:]) for shown in [*POST, *BESIDE]]
+    keys = zip(scores["eval"], scores["metric"], scores["params"], strict=True)
+    return scores[(scores["slice_by"] == "all") & np.array([key in metrics for key in keys], dtype=bool)]
+
+
+def _pooled(scores: pd.DataFrame) -> pd.DataFrame:
+    """Matryoshka and BatchTopK over all pairs of a loss and an L0 that every training seed of both has. A training seed counts once: its SAEs start alike and see the same batches."""
+    rows = []
+    for shown in [*POST, *BESIDE]:
+        of = scores[(scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)]
+        of = of[(of["params"] == shown.params) & of["architecture"].isin(LEVELS)]
+        saes = of.pivot_table(index=["architecture", "train_seed"], columns=["loss", "k"], values="value").dropna(
+            axis=1
+        )
+        seeds = saes.mean(axis=1).groupby("architecture").apply(np.array).to_dict()
+        if saes.empty or len(seeds) < len(LEVELS) or min(map(len, seeds.values())) < 2:
+            continue
+        pairs = compare_averaged([[seeds[level]] for level in LEVELS])
+        sign = {True: 1, False: -1}.get(of["higher_is_better"].iloc[0], 0) * np.sign(pairs.difference[0])
+        rows.append(
+            {
+                "words": shown.words,
+                "first": LEVELS[0],
+                "second": LEVELS[1],
+                "difference": pairs.difference[0],
+                "stderr": pairs.stderr[0],
+                "df": pairs.df[0],
+                "low": pairs.low[0],
+                "high": pairs.high[0],
+                "better": {1: "first", -1: "second"}.get(sign),
+            }
+        )
+    return pd.DataFrame(
+        rows, columns=["words", "first", "second", "difference", "stderr", "df", "low", "high", "better"]
+    )
 
 
 def _balanced(scores: pd.DataFrame) -> pd.DataFrame:
@@ -341,7 +381,8 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 ![six panels](saebench_against_l0.png)
 """
 LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`). *Real*: apart when all {tests} differences between losses on this page are tested together at {alpha} (Holm)."""
-ARCHITECTURE = """The same: Matryoshka less BatchTopK at equal k, means over L0s, each loss by itself.
+ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself. *Real*: apart when the differences of all metrics of this table are tested together, the {pooled} over all losses and the {tests} of one loss
+each among themselves.
 """
 BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK. *Real*: apart when all {tests} differences of this table are tested together.
 """
@@ -349,7 +390,8 @@ LIMITS = """## Limits
 
 One model of 135M parameters, one layer, {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
 and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` needs SAEs that grow and `toy_recovery` known features, and `hedging_estimate` has no
-calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs.
+calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. A verdict counts all comparisons of
+its table, an interval its own line: one that leaves 0 out may still be beside "cannot tell".
 """
 
 
