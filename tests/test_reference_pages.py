@@ -170,7 +170,7 @@ def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: s
 
 
 @pytest.mark.parametrize(
-    ("more", "verdict"), [(0.2, "holds (+0.2"), (-0.2, "the opposite holds (-0.2"), (0.0, "cannot tell (")]
+    ("more", "verdict"), [(0.2, "holds (+0."), (-0.2, "the opposite holds (-0."), (0.0, "cannot tell (")]
 )
 def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(more: float, verdict: str):
     rng, rows = np.random.default_rng(3), list[dict[str, Any]]()

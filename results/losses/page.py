@@ -123,7 +123,7 @@ class Found:
 
     def _between(self) -> str:
         """On which metrics of the post a multiplier between beats both ends, and what beats it."""
-        if not len(self.balance):
+        if not self._levels_between():
             return "Cannot tell: not measured."
         beaten = dict[str, list[str]]()
         for shown in POST:
