@@ -42,6 +42,12 @@ def test_packed_records_give_the_committed_table(archive: Path, tmp_path: Path):
     pd.testing.assert_frame_equal(read_results(tmp_path), pd.read_parquet(table), check_like=True)
 
 
+def test_what_evals_took_is_that_of_the_packed_records(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "results")
+    times = importlib.import_module("times")
+    assert (REPOSITORY / "results/times.md").read_text() == times.page(times.runs())
+
+
 def test_the_same_records_pack_to_the_same_bytes(tmp_path: Path):
     for place in ("a", "b"):
         record = tmp_path / place / "records/decoder_bias/1.json"
