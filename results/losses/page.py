@@ -388,7 +388,7 @@ BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
+One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
 and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` needs SAEs that grow and `toy_recovery` known features, and `hedging_estimate` has no
 calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. A verdict counts all comparisons of
 its table, an interval its own line: one that leaves 0 out may still be beside "cannot tell".
