@@ -81,6 +81,7 @@ def main() -> None:
     finally:
         for server in servers:
             server.terminate()
+            server.wait()
 
 
 if __name__ == "__main__":
