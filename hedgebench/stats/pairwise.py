@@ -70,42 +70,25 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
         groups: v variants, each a vector of at least 2 values, one for each training seed.
         pooled: Whether their variances are; None: as the module has it.
     """
-    return compare_averaged([[group] for group in groups], pooled)
-
-
-def compare_averaged(cells: Sequence[Sequence[ArrayLike]], pooled: bool | None = None) -> Pairs:
-    """Compare the values of one setting, each averaged over the same values of another (losses over L0s, say): is there a difference on average, whatever else it depends on?
-
-    Every SAE counts for the noise within its own cell only, so that what the other setting does is none; the means are unweighted ones of cells.
-
-    Args:
-        cells: [v][b] vectors of at least 2 values each, one for each training seed.
-        pooled: Whether the variances of all cells are; None: as the module has it.
-    """
-    values, step = in_steps([cell for row in cells for cell in row])
-    v, b = len(cells), len(cells[0]) if len(cells) else 1
-    n = np.array([len(cell) for cell in values]).reshape(v, b)
+    values, step = in_steps(groups)
+    v, n = len(values), np.array([len(group) for group in values])
     if n.size and n.min() < 2:
         raise ValueError("a variant of one SAE has no spread to be compared by")
-    variance = np.array([cell.var(ddof=1) for cell in values])
-    pooled = equally_noisy(variance, n.ravel() - 1) if pooled is None else pooled
+    variance = np.array([group.var(ddof=1) for group in values])
+    pooled = equally_noisy(variance, n - 1) if pooled is None else pooled
     first, second = np.triu_indices(v, 1)
     if pooled:
         total = float((n - 1).sum())
-        shared = float(((n.ravel() - 1) * variance).sum() / total) if v else 0.0
-        shared = shared or _of_a_step(values)
-        variance, own_df, df = np.full(v * b, shared), np.full(v, total), np.full(len(first), total)
+        shared = float(((n - 1) * variance).sum() / total) if v else 0.0
+        own_df, df = np.full(v, total), np.full(len(first), total)
+        error = (shared or _of_a_step(values)) / n
     else:
-        variance = _some(variance, _of_a_step(values))
-        parts = variance.reshape(v, b) / n
-        spread = (parts**2 / (n - 1)).sum(axis=1)
-        own_df = np.divide(parts.sum(axis=1) ** 2, spread, out=(n - 1.0).sum(axis=1), where=spread > 0)
-        both, spread = parts.sum(axis=1)[first] + parts.sum(axis=1)[second], spread[first] + spread[second]
-        df = np.divide(both**2, spread, out=np.ones(len(first)), where=spread > 0)
-        fewest = n.min(axis=1) - 1
-        df = np.minimum(df, 2 * b * np.minimum(fewest[first], fewest[second]))  # two seeds may look quiet beside ten
-    error = (variance.reshape(v, b) / n).sum(axis=1) / b**2
-    means = np.array([cell.mean() for cell in values]).reshape(v, b).mean(axis=1)
+        own_df, error = n - 1.0, _some(variance, _of_a_step(values)) / n
+        both = (error[first] + error[second]) ** 2
+        spread = error[first] ** 2 / own_df[first] + error[second] ** 2 / own_df[second]
+        df = np.divide(both, spread, out=np.ones(len(first)), where=spread > 0)
+        df = np.minimum(df, 2 * np.minimum(own_df[first], own_df[second]))  # two seeds may look quiet beside ten
+    means = np.array([group.mean() for group in values])
     return _pairs(means, error, own_df, first, second, error[first] + error[second], df, pooled, step)
 
 

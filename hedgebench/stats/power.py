@@ -34,9 +34,7 @@ Spread = float | tuple[float, float]
 """Standard deviation over training seeds within a variant: one, where all variants are as noisy; that of either, where each counts for itself."""
 
 
-def power(
-    difference: float, sd: Spread, seeds: int, variants: int = 2, *, paired: bool = False, blocks: int = 1
-) -> float:
+def power(difference: float, sd: Spread, seeds: int, variants: int = 2, *, paired: bool = False) -> float:
     """The chance that two variants whose means differ by `difference` are told apart, at a level of 5 % for all pairs of variants together.
 
     For more than two variants a little too low, since Holm's adjustment is Bonferroni's at worst (`benchmarks/seed_statistics.py` has it beside what is found).
@@ -47,15 +45,14 @@ def power(
         seeds: Training seeds of each variant, 2 at least.
         variants: That are compared.
         paired: As the module has it.
-        blocks: Cells of so many seeds each that a mean is over (`pairwise.compare_averaged`); not for paired ones.
     """
     if seeds < 2 or variants < 2:
         raise ValueError(f"power is of two variants or more, of two seeds or more, not {variants} and {seeds}")
     size = _size(sd)
     if not difference or not size:
         return float(bool(difference))
-    limits = _thresholds(seeds, variants, _ratio(sd), paired, blocks)
-    return _found(abs(difference) / size * math.sqrt(seeds * blocks / 2), limits)
+    limits = _thresholds(seeds, variants, _ratio(sd), paired)
+    return _found(abs(difference) / size * math.sqrt(seeds / 2), limits)
 
 
 def _size(sd: Spread) -> float:
@@ -79,10 +76,10 @@ def _found(shift: float, limits: NDArray[np.float64]) -> float:
     return float((ndtr(shift - limits) + ndtr(-shift - limits)).mean())
 
 
-def _thresholds(seeds: int, variants: int, ratio: float | None, paired: bool, blocks: int) -> NDArray[np.float64]:
+def _thresholds(seeds: int, variants: int, ratio: float | None, paired: bool) -> NDArray[np.float64]:
     if paired:
         return _paired_limits(seeds, variants, ratio is None)
-    return _limits(seeds, variants, ratio, blocks=blocks)
+    return _limits(seeds, variants, ratio)
 
 
 @cache
@@ -116,9 +113,7 @@ def _paired_limits(seeds: int, variants: int, asked: bool) -> NDArray[np.float64
 
 
 @cache
-def _limits(
-    seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT, blocks: int = 1
-) -> NDArray[np.float64]:
+def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT) -> NDArray[np.float64]:
     """The thresholds of drawn tables, [draws]: how large a difference of two means must be to be found, in true standard errors of such a difference.
 
     Args:
@@ -126,21 +121,20 @@ def _limits(
         variants: That are compared.
         ratio: Of the standard deviations of the two, whose variances then are not pooled; None: all are equally noisy.
         doubt: Level of the test that decides whether variances are pooled.
-        blocks: Cells that each mean is over.
     """
     from scipy.special import stdtrit
 
     df = seeds - 1
     if ratio is None:
-        variance = np.random.default_rng(0).chisquare(df, (_DRAWS, variants * blocks)) / df
-        pair = variance[:, : 2 * blocks]
+        variance = np.random.default_rng(0).chisquare(df, (_DRAWS, variants)) / df
+        pair = variance[:, :2]
     else:
-        pair, df = _pairs(df * blocks, ratio), df * blocks  # the mean of so many cells' variances
+        pair = _pairs(df, ratio)
     shared, dfs = pair.mean(axis=1), pair.sum(axis=1) ** 2 / (pair**2).sum(axis=1) * df
     if ratio is None:
-        pooled = bartlett(variance, np.full(variants * blocks, df)) >= doubt
+        pooled = bartlett(variance, np.full(variants, df)) >= doubt
         shared = np.where(pooled, variance.mean(axis=1), shared)
-        dfs = np.where(pooled, variants * blocks * df, dfs)
+        dfs = np.where(pooled, variants * df, dfs)
     found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / math.comb(variants, 2)) * np.sqrt(shared)
     return found
 
@@ -156,19 +150,17 @@ def _pairs(df: int, ratio: float) -> NDArray[np.float64]:
     return found
 
 
-def detectable(
-    sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER, *, paired: bool = False, blocks: int = 1
-) -> float:
+def detectable(sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER, *, paired: bool = False) -> float:
     """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`."""
-    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired, blocks) if _size(sd) else 0.0
+    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired) if _size(sd) else 0.0
 
 
 @cache
-def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool, blocks: int = 1) -> float:
+def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool) -> float:
     """In standard deviations."""
     from scipy.optimize import brentq
 
-    limits = _thresholds(seeds, variants, ratio, paired, blocks)
+    limits = _thresholds(seeds, variants, ratio, paired)
 
     def missing(shift: float) -> float:
         return _found(shift, limits) - wanted
@@ -176,7 +168,7 @@ def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, p
     high = 1.0
     while missing(high) < 0:
         high *= 2
-    return float(brentq(missing, 0.0, high)) / math.sqrt(seeds * blocks / 2)
+    return float(brentq(missing, 0.0, high)) / math.sqrt(seeds / 2)
 
 
 def seeds_needed(

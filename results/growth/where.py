@@ -12,7 +12,7 @@ import yaml
 from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
-from hedgebench.stats.pairwise import ALPHA, compare_averaged
+from hedgebench.stats.pairwise import ALPHA, compare
 
 HERE = Path(__file__).parent
 SHOWN = {
@@ -147,9 +147,13 @@ class Where:
         lines = ["| layer | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
         columns, layers = [], sorted({layer for layer, k in self.series if k == self.layers_k})
         for words in SHOWN:
-            values = self.of(words).xs(self.layers_k, level="k")
-            cells = [[of.to_numpy() for _, of in values.loc[layer].groupby("width")] for layer in layers]
-            pairs = compare_averaged(cells)
+            values = self.of(words).xs(self.layers_k, level="k").rename("value").reset_index()
+            seeds = (
+                values.pivot_table(index=["layer", "train_seed"], columns="width", values="value")
+                .mean(axis=1, skipna=False)
+                .dropna()
+            )
+            pairs = compare([seeds.loc[layer] for layer in layers])
             apart = [
                 f"{layers[i]} / {layers[j]}"
                 for i, j, p in zip(pairs.first, pairs.second, pairs.adjusted, strict=True)
@@ -192,7 +196,7 @@ control), and another on another order of the data. After arXiv 2505.11756: how 
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
-LAYERS = """Means over widths ± standard error over training seeds; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare_averaged`).
+LAYERS = """Means over widths ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`).
 """
 LIMITS = """## Limits
 

@@ -11,7 +11,7 @@ from scipy.stats import t
 
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
-from hedgebench.stats.pairwise import ALPHA, compare_averaged, holm
+from hedgebench.stats.pairwise import ALPHA, holm
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
 
@@ -85,7 +85,7 @@ class Found:
         plain = scores[scores["objective"].fillna("") == ""]
         self.loss = _every(_shown(effects(plain, "loss", "k")))
         self.architecture = _every(_shown(effects(plain, "architecture", "k")))
-        self.pooled = _every(_pooled(plain))
+        self.pooled = _every(_shown(effects(plain, "architecture", ["loss", "k"])))
         self.balance = _every(_shown(effects(_balanced(scores[scores["loss"] == "mse"]), "objective", "k")))
         self.l0 = _shown(effects(plain, "k", "loss"))
 
@@ -168,7 +168,7 @@ class Found:
             return "cannot tell: not measured"
         word = "cannot tell"
         if rows["real"].item():
-            word = "holds" if rows["better"].item() == "first" else "the opposite holds"
+            word = "holds" if rows[rows["better"].item()].item() == "matryoshka_batchtopk" else "the opposite holds"
         by_loss = self.architecture[self.architecture["words"] == shown.words]
         said = ", ".join(f"{row.loss} {-row.difference:+.3f}" for row in by_loss.itertuples())
         return f"{word} ({_difference(rows, *LEVELS)}; {said})"
@@ -277,38 +277,6 @@ def _on_the_page(scores: pd.DataFrame) -> pd.DataFrame:
     metrics = [tuple(shown[1:]) for shown in [*POST, *BESIDE]]
     keys = zip(scores["eval"], scores["metric"], scores["params"], strict=True)
     return scores[(scores["slice_by"] == "all") & np.array([key in metrics for key in keys], dtype=bool)]
-
-
-def _pooled(scores: pd.DataFrame) -> pd.DataFrame:
-    """Matryoshka and BatchTopK over all pairs of a loss and an L0 that every training seed of both has. A training seed counts once: its SAEs start alike and see the same batches."""
-    rows = []
-    for shown in [*POST, *BESIDE]:
-        of = scores[(scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)]
-        of = of[(of["params"] == shown.params) & of["architecture"].isin(LEVELS)]
-        saes = of.pivot_table(index=["architecture", "train_seed"], columns=["loss", "k"], values="value").dropna(
-            axis=1
-        )
-        seeds = saes.mean(axis=1).groupby("architecture").apply(np.array).to_dict()
-        if saes.empty or len(seeds) < len(LEVELS) or min(map(len, seeds.values())) < 2:
-            continue
-        pairs = compare_averaged([[seeds[level]] for level in LEVELS])
-        sign = {True: 1, False: -1}.get(of["higher_is_better"].iloc[0], 0) * np.sign(pairs.difference[0])
-        rows.append(
-            {
-                "words": shown.words,
-                "first": LEVELS[0],
-                "second": LEVELS[1],
-                "difference": pairs.difference[0],
-                "stderr": pairs.stderr[0],
-                "df": pairs.df[0],
-                "low": pairs.low[0],
-                "high": pairs.high[0],
-                "better": {1: "first", -1: "second"}.get(sign),
-            }
-        )
-    return pd.DataFrame(
-        rows, columns=["words", "first", "second", "difference", "stderr", "df", "low", "high", "better"]
-    )
 
 
 def _balanced(scores: pd.DataFrame) -> pd.DataFrame:
