@@ -123,6 +123,28 @@ def test_losses_differ_where_they_do(shift: float, verdict: str):
     assert "**The same of Matryoshka SAEs.** Cannot tell: not measured." in said
 
 
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.0, "cannot tell"), (-0.2, "holds"), (0.2, "the opposite holds"), (None, "in part")]
+)
+def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float | None, verdict: str):
+    rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
+    metrics = [("hedging_degree", ""), ("excess", "")]
+    metrics += [("excess", f"null={null}") for null in ("residual", "other_seed")]
+    for loss in ("mse", "l2", "snap"):
+        for s in range(3):
+            one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "width": 1088}
+            for metric, params in metrics:
+                more = (-0.2 if metric == "hedging_degree" else 0.0) if shift is None else shift
+                value = 0.5 + more * (loss == "snap") + 0.005 * rng.normal()
+                rows.append({**one, "eval": "grow_delta", "metric": metric, "params": params, "value": value})
+            trained = {**one, "sae": f"{loss} {s} trained", "width": 1024, "eval": "saebench_core"}
+            rows.append({**trained, "metric": "explained_variance", "value": 0.8 + 0.01 * rng.normal()})
+    said = page_of("losses/page").page(table(rows))
+    assert "(BatchTopK SAEs that grow).** l2: cannot tell (hedging degree" in said and f". snap: {verdict} (" in said
+    assert "**The same of Matryoshka SAEs that grow.** Cannot tell: not measured." in said
+    assert "9 SAEs (the configs name 81; training goes on where it was broken off) of 1,024 latents" in said
+
+
 def test_committed_pages_are_those_of_the_committed_tables():
     claims = page_of("claims")
     tables = claims.tables()

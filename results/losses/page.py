@@ -51,6 +51,14 @@ BESIDE = [
     Shown("latents shared with other training seeds", "seed_overlap", "shared"),
 ]
 """What else tells of hedging, and whether SAEs of equal k are alike in L0."""
+GROWN = [
+    Shown("hedging degree", "grow_delta", "hedging_degree"),
+    Shown("hedging beyond rows like the residual", "grow_delta", "excess", "null=residual"),
+    Shown("hedging beyond other training seeds' rows", "grow_delta", "excess", "null=other_seed"),
+    Shown("hedging beyond no new latents", "grow_delta", "excess"),
+]
+"""How much the decoder rows give up to new latents when SAEs of this kind grow."""
+EVERY = [*POST, *BESIDE, *GROWN]
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -91,7 +99,8 @@ class Found:
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
-        saes = self.scores[~self.scores["sae"].isin(control_rows(self.scores))].drop_duplicates("sae")
+        scores = self.scores[self.scores["eval"] != "grow_delta"]
+        saes = scores[~scores["sae"].isin(control_rows(scores))].drop_duplicates("sae")
         return {
             "saes": len(saes),
             "planned": sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "matryoshka")),
@@ -118,6 +127,8 @@ class Found:
             f"- **Autointerp is too noisy to conclude.** That Matryoshka SAEs are better: {better['autointerp']}. Losses: {self._none([shown['autointerp']], 'batchtopk')}",
             f"- **The losses of Matryoshka SAEs cannot be told apart on these six.** {self._none(POST[1:], matryoshka)}",
             f"- **Nor can those of BatchTopK SAEs.** {self._none(POST[1:], 'batchtopk')}",
+            f"- **L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs that grow).** {self._hedging('batchtopk')}",
+            f"- **The same of Matryoshka SAEs that grow.** {self._hedging(matryoshka)}",
             f"- **Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds.** {self._between()}",
         ]
 
@@ -160,6 +171,23 @@ class Found:
             )
         said = "; ".join(f"{row.words}: {row.first} less {row.second} {_interval(row)}" for row in real.itertuples())
         return f"Does not hold: {len(real)} of {len(rows)} differences{many} are real: {said}."
+
+    def _hedging(self, architecture: str) -> str:
+        """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
+        rows = self.loss[self.loss["words"].isin([shown.words for shown in GROWN])]
+        rows = rows[rows["architecture"] == architecture]
+        if rows.empty:
+            return "Cannot tell: not measured."
+        said = []
+        for loss in ("l2", "snap"):
+            pairs = rows[rows[["first", "second"]].isin([loss, "mse"]).all(axis=1)]
+            change = np.where(pairs["first"] == loss, 1, -1) * pairs["difference"] * pairs["real"]
+            word = "cannot tell"
+            if (change != 0).any():
+                word = "holds" if (change < 0).all() else "the opposite holds" if (change > 0).all() else "in part"
+            cells = (f"{words} {_difference(of, loss, 'mse')}" for words, of in pairs.groupby("words", sort=False))
+            said.append(f"{loss}: {word} ({'; '.join(cells)})")
+        return f"{'. '.join(said)}."
 
     def _levels(self, shown: Shown) -> str:
         """Whether Matryoshka SAEs are better than BatchTopK SAEs, over all losses; and loss by loss."""
@@ -274,7 +302,7 @@ class Found:
 
 def _on_the_page(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of the page's metrics: thousands of others, of single latents and words, are a hundred times as much work."""
-    metrics = [tuple(shown[1:]) for shown in [*POST, *BESIDE]]
+    metrics = [tuple(shown[1:]) for shown in EVERY]
     keys = zip(scores["eval"], scores["metric"], scores["params"], strict=True)
     return scores[(scores["slice_by"] == "all") & np.array([key in metrics for key in keys], dtype=bool)]
 
@@ -292,8 +320,8 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the page's metrics, in its order, with their words."""
     rows = rows[rows["slice_by"] == "all"]
     keys = list(zip(rows["eval"], rows["metric"], rows["params"], strict=True))
-    order = {tuple(shown[1:]): i for i, shown in enumerate([*POST, *BESIDE])}
-    words = [shown.words for shown in [*POST, *BESIDE]]
+    order = {tuple(shown[1:]): i for i, shown in enumerate(EVERY)}
+    words = [shown.words for shown in EVERY]
     places = np.array([order.get(key, -1) for key in keys], dtype=int)
     rows = rows.assign(place=places)[places >= 0].sort_values("place", kind="stable")
     return rows.assign(words=[words[i] for i in rows["place"]])
@@ -337,8 +365,10 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 
     OMP_NUM_THREADS=1 hedgebench train results/losses/train-batchtopk.yaml --out out/losses/saes
     OMP_NUM_THREADS=1 hedgebench train results/losses/train-matryoshka.yaml --out out/losses/saes
+    OMP_NUM_THREADS=1 hedgebench train results/losses/grow.yaml --out out/losses/grown
     python results/validity/judge.py --port 8090 &
     OMP_NUM_THREADS=1 hedgebench run results/losses/suite.yaml --out out/losses/results
+    OMP_NUM_THREADS=1 hedgebench run results/losses/suite-grown.yaml --out out/losses/results
     hedgebench table out/losses/results --out results/losses/scores.parquet
     python results/pack.py out/losses/results results/losses/records.tar.xz
     hedgebench plot results/losses/scores.parquet --out results/losses
@@ -348,7 +378,7 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 
 ![six panels](saebench_against_l0.png)
 """
-LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`). *Real*: apart when all {tests} differences between losses on this page are tested together at {alpha} (Holm)."""
+LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`). *Real*: apart when all {tests} differences between losses on this page are tested together at {alpha} (Holm). Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`)."""
 ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself. *Real*: apart when the differences of all metrics of this table are tested together, the {pooled} over all losses and the {tests} of one loss
 each among themselves.
 """
@@ -357,7 +387,7 @@ BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain
 LIMITS = """## Limits
 
 One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
-and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` needs SAEs that grow and `toy_recovery` known features, and `hedging_estimate` has no
+and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `toy_recovery` needs known features, and `hedging_estimate` has no
 calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. A verdict counts all comparisons of
 its table, an interval its own line: one that leaves 0 out may still be beside "cannot tell".
 """
