@@ -1,4 +1,4 @@
-"""What the evals of the reference run took: `python results/times.py` writes times.md beside it, from the packed records.
+"""What the reference run took, and takes: `python results/times.py` writes times.md beside it, from the packed records of the evals and from cost.csv, what training costs.
 
 A run's seconds are its share of the job that it was part of: what many SAEs share (a pass of the model, a probe) is spread over them.
 """
@@ -15,14 +15,30 @@ from hedgebench.records import write_text
 from hedgebench.results import read_runs
 
 HERE = Path(__file__).parent
-HEAD = """# What the evals of the reference run took
+MODEL = "the model"
+HEAD = """# What the reference run took
 
-By the runs' own clocks, one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them.
+    python benchmarks/reference_cost.py --out results/cost.csv                      # what training costs
+    python results/times.py                                                         # this page
 
-    python results/times.py                                                         # this page, from the packed records
+## Evals
+
+By the runs' own clocks, from the packed records: one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them.
 
 | part | eval | SAEs | runs | seconds a run, median | minutes in all | largest process, GB |
 | --- | --- | --- | --- | --- | --- | --- |
+"""
+TRAINING = """
+## Training
+
+What all SAEs of a config cost on {device} ({threads}, {clock}): seconds of a step, as measured, times the steps that there are; and the passes of the model, told at the first config of those that read the same batches. Writing, and reading batches from the disk, are not in it.
+
+| config | SAEs | steps, minutes | model, minutes | hours in all |
+| --- | --- | --- | --- | --- |
+"""
+STEPS = """
+| SAE | latents | tokens a step | seconds a step |
+| --- | --- | --- | --- |
 """
 
 
@@ -38,8 +54,12 @@ def runs() -> pd.DataFrame:
     return found[found["status"] == "ok"]
 
 
-def page(found: pd.DataFrame) -> str:
+def page(found: pd.DataFrame, costs: pd.DataFrame) -> str:
     """The page in Markdown."""
+    return HEAD + "\n".join([*_evals(found), _training(costs), *_steps(costs)]) + "\n"
+
+
+def _evals(found: pd.DataFrame) -> list[str]:
     lines = []
     for (part, name), of in found.groupby(["part", "eval"]):
         seconds = of["seconds"]
@@ -48,12 +68,44 @@ def page(found: pd.DataFrame) -> str:
         )
     for part, of in found.groupby("part"):
         lines.append(f"| {part} | all | | {len(of)} | | {of['seconds'].sum() / 60:.1f} | |")
-    return HEAD + "\n".join(lines) + "\n"
+    return lines
+
+
+def _training(costs: pd.DataFrame) -> str:
+    (device,), (threads,) = costs["device"].unique(), costs["threads"].unique()
+    lines = []
+    for config, of in costs.groupby("config", sort=False):
+        model = of["what"] == MODEL
+        lines.append(_cost(str(config), of[~model], of[model]))
+    model = costs["what"] == MODEL
+    head = TRAINING.format(
+        device=device,
+        threads="1 thread" if threads == 1 else f"{threads} threads",
+        clock="the processor's time" if device == "cpu" else "by the clock",
+    )
+    return head + "\n".join([*lines, _cost("all", costs[~model], costs[model])])
+
+
+def _cost(words: str, saes: pd.DataFrame, model: pd.DataFrame) -> str:
+    steps, passes = saes["minutes"].sum(), model["minutes"].sum()
+    return f"| {words} | {saes['number'].sum():.0f} | {steps:.0f} | {passes:.0f} | {(steps + passes) / 60:.1f} |"
+
+
+def _steps(costs: pd.DataFrame) -> list[str]:
+    kinds = costs[costs["what"] != MODEL].drop_duplicates(["what", "width", "batch_tokens"])
+    kinds = kinds.sort_values(["batch_tokens", "what", "width"], ascending=[False, True, True])
+    return [
+        STEPS
+        + "\n".join(
+            f"| {row.what} | {int(row.width):,} | {row.batch_tokens:,} | {row.seconds_per_step:.3g} |"
+            for row in kinds.itertuples()
+        )
+    ]
 
 
 def main() -> None:
     """Write the page."""
-    write_text(HERE / "times.md", page(runs()))
+    write_text(HERE / "times.md", page(runs(), pd.read_csv(HERE / "cost.csv")))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,16 @@ def dry(*parts: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
+def configs(lines: list[str]) -> list[str]:
+    """The configs and scripts that commands name."""
+    files = list[str]()
+    for line in lines:
+        numbers = re.match(r"for n in ([\d ]+);", line)
+        names = re.findall(r"results/\S+\.(?:yaml|py)", line)
+        files += [name.replace("$n", n) for name in names for n in (numbers[1].split() if numbers else [""])]
+    return files
+
+
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_packed_records_give_the_committed_table(archive: Path, tmp_path: Path):
     with tarfile.open(archive) as packed:
@@ -43,10 +53,25 @@ def test_packed_records_give_the_committed_table(archive: Path, tmp_path: Path):
     pd.testing.assert_frame_equal(read_results(tmp_path), pd.read_parquet(table), check_like=True)
 
 
-def test_what_evals_took_is_that_of_the_packed_records(monkeypatch: pytest.MonkeyPatch):
+def test_what_the_run_took_is_that_of_the_packed_records_and_of_the_measured_costs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(REPOSITORY / "results")
     times = importlib.import_module("times")
-    assert (REPOSITORY / "results/times.md").read_text() == times.page(times.runs())
+    costs = pd.read_csv(REPOSITORY / "results/cost.csv")
+    assert (REPOSITORY / "results/times.md").read_text() == times.page(times.runs(), costs)
+
+
+def test_costs_are_of_every_config_and_of_all_its_saes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    cost = importlib.import_module("reference_cost")
+    trained = [line for line in dry().stdout.splitlines() if "hedgebench train" in line]
+    assert sorted(cost.CONFIGS) == sorted(name.removeprefix("results/") for name in configs(trained))
+    measured = pd.read_csv(REPOSITORY / "results/cost.csv").query("what != 'the model'").groupby("config")
+    for name in cost.CONFIGS:
+        config, members = cost.planned(REPOSITORY / "results" / name)
+        assert (len(members), sum(steps for *_, steps in members)) == tuple(
+            measured.get_group(name)[["number", "steps"]].sum()
+        )
+        assert all(0 < steps <= config.steps for *_, steps in members)
 
 
 def test_the_same_records_pack_to_the_same_bytes(tmp_path: Path):
@@ -79,11 +104,7 @@ def test_one_command_runs_what_the_pages_name_in_their_order():
 
 
 def test_every_config_that_the_commands_name_is_there():
-    files = list[str]()
-    for line in dry().stdout.splitlines():
-        numbers = re.match(r"for n in ([\d ]+);", line)
-        names = re.findall(r"results/\S+\.(?:yaml|py)", line)
-        files += [name.replace("$n", n) for name in names for n in (numbers[1].split() if numbers else [""])]
+    files = configs(dry().stdout.splitlines())
     assert len(files) > 20 and all((REPOSITORY / name).is_file() for name in files)
 
 
