@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.grid import COLUMN, PLACE, VARIANT, Grid, grids
-from hedgebench.stats.pairwise import compare
+from hedgebench.stats.pairwise import ALPHA, compare, holm
 from hedgebench.stats.power import detectable
 from hedgebench.stats.tables import control_rows
 from hedgebench.types import BadInput
@@ -34,7 +35,19 @@ class _Crossed(NamedTuple):
     """[v] vectors: the mean over blocks for each training seed."""
 
 
-def effects(scores: DataFrame, of: str, over: str | Sequence[str]) -> DataFrame:
+class _Pair(NamedTuple):
+    """Two values of a setting, of one metric."""
+
+    row: dict[str, Any]
+    """What does not depend on how many pairs are compared at once."""
+    ratio: tuple[float, float] | None
+    """Of their standard deviations, where each has its own."""
+    variants: int
+    """Values of the setting."""
+    higher_is_better: bool | None
+
+
+def effects(scores: DataFrame, of: str, over: str | Sequence[str], *, together: bool = False) -> DataFrame:
     """What a setting of training does to each metric, averaged over another; SAEs are otherwise alike. Controls take no part.
 
     A training seed counts once, with the mean over its SAEs: they start from the same draws, so that four L0s are not four seeds. Read are the values of `over` that most values of `of` have in common, and of each value of `of` the seeds that are at
@@ -44,11 +57,12 @@ def effects(scores: DataFrame, of: str, over: str | Sequence[str]) -> DataFrame:
         scores: The scores table.
         of: The setting that is compared, of `SETTINGS`.
         over: Another, or several, whose values (for several: combinations of values) are averaged over with equal weights.
+        together: Make all comparisons of the table at once, as of one question; else the pairs of each metric among SAEs that are else alike, a question for each.
 
     Returns:
         A row for each pair of values of `of`, of each metric, among SAEs that are else alike: `COLUMN`, `PLACE`, the other settings, `over` (the values, in words), first, second, first_mean, second_mean, difference (first less second), stderr, df,
-        low, high (simultaneous 95 % interval), p (adjusted for all pairs of the metric among these SAEs), apart (p below .05), better (`first` or `second`; missing where they are not apart or the metric has no better end), sd (of a training seed's
-        mean), detectable (the difference that would be found 4 times of 5), n_seeds (of either, the fewer).
+        low, high (simultaneous 95 % interval, Bonferroni's), p (adjusted for all that is compared at once, Holm's), apart (p below .05), better (`first` or `second`; missing where they are not apart or the metric has no better end), sd (of a training seed's
+        mean), detectable (the difference that would be found 4 times of 5 among as many comparisons), n_seeds (of either, the fewer).
 
     Raises:
         BadInput: No such setting, or twice the same.
@@ -62,14 +76,17 @@ def effects(scores: DataFrame, of: str, over: str | Sequence[str]) -> DataFrame:
     alike = [name for name in VARIANT if name not in (*asked, "recipe", *PLACE)]
     saes = scores_table(scores, columns=["sae", "train_seed", *VARIANT]).drop_duplicates("sae").set_index("sae")
     saes = saes[saes["train_seed"].notna() & ~saes.index.isin(control_rows(scores))]
-    rows = [
-        {**grid.column, **dict(zip(alike, family, strict=True)), **row}
+    questions = [
+        [pair._replace(row={**grid.column, **dict(zip(alike, family, strict=True)), **pair.row}) for pair in pairs]
         for grid in grids(scores)
         for family, members in saes.groupby(alike, sort=False, dropna=False)
-        for row in _pairs(grid, _crossed(grid.where(grid.table.index.isin(members.index)), members, of, over))
+        if (pairs := _pairs(grid, _crossed(grid.where(grid.table.index.isin(members.index)), members, of, over)))
     ]
+    if together and questions:
+        questions = [list(itertools.chain(*questions))]
     return pd.DataFrame(
-        rows, columns=[*COLUMN, *PLACE, *alike, "over", "first", "second", "first_mean", "second_mean", *_EFFECT]
+        itertools.chain.from_iterable(map(_answers, questions)),
+        columns=[*COLUMN, *PLACE, *alike, "over", "first", "second", "first_mean", "second_mean", *_EFFECT],
     )
 
 
@@ -95,39 +112,62 @@ def _crossed(grid: Grid, saes: DataFrame, of: str, over: list[str]) -> _Crossed 
     return _Crossed(list(found), blocks, list(found.values())) if len(found) > 1 else None
 
 
-def _pairs(grid: Grid, crossed: _Crossed | None) -> Iterator[dict[str, Any]]:
-    """The rows of `effects` for one metric of SAEs that are otherwise alike."""
+def _pairs(grid: Grid, crossed: _Crossed | None) -> list[_Pair]:
+    """All pairs of one metric of SAEs that are otherwise alike."""
     if crossed is None:
-        return
+        return []
     pairs = compare(crossed.means)
     n = np.array([len(seeds) for seeds in crossed.means])
     own = pairs.error * np.sqrt(n)
+    found = []
     for k, (i, j) in enumerate(zip(pairs.first, pairs.second, strict=True)):
-        apart = bool(pairs.apart[i, j])
-        spread = float(own[i]) if pairs.pooled else (float(own[i]), float(own[j]))
         sizes = {
             "first_mean": float(pairs.means[i]),
             "second_mean": float(pairs.means[j]),
             "difference": float(pairs.difference[k]),
             "stderr": float(pairs.stderr[k]),
-            "low": float(pairs.low[k]),
-            "high": float(pairs.high[k]),
             "sd": float(np.hypot(own[i], own[j]) / np.sqrt(2)),
-            "detectable": detectable(spread, int(n[[i, j]].min()), len(n)),
         }
-        better = None
-        if apart and grid.higher_is_better is not None:
-            better = "first" if (pairs.difference[k] > 0) == grid.higher_is_better else "second"
-        yield {
+        row = {
             "over": " ".join("/".join(map(_word, block)) for block in crossed.blocks),
             "first": _word(crossed.levels[i]),
             "second": _word(crossed.levels[j]),
             **grid.in_ones(sizes),
             "df": float(pairs.df[k]),
-            "p": float(pairs.adjusted[k]),
+            "n_seeds": int(n[[i, j]].min()),
+        }
+        ratio = None if pairs.pooled else (float(own[i]), float(own[j]))
+        found.append(_Pair(row, ratio, len(n), grid.higher_is_better))
+    return found
+
+
+def _answers(question: list[_Pair]) -> Iterator[dict[str, Any]]:
+    """The rows of `effects` for what is compared at once."""
+    from scipy.stats import t
+
+    difference, stderr, df = (
+        np.array([pair.row[name] for pair in question]) for name in ("difference", "stderr", "df")
+    )
+    size = np.abs(difference)
+    certain = np.where(size > 0, np.inf, 0.0)  # where nothing is noise
+    p = holm(2 * t.sf(np.divide(size, stderr, out=certain, where=stderr > 0), df))
+    reach = t.ppf(1 - ALPHA / 2 / len(question), df) * stderr
+    for k, pair in enumerate(question):
+        apart, sd = bool(p[k] < ALPHA), pair.row["sd"]
+        better = None
+        if apart and pair.higher_is_better is not None:
+            better = "first" if (difference[k] > 0) == pair.higher_is_better else "second"
+        spread = sd
+        if pair.ratio is not None and any(pair.ratio):
+            spread = tuple(one * sd * np.sqrt(2) / np.hypot(*pair.ratio) for one in pair.ratio)
+        yield {
+            **pair.row,
+            "low": difference[k] - reach[k],
+            "high": difference[k] + reach[k],
+            "p": float(p[k]),
             "apart": apart,
             "better": better,
-            "n_seeds": int(n[[i, j]].min()),
+            "detectable": detectable(spread, pair.row["n_seeds"], pair.variants, comparisons=len(question)),
         }
 
 

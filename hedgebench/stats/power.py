@@ -76,10 +76,12 @@ def _found(shift: float, limits: NDArray[np.float64]) -> float:
     return float((ndtr(shift - limits) + ndtr(-shift - limits)).mean())
 
 
-def _thresholds(seeds: int, variants: int, ratio: float | None, paired: bool) -> NDArray[np.float64]:
+def _thresholds(
+    seeds: int, variants: int, ratio: float | None, paired: bool, comparisons: int | None = None
+) -> NDArray[np.float64]:
     if paired:
         return _paired_limits(seeds, variants, ratio is None)
-    return _limits(seeds, variants, ratio)
+    return _limits(seeds, variants, ratio, comparisons=comparisons)
 
 
 @cache
@@ -113,7 +115,9 @@ def _paired_limits(seeds: int, variants: int, asked: bool) -> NDArray[np.float64
 
 
 @cache
-def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT) -> NDArray[np.float64]:
+def _limits(
+    seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT, comparisons: int | None = None
+) -> NDArray[np.float64]:
     """The thresholds of drawn tables, [draws]: how large a difference of two means must be to be found, in true standard errors of such a difference.
 
     Args:
@@ -121,6 +125,7 @@ def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT
         variants: That are compared.
         ratio: Of the standard deviations of the two, whose variances then are not pooled; None: all are equally noisy.
         doubt: Level of the test that decides whether variances are pooled.
+        comparisons: Made together; None: of all pairs of variants.
     """
     from scipy.special import stdtrit
 
@@ -135,7 +140,7 @@ def _limits(seeds: int, variants: int, ratio: float | None, doubt: float = DOUBT
         pooled = bartlett(variance, np.full(variants, df)) >= doubt
         shared = np.where(pooled, variance.mean(axis=1), shared)
         dfs = np.where(pooled, variants * df, dfs)
-    found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / math.comb(variants, 2)) * np.sqrt(shared)
+    found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / (comparisons or math.comb(variants, 2))) * np.sqrt(shared)
     return found
 
 
@@ -150,17 +155,38 @@ def _pairs(df: int, ratio: float) -> NDArray[np.float64]:
     return found
 
 
-def detectable(sd: Spread, seeds: int, variants: int = 2, wanted: float = POWER, *, paired: bool = False) -> float:
-    """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`."""
-    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired) if _size(sd) else 0.0
+def detectable(
+    sd: Spread,
+    seeds: int,
+    variants: int = 2,
+    wanted: float = POWER,
+    *,
+    paired: bool = False,
+    comparisons: int | None = None,
+) -> float:
+    """The minimal detectable difference: the smallest that is found with the wanted power. In the unit of `sd`; the rest as in `power`.
+
+    Args:
+        sd: As in `power`, like `paired`.
+        seeds: Of each variant.
+        variants: That are compared.
+        wanted: The power.
+        paired: As the module has it.
+        comparisons: That share the level of 5 % (of several metrics, say); None: all pairs of the variants. Not for paired ones.
+    """
+    if paired and comparisons is not None:
+        raise ValueError("a number of comparisons is for variants that are not paired")
+    return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired, comparisons) if _size(sd) else 0.0
 
 
 @cache
-def _detectable(seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool) -> float:
+def _detectable(
+    seeds: int, variants: int, ratio: float | None, wanted: float, paired: bool, comparisons: int | None = None
+) -> float:
     """In standard deviations."""
     from scipy.optimize import brentq
 
-    limits = _thresholds(seeds, variants, ratio, paired)
+    limits = _thresholds(seeds, variants, ratio, paired, comparisons)
 
     def missing(shift: float) -> float:
         return _found(shift, limits) - wanted

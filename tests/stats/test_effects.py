@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from known_scores import recipe, table
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from hedgebench.stats.effects import effects
 from hedgebench.stats.pairwise import compare
@@ -45,6 +46,30 @@ def test_two_losses_are_held_to_each_other_by_students_t():
     theirs = stats.ttest_ind(seeds["mse"], seeds["snap"])
     assert (row["p"], row["df"]) == pytest.approx((theirs.pvalue, theirs.df))
     assert (row["low"], row["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_all_metrics_may_be_one_question():
+    one = crossed({"mse": 0.0, "snap": 0.02}, noise=0.02)
+    scores = pd.concat([one, crossed({"mse": 0.0, "snap": 0.1}, noise=0.02).assign(metric="another")])
+    apart, together = effects(scores, "loss", "k"), effects(scores, "loss", "k", together=True)
+    assert len(apart) == len(together) == 2
+    raw = [stats.ttest_ind(*(of[of["loss"] == loss].groupby("train_seed")["value"].mean() for loss in ("mse", "snap"))).pvalue for _, of in scores.groupby("metric", sort=False)]  # fmt: skip
+    assert apart["p"].to_numpy() == pytest.approx(raw)
+    assert together["p"].to_numpy() == pytest.approx(multipletests(raw, method="holm")[1])
+    assert ((together["high"] - together["low"]) / (apart["high"] - apart["low"])).to_numpy() == pytest.approx(
+        stats.t.ppf(1 - 0.025 / 2, 4) / stats.t.ppf(1 - 0.025, 4)
+    )
+    assert list(together["detectable"]) == pytest.approx([detectable(sd, 3, 2, comparisons=2) for sd in together["sd"]])
+
+
+def test_what_can_be_detected_among_many_comparisons_is_found_four_times_in_five():
+    rng, least = np.random.default_rng(2), detectable(1.0, 3, 3, comparisons=18)
+    assert least > detectable(1.0, 3, 3, comparisons=3) == detectable(1.0, 3, 3)
+    found = 0
+    for _ in range(1000):
+        pairs = compare([least + rng.normal(size=3), rng.normal(size=3), rng.normal(size=3)])
+        found += 2 * stats.t.sf(abs(pairs.difference[0]) / pairs.stderr[0], pairs.df[0]) < 0.05 / 18
+    assert found / 1000 == pytest.approx(0.8, abs=0.05)
 
 
 def test_seeds_that_move_all_their_saes_alike_make_no_false_differences():
