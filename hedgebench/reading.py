@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hedgebench.series import editions
 
@@ -109,22 +108,3 @@ def signs(differences: DataFrame) -> str:
     counts = {"above": (differences["low"] > 0).sum(), "below": (differences["high"] < 0).sum()}
     said = ", ".join(f"{word} at {count}" for word, count in counts.items() if count)
     return f"{said or 'not to be told apart at any'} of {len(differences)} widths"
-
-
-def verdicts(found: Mapping[str, Any], holds: Callable[[Any], bool], fails: Callable[[Any], bool]) -> str:
-    """Of which numbers with intervals, by name, something holds, of which it does not, and of which that cannot be told."""
-    groups: dict[str, list[str]] = {"holds": [], "does not hold": [], "cannot tell": []}
-    for name, one in found.items():
-        groups["holds" if holds(one) else "does not hold" if fails(one) else "cannot tell"].append(f"{name} ({one})")
-    said = [f"{word} for {'; '.join(names)}" for word, names in groups.items() if names]
-    return ". ".join(one[0].upper() + one[1:] for one in said) or "Cannot tell: not measured"
-
-
-def below(interval: Any) -> bool:
-    """Whether all of an interval lies below 0."""
-    return bool(interval.high < 0)
-
-
-def above(interval: Any) -> bool:
-    """Whether all of an interval lies above 0."""
-    return bool(interval.low > 0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hedgebench.records import write_text
+from hedgebench.verdicts import Claim
 
 HERE = Path(__file__).parent
 
@@ -40,27 +41,55 @@ PARTS = (
 HEAD = """# What the sources claim of language models, claim by claim
 
 The post and the paper on feature hedging (arXiv 2505.11756) and the paper on training seeds (arXiv 2501.16615) measured SAEs of larger models. Here is what SAEs of
- SmolLM2-135M say, at the scale that two CPU cores give: in bold the claim in our words, then the verdict (holds, does not hold, cannot tell), with numbers and 95 % intervals over training seeds. Toy worlds, where the
-true features are known, have [a page of their own](toy/README.md) (rows 1 to 15).
+SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over training seeds; no text is read twice in training. Toy worlds, where the true features are known, have [a page of their own](toy/README.md) (rows 1 to 15).
 
     python results/claims.py        # this page, from the tables that the pages below name the commands of
+
+An SAE *hedges* where it is too narrow for a feature that goes with one it has, and mixes that feature into the latent that it has: squared error (*mse*) rewards it. *l2* is the norm of the error instead of its square, *snap* is mse for the first half of training and l2 after it. *k* is the number of latents that fire for a token on average (L0). *Found four times in five*: a difference
+of that size would be found with a chance of .8. *Rows* with a number are those of our list of the sources' experiments, other rows those of the decoder. *Holds in part*: for some of what is named, or on the whole but not at every step. *None found*: no difference is told apart, which is no proof that there is none.
 """
 
 
 def page(tables: dict[Part, pd.DataFrame]) -> str:
     """The page in Markdown, from the tables that are there."""
-    return HEAD + "".join(f"\n## {part.words}\n\n{_section(part, tables.get(part))}\n" for part in PARTS)
+    parts = {part: _told(part, tables[part]) if part in tables else None for part in PARTS}
+    short = ["\n## In short\n", "| | claim | verdict |", "| --- | --- | --- |"]
+    for part, told in parts.items():
+        for i, one in enumerate(told.claims if told else ()):
+            words = one.words.rstrip(".:") + (" (asked by us)" if one.ours else "")
+            short.append(f"| {'' if i else part.words} | {words} | {one.verdict} |")
+    sections = (f"\n## {part.words}\n\n{_section(part, told)}\n" for part, told in parts.items())
+    return HEAD + "\n".join(short) + "\n" + "".join(sections)
 
 
-def _section(part: Part, scores: pd.DataFrame | None) -> str:
-    if scores is None:
-        return f"Not measured yet: there is no `results/{part.folder}/{part.table}`."
+class _Told(NamedTuple):
+    """What a part's page says."""
+
+    claims: list[Claim]
+    limits: str
+
+
+def _told(part: Part, scores: pd.DataFrame) -> _Told:
     script = module(part)
     found = getattr(script, part.teller)(scores)
-    limits = script.LIMITS.format(**found.facts()).removeprefix("## Limits").strip().replace("](../", "](")
+    return _Told(found.claims(), script.LIMITS.format(**found.facts()))
+
+
+def _section(part: Part, told: _Told | None) -> str:
+    if told is None:
+        return f"Not measured yet: there is no `results/{part.folder}/{part.table}`."
+    limits = (
+        told.limits.removeprefix("## Limits")
+        .strip()
+        .replace("](../", "](")
+        .replace("](README.md)", f"]({part.folder}/README.md)")
+    )
     figures = [f"![{part.words}]({part.folder}/{figure})" for figure in part.figures]
-    told = f"[Tables, commands and what else was seen]({part.folder}/{part.told})."
-    return "\n\n".join([*figures, "\n".join(found.claims()), f"*What limits it.* {limits}", told])
+    theirs = [str(claim) for claim in told.claims if not claim.ours]
+    ours = [str(claim) for claim in told.claims if claim.ours]
+    leads = f"[Tables, commands and what else was seen]({part.folder}/{part.told})."
+    said = ["\n".join(theirs), *(["Asked by us:", "\n".join(ours)] if ours else [])]
+    return "\n\n".join([*figures, *said, f"*What limits it.* {limits}", leads])
 
 
 def module(part: Part) -> Any:

@@ -47,21 +47,22 @@ def test_the_table_is_of_the_committed_config(scores):
 
 
 @pytest.mark.parametrize(
-    ("params", "begin", "words"),
+    ("value", "verdict", "numbers"),
     [
-        ("null=isotropic", "- **The post's finding: more of the change", "random span.** {}"),
-        ("null=other_seed", "- **Beyond the new rows of the other training seeds", "the share {}"),
+        (0.2, "holds", "0.201 ["),
+        (-0.2, "does not hold, the opposite does", "-0.199 ["),
+        (-0.001, "cannot be told from nothing", "0.000 ["),
     ],
 )
-def test_the_verdict_follows_the_numbers(told, scores, params, begin, words):
-    for value, verdict in (
-        (0.2, "holds (0.201 ["),
-        (-0.2, "does not hold, the opposite does (-0.199 ["),
-        (-0.001, "cannot be told from nothing (0.000 ["),
-    ):
-        page = told.page(with_values(scores, "share_excess", params, value))
-        (line,) = (line for line in page.splitlines() if line.startswith(begin))
-        assert words.format(verdict) in line
+def test_the_verdict_follows_the_numbers(told, scores, value, verdict, numbers):
+    first, *_ = told.Grown(with_values(scores, "share_excess", "null=isotropic", value)).claims()
+    assert first.verdict == verdict and not first.ours
+    assert first.said.startswith(f"{verdict.capitalize()}: the share is ")
+    assert f", beyond the random span's 0.111 by {numbers}" in first.said
+    *_, last = told.Grown(with_values(scores, "share_excess", "null=other_seed", value)).claims()
+    assert last.verdict.startswith(f"the share {verdict}; g ") and last.said.startswith(
+        f"the share {verdict} ({numbers}"
+    )
 
 
 def test_widths_that_contradict_each_other_are_named_and_not_averaged(told, scores):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from known_scores import table
 
-from hedgebench.reading import above, below, verdicts
+from hedgebench.verdicts import above, below, claim_of_each, judged
 
 BASE = {"loss": "mse", "train_tokens": 2_000_000, "seed": None}
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -32,14 +33,15 @@ class Range(NamedTuple):
 
 
 def test_what_holds_is_told_from_what_does_not_and_what_cannot_be_told():
-    found = {"a": Range(-2, -1), "b": Range(1, 2), "c": Range(-1, 1)}
-    said = verdicts(found, below, above)
-    assert [part.split(" (")[0] for part in said.split(". ")] == [
+    found = claim_of_each("It is so.", judged({"a": Range(-2, -1), "b": Range(1, 2), "c": Range(-1, 1)}, below, above))
+    assert [part.split(" (")[0] for part in found.said.split(". ")] == [
         "Holds for a",
         "Does not hold for b",
         "Cannot tell for c",
     ]
-    assert verdicts({}, below, above) == "Cannot tell: not measured"
+    assert found.verdict == "holds for 1 of 3, does not hold for 1 of 3, cannot tell for 1 of 3"
+    assert str(claim_of_each("It is so.", {})) == "- **It is so.** Cannot tell: not measured."
+    assert claim_of_each("It is so.", judged({"a": Range(-2, -1)}, below, above)).verdict == "holds"
 
 
 @pytest.mark.parametrize(
@@ -83,33 +85,48 @@ def test_topk_is_compared_with_l1_at_equal_l0(more: float, verdict: str):
     assert f"TopK shares less than L1 at equal L0.** {verdict} TopK, width 512, L0 40 ({-more:+.3f} [" in said
 
 
-def test_the_degree_is_told_by_width_and_layer():
+def grown(settings: dict[str, Any], value: float) -> list[dict[str, Any]]:
+    """What grow_delta says of an SAE, all of it the same but the new rows' number."""
+    nulls = ("residual", "other_seed", "reordered")
+    metrics = [("hedging_degree", ""), ("excess", ""), ("delta_share", "")]
+    metrics += [(metric, f"null={null}") for metric in ("excess", "share_excess") for null in nulls]
+    of = {**settings, "eval": "grow_delta"}
+    rows = [{**of, "metric": metric, "params": params, "value": value} for metric, params in metrics]
+    rows.append({**of, "metric": "scale", "params": "null=reordered", "value": 1.0})
+    return [*rows, {**of, "metric": "rank", "params": "", "value": 64.0}]
+
+
+def degrees(layers: tuple[int, ...], ks: tuple[float, ...], flat_from: int = 10**6) -> list[dict[str, Any]]:
+    """Degrees that fall by .1 for each doubling of the width up to one, by .05 for each doubling of k from 8, and rise with the layer."""
     rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
-    for layer in (4, 8):
-        for width in (64, 128, 256):
-            for s in range(3):
-                one = {
-                    **BASE,
-                    "sae": f"{layer} {width} {s}",
-                    "k": 8.0,
-                    "width": width + 64,
-                    "train_seed": s,
-                    "layer": layer,
-                }
-                one |= {"eval": "grow_delta", "hook": f"blocks.{layer}.hook_resid_post"}
-                value = 0.5 - 0.1 * np.log2(width / 64) + 0.05 * layer + 0.001 * rng.normal()
-                metrics = [("hedging_degree", ""), ("excess", "")]
-                metrics += [("excess", f"null={null}") for null in ("residual", "other_seed")]
-                rows += [{**one, "metric": metric, "params": params, "value": value} for metric, params in metrics]
-                rows.append({**one, "metric": "rank", "value": 64.0})
-    said = page_of("growth/where").page(table(rows))
-    assert "the more hedging (hedging degree).** Holds for layer 4, k 8 (-0.1" in said
-    assert "| apart | 4 / 8 | 4 / 8 | 4 / 8 | 4 / 8 |" in said
+    for layer, k, width, s in itertools.product(layers, ks, (64, 128, 256), range(3)):
+        one = {**BASE, "sae": f"{layer} {k} {width} {s}", "k": k, "width": width + 64, "train_seed": s, "layer": layer}
+        one["hook"] = f"blocks.{layer}.hook_resid_post"
+        doublings = np.log2(min(width, flat_from) / 64)
+        rows += grown(one, 0.6 - 0.1 * doublings - 0.05 * np.log2(k / 8) + 0.05 * layer + 0.001 * rng.normal())
+    return rows
 
 
-@pytest.mark.parametrize(
-    ("shift", "verdict"), [(0.0, "Not to be told from none: none of 3"), (0.2, "Does not hold: 2 of 3")]
-)
+def test_the_degree_is_told_by_width_and_layer():
+    said = page_of("growth/where").page(table(degrees((4, 8), (8.0,))))
+    assert "the more hedging: hedging degree.** Holds for layer 4, k 8 (-0.1" in said
+    assert "| apart | " + "4 / 8 | " * 8 + "none |" in said
+    assert "more hedging: hedging degree.** Cannot tell: not measured." in said  # of L0: there is one
+
+
+def test_the_degree_is_told_by_l0():
+    said = page_of("growth/where").page(table(degrees((8,), (8.0, 32.0))))
+    assert "The smaller L0, the more hedging: hedging degree.** Holds for width 64 (-0.05" in said
+    assert "## By layer\n\nNot measured." in said
+
+
+def test_a_fall_that_ends_on_the_way_holds_in_part():
+    said = page_of("growth/where").page(table(degrees((8,), (8.0,), flat_from=128)))
+    assert "the more hedging: hedging degree.** Holds in part for layer 8, k 8 (-0.05" in said
+    assert "but not for certain from 128 to 256 (" in said
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "None found among 3"), (0.2, "Does not hold: 2 of 3")])
 def test_losses_differ_where_they_do(shift: float, verdict: str):
     rng, rows = np.random.default_rng(1), list[dict[str, Any]]()
     for loss in ("mse", "l2", "snap"):
@@ -119,29 +136,33 @@ def test_losses_differ_where_they_do(shift: float, verdict: str):
                 value = 0.5 + k / 200 + shift * (loss == "snap") + 0.01 * rng.normal()
                 rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": value})
     said = page_of("losses/page").page(table(rows))
-    assert f"curves (BatchTopK).** {verdict} differences" in said
-    assert "**The same of Matryoshka SAEs.** Cannot tell: not measured." in said
+    assert f"curves of explained variance (BatchTopK).** {verdict} differences" in said
+    assert "**The same of Matryoshka SAEs (the post: mse and snap).** Cannot tell: not measured." in said
 
 
 @pytest.mark.parametrize(
-    ("shift", "verdict"), [(0.0, "cannot tell"), (-0.2, "holds"), (0.2, "the opposite holds"), (None, "in part")]
+    ("shift", "verdict"), [(0.0, "cannot tell"), (-0.2, "holds"), (0.2, "does not hold"), (None, "holds in part")]
 )
 def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float | None, verdict: str):
     rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
-    metrics = [("hedging_degree", ""), ("excess", "")]
-    metrics += [("excess", f"null={null}") for null in ("residual", "other_seed")]
     for loss in ("mse", "l2", "snap"):
         for s in range(3):
             one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "width": 1088}
-            for metric, params in metrics:
-                more = (-0.2 if metric == "hedging_degree" else 0.0) if shift is None else shift
-                value = 0.5 + more * (loss == "snap") + 0.005 * rng.normal()
-                rows.append({**one, "eval": "grow_delta", "metric": metric, "params": params, "value": value})
+            for row in grown(one, 0.5):
+                more = (-0.2 if row["metric"] == "hedging_degree" else 0.0) if shift is None else shift
+                rows.append({**row, "value": row["value"] + more * (loss == "snap") + 0.005 * rng.normal()})
             trained = {**one, "sae": f"{loss} {s} trained", "width": 1024, "eval": "saebench_core"}
             rows.append({**trained, "metric": "explained_variance", "value": 0.8 + 0.01 * rng.normal()})
+    found = next(
+        one for one in page_of("losses/page").Found(table(rows)).claims() if "BatchTopK SAEs that" in one.words
+    )
+    if shift == 0:
+        assert found.verdict == verdict
+    else:
+        assert f"{verdict.capitalize()} for snap (hedging degree" in found.said
+        assert "Cannot tell for l2 (hedging degree" in found.said
     said = page_of("losses/page").page(table(rows))
-    assert "(BatchTopK SAEs that grow).** l2: cannot tell (hedging degree" in said and f". snap: {verdict} (" in said
-    assert "**The same of Matryoshka SAEs that grow.** Cannot tell: not measured." in said
+    assert str(found) in said and "**The same of Matryoshka SAEs that grow.** Cannot tell: not measured." in said
     assert "9 SAEs (the configs name 81; training goes on where it was broken off) of 1,024 latents" in said
 
 
@@ -166,8 +187,8 @@ def test_every_claim_of_a_table_is_on_the_page_and_what_is_not_measured_is_said(
     tables = claims.tables()
     told = claims.page(tables)
     for part, scores in tables.items():
-        lines = getattr(page_of(f"{part.folder}/{part.page}"), part.teller)(scores).claims()
-        assert len(lines) > 1 and "\n".join(lines) in told
+        found = getattr(page_of(f"{part.folder}/{part.page}"), part.teller)(scores).claims()
+        assert len(found) > 1 and all(str(one) in told and f"| {one.verdict} |" in told for one in found)
     assert claims.page({}).count("Not measured yet") == len(claims.PARTS)
 
 
@@ -192,7 +213,8 @@ def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: s
 
 
 @pytest.mark.parametrize(
-    ("more", "verdict"), [(0.2, "holds (+0."), (-0.2, "the opposite holds (-0."), (0.0, "cannot tell (")]
+    ("more", "verdict"),
+    [(0.2, "Holds for TPP (+0."), (-0.2, "Does not hold for TPP (-0."), (0.0, "Cannot tell for TPP (")],
 )
 def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(more: float, verdict: str):
     rng, rows = np.random.default_rng(3), list[dict[str, Any]]()
@@ -204,5 +226,20 @@ def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(mo
                 one["value"] += more * (architecture != "batchtopk")
                 rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"})
     found = page_of("losses/page").Found(table(rows))
-    assert f"are better on TPP.** {verdict}" in "\n".join(found.claims())
+    assert f"are better on TPP.** {verdict}" in "\n".join(map(str, found.claims()))
     assert found.pooled["df"].item() <= 4  # three seeds against three, and not nine SAEs against nine
+
+
+def test_what_is_compared_for_one_claim_is_one_question():
+    """Six panels: a difference that one line by itself would find is not found among eighteen."""
+    rng, rows = np.random.default_rng(5), list[dict[str, Any]]()
+    page = page_of("losses/page")
+    for shown, (loss, s) in itertools.product(page.PANELS, itertools.product(("mse", "l2", "snap"), range(3))):
+        one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "higher_is_better": True}
+        value = 0.5 + (0.035 if (loss, shown.words) == ("l2", "TPP") else 0.0) + 0.01 * rng.normal()
+        rows.append({**one, "eval": shown.eval, "metric": shown.metric, "params": shown.params, "value": value})
+    found = page.Found(table(rows))
+    assert found.loss.loc[found.loss["words"] == "TPP", "apart"].any()
+    claim = next(one for one in found.claims() if one.words == "Nor those of BatchTopK SAEs.")
+    assert claim.verdict == "none found" and claim.said.startswith("None found among 18 differences on 6 metrics.")
+    assert (found.apart["batchtopk"]["detectable"].to_numpy() > found.loss["detectable"].to_numpy()).all()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval
+from hedgebench.verdicts import Claim
 
 HERE = Path(__file__).parent
 NULLS = {
@@ -27,7 +28,7 @@ def page(scores: pd.DataFrame) -> str:
     parts = [
         HEAD.format(**facts),
         "## What holds\n",
-        *grown.claims(),
+        *map(str, grown.claims()),
         "\n## Which way: the share of the squared change that lies in a span\n",
         grown.shares(),
         "\n## How far: the mean projection of the change on it\n",
@@ -139,19 +140,28 @@ class Grown:
             lines.append(f"| {width - self.added} → {width} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
-    def claims(self) -> list[str]:
+    def claims(self) -> list[Claim]:
         """The post's findings one by one, and the questions it did not ask."""
         slope, given_live = self.per_doubling("delta_share"), self.per_doubling("delta_share", given="live_added")
+        verdict, _, more = self.held("share_excess", "null=isotropic").removesuffix(")").partition(" (")
         lines = [
-            f"- **The post's finding: more of the change lies in the span of the new rows than in a random span.** {self.held('share_excess', 'null=isotropic')}.",
-            f"- **The post's finding: that share falls with width.** {trend(slope)} per doubling; {trend(given_live)} among SAEs with an equal share of live new latents.",
+            Claim(
+                "The post's finding: more of the change lies in the span of the new rows than in a random span (the post: 40 to 50 % of it, and 2 %).",
+                verdict,
+                f"{verdict[0].upper()}{verdict[1:]}: the share is {self.overall('delta_share')}, beyond the random span's {self.added / self.d:.3f} by {more}.",
+            ),
+            Claim(
+                "The post's finding: that share falls with width.",
+                "holds" if slope.high < 0 else "does not hold" if slope.low > 0 else "cannot tell",
+                f"{'Holds' if slope.high < 0 else 'Does not hold' if slope.low > 0 else 'Cannot tell'}: it {trend(slope)} per doubling; it {trend(given_live)} among SAEs with an equal share of live new latents.",
+            ),
         ]
         for name, words in list(NULLS.items())[1:]:
             null, g = f"null={name}", "g (`excess`, the headline)" if name == "reordered" else "g"
-            lines += [
-                f"- **Beyond {words} (`{name}`):** the share {self.held('share_excess', null)}, and {trend(self.per_doubling('share_excess', null))} per doubling; "
-                f"{g} {self.held('excess', null)}, and {trend(self.per_doubling('excess', null))} per doubling."
-            ]
+            way, far = self.held("share_excess", null), self.held("excess", null)
+            said = f"the share {way}, and {trend(self.per_doubling('share_excess', null))} per doubling; {g} {far}, and {trend(self.per_doubling('excess', null))} per doubling."
+            verdict = f"the share {way.split(' (')[0]}; g {far.split(' (')[0]}"
+            lines.append(Claim(f"Beyond {words} (`{name}`):", verdict, said, ours=True))
         return lines
 
     def beside(self) -> list[str]:
@@ -192,7 +202,8 @@ seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of 
 
 ![share](grow_delta-share-against-width.png)
 
-Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Metrics: `hedgebench list`, eval `grow_delta`.
+Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. Metrics: `hedgebench list`, eval `grow_delta`.
+The run's records are gone but for this table, so that there is no `records.tar.xz`.
 """
 LIMITS = """## Limits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,28 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 from hedgebench.stats.pairwise import ALPHA, compare
+from hedgebench.verdicts import Claim, above, below, claim_of_each, judged
 
 HERE = Path(__file__).parent
-SHOWN = {
+FAR = {
     "hedging degree": ("hedging_degree", ""),
     "beyond rows like the residual": ("excess", "null=residual"),
     "beyond other training seeds' rows": ("excess", "null=other_seed"),
     "beyond no new latents (excess)": ("excess", ""),
 }
-"""Words, and the metric of `grow_delta` with its params: the paper's degree, and the projection beyond three nulls."""
+"""How far rows move into the new rows' span, in words, and the metric of `grow_delta` with its params: the paper's degree, and the projection beyond three nulls."""
+WAY = {
+    "share": ("delta_share", ""),
+    "share beyond rows like the residual": ("share_excess", "null=residual"),
+    "share beyond other training seeds' rows": ("share_excess", "null=other_seed"),
+    "share beyond no new latents": ("share_excess", "null=reordered"),
+}
+"""Which way they move: the share of the squared change that lies in that span, and beyond the nulls."""
+SCALE = {"scale": ("scale", "null=reordered")}
+SHOWN = {**FAR, **WAY, **SCALE}
 _KEYS = ["layer", "k", "width", "train_seed"]
 
 
@@ -32,12 +42,17 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *found.claims(),
-            *(f"\n## By width and L0: {words}\n\n{found.by_width(words)}" for words in SHOWN),
+            *(str(claim) for claim in found.claims() if not claim.ours),
+            "\nAsked by us:\n",
+            *(str(claim) for claim in found.claims() if claim.ours),
+            "\n## How far: the mean projection of the change on the new rows",
+            *(f"\n**{words[0].upper()}{words[1:]}**\n\n{found.by_width(words)}" for words in FAR),
+            "\n## Which way: the share of the squared change in their span",
+            *(f"\n**{words[0].upper()}{words[1:]}**\n\n{found.by_width(words)}" for words in WAY),
+            f"\n{SCALED}\n{found.by_width('scale')}",
             "\n## Per doubling\n",
             found.slopes(),
             "\n## By layer\n",
-            LAYERS,
             found.by_layer(),
             "\n" + LIMITS.format(**found.facts()),
         ]
@@ -97,18 +112,58 @@ class Where:
                 found[int(width) - self.added] = slope_interval(np.log2(k), at, seed)
         return found
 
-    def claims(self) -> list[str]:
-        """The paper's finding, and what it does not say of L0."""
-        lines = []
-        for words in SHOWN:
-            slopes = {f"layer {layer}, k {k:.0f}": self.per_doubling(words, layer, k) for layer, k in self.series}
-            lines.append(f"- **The narrower, the more hedging ({words}).** {verdicts(slopes, below, above)}.")
-        for words in SHOWN:
-            slopes = {f"width {width:,}": slope for width, slope in self.in_k(words).items()}
-            lines.append(
-                f"- **The smaller L0, the more hedging, which nobody claims ({words}):** {verdicts(slopes, below, above)}."
-            )
-        return lines
+    def steps(self, words: str, layer: int, k: float) -> dict[str, Interval]:
+        """From each width to the next: the change, over training seeds."""
+        one = self.of(words).loc[layer, k].unstack("width")  # noqa: PD010 - of one index
+        widths = [(int(width) - self.added, width) for width in one.columns]
+        pairs = {
+            f"{low:,} to {high:,}": (one[wider] - one[narrower]).dropna()
+            for (low, narrower), (high, wider) in itertools.pairwise(widths)
+        }
+        return {name: mean_interval(change) for name, change in pairs.items() if len(change)}
+
+    def claims(self) -> list[Claim]:
+        """The paper's finding, of how far rows move; whether it is one of which way, too; and L0, of which it says nothing."""
+        per_k = {words: {f"width {w:,}": slope for w, slope in self.in_k(words).items()} for words in FAR}
+        return [
+            claim_of_each(
+                "SAEs of a language model hedge: some of the change reaches into the new rows' span, at every width, beyond every null.",
+                self._hedges(),
+            ),
+            *(self._narrower(f"The narrower, the more hedging: {words}.", words) for words in FAR),
+            *(self._narrower(f"The narrower, the larger the {words}.", words, ours=True) for words in WAY),
+            *(
+                claim_of_each(f"The smaller L0, the more hedging: {words}.", judged(slopes, below, above), ours=True)
+                for words, slopes in per_k.items()
+            ),
+        ]
+
+    def _hedges(self) -> dict[str, tuple[str, str]]:
+        """Of each measure and series: whether it is above 0 at all widths, and its range."""
+        found = {}
+        for words in FAR:
+            for layer, k in self.series:
+                at = [mean_interval(of) for _, of in self.of(words).loc[layer, k].groupby("width")]
+                verdict = "holds" if all(map(above, at)) else "holds in part" if any(map(above, at)) else "cannot tell"
+                means = [one.mean for one in at]
+                found[f"{words}, layer {layer}, k {k:.0f}"] = (verdict, f"{min(means):.3f} to {max(means):.3f}")
+        return found
+
+    def _narrower(self, claim: str, words: str, ours: bool = False) -> Claim:
+        """Whether a number falls with the width: in part, where it does on the whole but not at every step."""
+        found = {}
+        for layer, k in self.series:
+            slope, steps = self.per_doubling(words, layer, k), self.steps(words, layer, k)
+            verdict, numbers = "cannot tell", f"{slope} per doubling"
+            if above(slope):
+                verdict = "does not hold"
+            if below(slope):
+                verdict = "holds"
+                if stays := [f"{name} ({step})" for name, step in steps.items() if not below(step)]:
+                    verdict = "holds in part"
+                    numbers += f", but not for certain from {', '.join(stays)}"
+            found[f"layer {layer}, k {k:.0f}"] = (verdict, numbers)
+        return claim_of_each(claim, found, ours)
 
     def by_width(self, words: str) -> str:
         """A row for each width before growth, a column for each layer and k."""
@@ -126,25 +181,27 @@ class Where:
         return "\n".join(lines)
 
     def slopes(self) -> str:
-        """A row for each series."""
-        lines = ["| per doubling of the width | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
-        for layer, k in self.series:
-            lines.append(
-                f"| layer {layer}, k {k:.0f} | "
-                + " | ".join(str(self.per_doubling(words, layer, k)) for words in SHOWN)
-                + " |"
-            )
-        lines += ["", "| per doubling of k | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
-        tables = [self.in_k(words) for words in SHOWN]
-        for width in sorted({width for table in tables for width in table}):
-            lines.append(f"| width {width:,} | " + " | ".join(str(table.get(width, "")) for table in tables) + " |")
+        """A row for each measure, a column for each series; then for each width with several k."""
+        names = [f"layer {layer}, k {k:.0f}" for layer, k in self.series]
+        lines = [f"| per doubling of the width | {' | '.join(names)} |", "| --- " * (1 + len(names)) + "|"]
+        for words in SHOWN:
+            slopes = (str(self.per_doubling(words, layer, k)) for layer, k in self.series)
+            lines.append(f"| {words} | {' | '.join(slopes)} |")
+        tables = {words: self.in_k(words) for words in SHOWN}
+        widths = sorted({width for table in tables.values() for width in table})
+        if not widths:
+            return "\n".join(lines)
+        lines += ["", f"| per doubling of k | {' | '.join(f'{w:,} latents' for w in widths)} |"]
+        lines.append("| --- " * (1 + len(widths)) + "|")
+        for words, table in tables.items():
+            lines.append(f"| {words} | {' | '.join(str(table.get(width, '')) for width in widths)} |")
         return "\n".join(lines)
 
     def by_layer(self) -> str:
         """A row for each layer: the mean over widths, and which layers differ."""
         if self.layers_k is None:
             return "Not measured."
-        lines = ["| layer | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
+        lines = [LAYERS, "| layer | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
         columns, layers = [], sorted({layer for layer, k in self.series if k == self.layers_k})
         for words in SHOWN:
             values = self.of(words).xs(self.layers_k, level="k").rename("value").reset_index()
@@ -177,7 +234,7 @@ def _entries(config: Path) -> int:
 
 HEAD = """# The hedging degree by width, L0 and layer (row 21)
 
-{grown} BatchTopK SAEs (the configs name {planned}; training goes on where it was broken off) of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layers {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
+{grown} BatchTopK SAEs (the configs name {planned}; training goes on where it was broken off) of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layer {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
 control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows.
 
     OMP_NUM_THREADS=1 hedgebench train results/growth/grow-l0.yaml --out out/growth/l0
@@ -196,12 +253,16 @@ control), and another on another order of the data. After arXiv 2505.11756: how 
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
+SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
+"""
 LAYERS = """Means over widths ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`).
 """
 LIMITS = """## Limits
 
 One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
 old row gives up to {added} new ones, not all that it hedges of what the SAE lacks. The intervals hold training seeds only: one order of the data, one text; and beside other training seeds' rows each seed is held to the others, so that its values are not independent.
+
+[The SAE of row 18](README.md), which grows while it is trained, has the projection beyond no new latents *rise* with the width. There the old rows are young when they are left behind, and train on for most of the run whether latents are added or not; here they were trained to their end first. That may be why: the two do not ask the same.
 """
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
-from hedgebench.stats.pairwise import ALPHA, holm
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
+from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
-LEVELS = ("matryoshka_batchtopk", "batchtopk")
+MATRYOSHKA = "matryoshka_batchtopk"
+LEVELS = (MATRYOSHKA, "batchtopk")
 ARCHITECTURES = {"batchtopk": "BatchTopK", "matryoshka_batchtopk": "Matryoshka"}
 
 
@@ -40,15 +41,15 @@ POST = [
     Shown("autointerp", "saebench_autointerp", "autointerp_score"),
 ]
 """What the post on feature hedging draws: the Pareto picture and six panels."""
+SAE_PROBES = Shown("sae-probes, k = 16", "saebench_sae_probes", "sae_top_k_test_accuracy", "k=16")
 BESIDE = [
     Shown("L0", "saebench_core", "l0"),
     Shown("loss recovered", "saebench_core", "ce_loss_score"),
     Shown("latents alive", "saebench_core", "frac_alive"),
-    Shown("sae-probes, k = 16", "saebench_sae_probes", "sae_top_k_test_accuracy", "k=16"),
+    SAE_PROBES,
     Shown("decoder bias norm", "decoder_bias", "b_dec_norm"),
     Shown("decoder bias, cosine with the mean activation", "bias_alignment", "cosine_mean"),
     Shown("largest cosine with another decoder row", "decoder_similarity", "max_cosine"),
-    Shown("latents shared with other training seeds", "seed_overlap", "shared"),
 ]
 """What else tells of hedging, and whether SAEs of equal k are alike in L0."""
 GROWN = [
@@ -58,7 +59,11 @@ GROWN = [
     Shown("hedging beyond no new latents", "grow_delta", "excess"),
 ]
 """How much the decoder rows give up to new latents when SAEs of this kind grow."""
-EVERY = [*POST, *BESIDE, *GROWN]
+SHARED = Shown("latents shared with other training seeds", "seed_overlap", "shared", "threshold=0.7")
+"""Of all SAEs of a kind at once: it has no training seed."""
+EVERY = [*POST, *BESIDE, *GROWN, SHARED]
+PANELS = POST[1:]
+VARIANCE = POST[0]
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -68,17 +73,20 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *found.claims(),
+            *found.told(),
             "\n## What the loss does\n",
-            LOSS.format(tests=len(found.loss), alpha=f"{ALPHA:.0%}".replace("%", " %")),
+            LOSS,
             *(found.losses(architecture) for architecture in ARCHITECTURES),
-            "## What Matryoshka levels do\n",
-            ARCHITECTURE.format(**found.facts(), pooled=len(found.pooled), tests=len(found.architecture)),
+            SEEDS,
+            found.shared(),
+            "\n## What Matryoshka levels do\n",
+            ARCHITECTURE.format(**found.facts()),
             found.architectures(),
             "\n## What balance does\n",
-            BALANCE.format(tests=len(found.balance)),
+            BALANCE,
             found.balances(),
             "\n## Beyond controls\n",
+            CONTROLS,
             found.controls(),
             "\n" + LIMITS.format(**found.facts()),
         ]
@@ -89,13 +97,26 @@ class Found:
     """What the scores table says of losses, levels and balance."""
 
     def __init__(self, scores: pd.DataFrame) -> None:
-        scores = self.scores = _on_the_page(scores)
+        scores = self.scores = _only(scores, EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
-        self.loss = _every(_shown(effects(plain, "loss", "k")))
-        self.architecture = _every(_shown(effects(plain, "architecture", "k")))
-        self.pooled = _every(_shown(effects(plain, "architecture", ["loss", "k"])))
-        self.balance = _every(_shown(effects(_balanced(scores[scores["loss"] == "mse"]), "objective", "k")))
+        self.loss = _shown(effects(plain, "loss", "k"))
+        self.architecture = _shown(effects(plain, "architecture", "k"))
+        self.pooled = _shown(effects(plain, "architecture", ["loss", "k"]))
+        balanced = _balanced(scores[scores["loss"] == "mse"])
+        self.balance = _shown(effects(balanced, "objective", "k"))
         self.l0 = _shown(effects(plain, "k", "loss"))
+        # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
+        panels = _only(plain, PANELS)
+        self.levels = _shown(effects(panels, "architecture", ["loss", "k"], together=True))
+        self.apart = {
+            architecture: _shown(effects(panels[panels["architecture"] == architecture], "loss", "k", together=True))
+            for architecture in ARCHITECTURES
+        }
+        drawn = _only(plain, [VARIANCE])
+        self.drawn = _shown(
+            effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k")
+        )
+        self.between = _shown(effects(_only(balanced, POST), "objective", "k", together=True))
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -111,121 +132,132 @@ class Found:
             "ks": ", ".join(f"{k:.0f}" for k in sorted(saes["k"].unique())),
         }
 
-    def claims(self) -> list[str]:
-        """The post's findings one by one."""
+    def told(self) -> list[str]:
+        """The claims, those of the post first."""
+        claims = self.claims()
+        ours = [str(claim) for claim in claims if claim.ours]
+        return [*(str(claim) for claim in claims if not claim.ours), "\nAsked by us of language models:\n", *ours]
+
+    def claims(self) -> list[Claim]:
+        """The post's findings one by one, then what it asks of toy worlds alone."""
         shown = {shown.words: shown for shown in POST}
-        matryoshka = "matryoshka_batchtopk"
-        variance = shown["explained variance"]
-        better = {words: self._levels(shown[words]) for words in shown}
         return [
-            f"- **No difference between losses in the L0 / explained-variance curves (BatchTopK).** {self._none([variance], 'batchtopk', 'Not to be told from none')} {self._beside_l0(variance)}".rstrip(),
-            f"- **The same of Matryoshka SAEs.** {self._none([variance], matryoshka, 'Not to be told from none')}",
-            f"- **Matryoshka SAEs absorb less.** Full: {better['absorption, full']}; fraction: {better['absorption, fraction']}.",
-            f"- **Matryoshka SAEs are better on TPP.** {better['TPP']}.",
-            f"- **... and seem so on SCR.** {better['SCR']}.",
-            f"- **... and appear so in sparse probing with one latent.** {better['sparse probing, k = 1']}.",
-            f"- **Autointerp is too noisy to conclude.** That Matryoshka SAEs are better: {better['autointerp']}. Losses: {self._none([shown['autointerp']], 'batchtopk')}",
-            f"- **The losses of Matryoshka SAEs cannot be told apart on these six.** {self._none(POST[1:], matryoshka)}",
-            f"- **Nor can those of BatchTopK SAEs.** {self._none(POST[1:], 'batchtopk')}",
-            f"- **L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs that grow).** {self._hedging('batchtopk')}",
-            f"- **The same of Matryoshka SAEs that grow.** {self._hedging(matryoshka)}",
-            f"- **Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds.** {self._between()}",
+            self._variance(),
+            self._drawn(),
+            self._levels("Matryoshka SAEs absorb less.", shown["absorption, full"], shown["absorption, fraction"]),
+            self._levels("Matryoshka SAEs are better on TPP.", shown["TPP"]),
+            self._levels("... and seem so on SCR, at higher L0.", shown["SCR"]),
+            self._levels("... and appear so in sparse probing with one latent.", shown["sparse probing, k = 1"]),
+            self._levels(
+                "Autointerp is too noisy to draw conclusions: whether Matryoshka SAEs are better.", shown["autointerp"]
+            ),
+            self._panels("It is not possible to distinguish the Matryoshka variants on these six.", MATRYOSHKA),
+            self._panels("Nor those of BatchTopK SAEs.", "batchtopk"),
+            self._hedging("L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs that grow).", "batchtopk"),
+            self._hedging("The same of Matryoshka SAEs that grow.", MATRYOSHKA),
+            self._between(),
         ]
 
-    def _between(self) -> str:
-        """On which metrics of the post a multiplier between beats both ends, and what beats it."""
-        if not self._levels_between():
-            return "Cannot tell: not measured."
-        beaten = dict[str, list[str]]()
-        for shown in POST:
-            rows = self.balance[(self.balance["words"] == shown.words) & self.balance["real"]]
-            wins = {(row.first, row.second) for row in rows.itertuples() if row.better == "first"}
-            wins |= {(row.second, row.first) for row in rows.itertuples() if row.better == "second"}
-            both = [level for level in self._levels_between() if {(level, ""), (level, "balance=0")} <= wins]
-            if both:
-                beaten[shown.words] = [level.removeprefix("balance=") for level in both]
-        if not beaten:
-            return f"Cannot tell: on none of {len(POST)} metrics is one of {len(self._levels_between())} multipliers better than both ends for certain."
-        said = "; ".join(f"{words} ({', '.join(levels)})" for words, levels in beaten.items())
-        return f"Holds on {len(beaten)} of {len(POST)} metrics: {said}."
+    def _variance(self) -> Claim:
+        """Whether BatchTopK's losses differ in explained variance, beside what L0 does."""
+        words = "There is no noticeable difference between losses in the curves of explained variance (BatchTopK)."
+        rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == "batchtopk")]
+        found = _differ(words, rows)
+        ks = self.l0[(self.l0["words"] == VARIANCE.words) & (self.l0["architecture"] == "batchtopk")]
+        step = ks[(ks["first"].astype(float) * 2) == ks["second"].astype(float)]
+        if rows.empty or step.empty:
+            return found
+        least = float(step["difference"].abs().min())
+        largest = rows["difference"].abs().max()
+        return found._replace(
+            said=f"{found.said} The largest is {largest:.4f}, beside {least:.3f} for the last doubling of k."
+        )
 
-    def _levels_between(self) -> list[str]:
-        """The multipliers strictly between the ends."""
-        return sorted({*self.balance["first"], *self.balance["second"]} - {"", "balance=0"})
+    def _drawn(self) -> Claim:
+        """Whether the two losses that the post draws of Matryoshka SAEs differ in explained variance, and what L2 adds."""
+        found = _differ("The same of Matryoshka SAEs (the post: mse and snap).", self.drawn)
+        rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == MATRYOSHKA)]
+        levels = self.pooled[self.pooled["words"] == VARIANCE.words]
+        if rows.empty or levels.empty:
+            return found
+        beside = abs(levels["difference"].item())
+        l2 = f"L2, which the post does not draw: less mse {_difference(rows, 'l2', 'mse')}. Between the architectures lie {beside:.3f}."
+        return found._replace(said=f"{found.said} {l2}")
 
-    def _none(self, shown: list[Shown], architecture: str, verdict: str = "Holds") -> str:
-        """Whether no loss differs from another, and what would have been found; `verdict` where none does."""
-        rows = self.loss[
-            (self.loss["architecture"] == architecture) & self.loss["words"].isin([s.words for s in shown])
-        ]
-        if rows.empty:
-            return "Cannot tell: not measured."
-        real = rows[rows["real"]]
-        many = f" on {len(shown)} metrics" if len(shown) > 1 else ""
-        if real.empty:
-            least = "; ".join(
-                f"{words} {size:.3g}" for words, size in rows.groupby("words", sort=False)["detectable"].max().items()
-            )
-            return (
-                f"{verdict}: none of {len(rows)} differences{many} is real. Found four times in five would be: {least}."
-            )
-        said = "; ".join(f"{row.words}: {row.first} less {row.second} {_interval(row)}" for row in real.itertuples())
-        return f"Does not hold: {len(real)} of {len(rows)} differences{many} are real: {said}."
+    def _panels(self, words: str, architecture: str) -> Claim:
+        """Whether losses can be told apart on the six panels, all differences being one question."""
+        return _differ(words, self.apart[architecture], f" on {len(PANELS)} metrics")
 
-    def _hedging(self, architecture: str) -> str:
+    def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
         rows = self.loss[self.loss["words"].isin([shown.words for shown in GROWN])]
         rows = rows[rows["architecture"] == architecture]
-        if rows.empty:
-            return "Cannot tell: not measured."
-        said = []
-        for loss in ("l2", "snap"):
+        found = {}
+        for loss in ("l2", "snap") if len(rows) else ():
             pairs = rows[rows[["first", "second"]].isin([loss, "mse"]).all(axis=1)]
-            change = np.where(pairs["first"] == loss, 1, -1) * pairs["difference"] * pairs["real"]
-            word = "cannot tell"
+            change = np.where(pairs["first"] == loss, 1, -1) * pairs["difference"] * pairs["apart"]
+            verdict = "cannot tell"
             if (change != 0).any():
-                word = "holds" if (change < 0).all() else "the opposite holds" if (change > 0).all() else "in part"
-            cells = (f"{words} {_difference(of, loss, 'mse')}" for words, of in pairs.groupby("words", sort=False))
-            said.append(f"{loss}: {word} ({'; '.join(cells)})")
-        return f"{'. '.join(said)}."
+                verdict = "holds" if (change < 0).all() else "does not hold" if (change > 0).all() else "holds in part"
+            cells = (f"{name} {_difference(of, loss, 'mse')}" for name, of in pairs.groupby("words", sort=False))
+            found[loss] = (verdict, "; ".join(cells))
+        return claim_of_each(words, found, ours=True)
 
-    def _levels(self, shown: Shown) -> str:
-        """Whether Matryoshka SAEs are better than BatchTopK SAEs, over all losses; and loss by loss."""
-        rows = self.pooled[self.pooled["words"] == shown.words]
-        if rows.empty:
-            return "cannot tell: not measured"
-        word = "cannot tell"
-        if rows["real"].item():
-            word = "holds" if rows[rows["better"].item()].item() == "matryoshka_batchtopk" else "the opposite holds"
-        by_loss = self.architecture[self.architecture["words"] == shown.words]
-        said = ", ".join(f"{row.loss} {-row.difference:+.3f}" for row in by_loss.itertuples())
-        return f"{word} ({_difference(rows, *LEVELS)}; {said})"
+    def _levels(self, words: str, *metrics: Shown) -> Claim:
+        """Whether Matryoshka SAEs are better than BatchTopK SAEs on some of the panels, over all losses; and loss by loss."""
+        found = {}
+        for shown in metrics:
+            rows = self.levels[self.levels["words"] == shown.words]
+            if rows.empty:
+                continue
+            verdict = "cannot tell"
+            if rows["apart"].item():
+                verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
+            by_loss = self.architecture[self.architecture["words"] == shown.words]
+            each = ", ".join(f"{row.loss} {_difference_of(row, *LEVELS):+.3f}" for row in by_loss.itertuples())
+            least = f"found four times in five would be {rows['detectable'].item():.3g}"
+            found[shown.words] = (verdict, f"{_difference(rows, *LEVELS)}; {each}; {least}{self._blind(shown)}")
+        return claim_of_each(words, found)
 
-    def _beside_l0(self, shown: Shown) -> str:
-        """How large the largest difference between losses is beside what L0 does."""
-        rows = self.loss[(self.loss["words"] == shown.words) & (self.loss["architecture"] == "batchtopk")]
-        ks = self.l0[(self.l0["words"] == shown.words) & (self.l0["architecture"] == "batchtopk")]
-        if rows.empty or ks.empty:
-            return ""
-        step = ks[(ks["first"].astype(float) * 2) == ks["second"].astype(float)]
-        if step.empty:
-            return ""
-        size = float(step["difference"].abs().min())
-        return f"The largest is {rows['difference'].abs().max():.4f}, beside {size:.3f} for the last doubling of k."
+    def _blind(self, shown: Shown) -> str:
+        """A warning where an SAE that learnt nothing is no worse than one of these."""
+        return "; but a random SAE is no worse than some of these" if "random" in self._no_worse(shown) else ""
+
+    def _between(self) -> Claim:
+        """On which metrics of the post a multiplier between beats both ends, and what beats it."""
+        words = "Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds."
+        levels = sorted({*self.between["first"], *self.between["second"]} - {"", "balance=0"})
+        if not levels:
+            return claim(words, "cannot tell", NOT_MEASURED, ours=True)
+        beaten = {}
+        for shown in POST:
+            rows = self.between[(self.between["words"] == shown.words) & self.between["apart"]]
+            wins = {(row.first, row.second) for row in rows.itertuples() if row.better == "first"}
+            wins |= {(row.second, row.first) for row in rows.itertuples() if row.better == "second"}
+            both = [level for level in levels if {(level, ""), (level, "balance=0")} <= wins]
+            if both:
+                beaten[shown.words] = [level.removeprefix("balance=") for level in both]
+        if not beaten:
+            numbers = (
+                f"on none of {len(POST)} metrics is one of {len(levels)} multipliers better than both ends for certain"
+            )
+            return claim(words, "cannot tell", numbers, ours=True)
+        said = "; ".join(f"{name} ({', '.join(better)})" for name, better in beaten.items())
+        return claim(words, f"holds on {len(beaten)} of {len(POST)} metrics", said, ours=True)
 
     def losses(self, architecture: str) -> str:
         """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found."""
         rows = self.loss[self.loss["architecture"] == architecture]
         lines = [
             f"\n**{ARCHITECTURES[architecture]}**\n",
-            "| metric | mse | l2 | snap | l2 − mse | snap − mse | snap − l2 | real | found 4 times in 5 |",
+            "| metric | mse | l2 | snap | l2 − mse | snap − mse | snap − l2 | apart | found 4 times in 5 |",
             "| --- " * 9 + "|",
         ]
         for words, pairs in rows.groupby("words", sort=False):
             means = _means(pairs)
             cells = [f"{means[loss]:.3f}" if loss in means else "" for loss in LOSSES]
             cells += [_difference(pairs, *pair) for pair in (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))]
-            real = [f"{row.first} / {row.second}" for row in pairs[pairs["real"]].itertuples()]
+            real = [f"{row.first} / {row.second}" for row in pairs[pairs["apart"]].itertuples()]
             lines.append(
                 f"| {words} | "
                 + " | ".join([*cells, ", ".join(real) or "none", f"{pairs['detectable'].max():.3g}"])
@@ -236,17 +268,17 @@ class Found:
     def architectures(self) -> str:
         """A row for each metric: Matryoshka less BatchTopK, for each loss."""
         lines = [
-            "| metric | all losses | real | " + " | ".join(LOSSES) + " | real for | better |",
+            "| metric | all losses | apart | " + " | ".join(LOSSES) + " | apart for | better |",
             "| --- " * 8 + "|",
         ]
         for words, rows in self.architecture.groupby("words", sort=False):
             pooled = self.pooled[self.pooled["words"] == words]
-            cells = [_difference(pooled, *LEVELS), "yes" if pooled["real"].any() else "no"]
+            cells = [_difference(pooled, *LEVELS), "yes" if pooled["apart"].any() else "no"]
             cells += [_difference(rows[rows["loss"] == loss], *LEVELS) for loss in LOSSES]
-            real = rows[rows["real"]]
+            real = rows[rows["apart"]]
             better = {
                 ARCHITECTURES[row.first if row.better == "first" else row.second]
-                for row in [*real.itertuples(), *pooled[pooled["real"]].itertuples()]
+                for row in [*real.itertuples(), *pooled[pooled["apart"]].itertuples()]
                 if row.better
             }
             lines.append(
@@ -262,7 +294,7 @@ class Found:
         lines = [
             "| metric | 1 (plain) | "
             + " | ".join(f"{level.removeprefix('balance=')} − 1" for level in levels)
-            + " | real | found 4 times in 5 |",
+            + " | apart | found 4 times in 5 |",
             "| --- " * (len(levels) + 4) + "|",
         ]
         for words, rows in self.balance.groupby("words", sort=False):
@@ -270,7 +302,7 @@ class Found:
             cells = [f"{means['']:.3f}"] + [_difference(rows, level, "") for level in levels]
             real = [
                 f"{row.first or '1'} / {row.second or '1'}".replace("balance=", "")
-                for row in rows[rows["real"]].itertuples()
+                for row in rows[rows["apart"]].itertuples()
             ]
             lines.append(
                 f"| {words} | "
@@ -280,29 +312,57 @@ class Found:
         return "\n".join(lines)
 
     def controls(self) -> str:
-        """A row for each metric of the post: the best variant and the controls."""
-        table = summary(self.scores[self.scores["slice_by"] == "all"])
-        controls = control_rows(self.scores)
+        """A row for each metric of SAEBench: the variants, and the controls."""
+        names = control_rows(self.scores)
         lines = [
-            "| metric | variants | " + " | ".join(name.split("/")[-1] for name in controls) + " |",
-            "| --- " * (2 + len(controls)) + "|",
+            "| metric | better | variants | " + " | ".join(name.split("/")[-1] for name in names) + " | no worse |",
+            "| --- " * (4 + len(names)) + "|",
         ]
-        for shown in POST:
-            rows = table[
-                (table["eval"] == shown.eval) & (table["metric"] == shown.metric) & (table["params"] == shown.params)
-            ]
-            saes, means = rows[~rows["saes"].isin(controls)], rows.set_index("saes")["mean"]
+        for shown in [*POST, SAE_PROBES]:
+            variants, controls, higher = self._beside_controls(shown)
+            cells = [f"{controls[name]:.3f}" if name in controls else "" for name in names]
             lines.append(
-                f"| {shown.words} | {saes['mean'].min():.3f} to {saes['mean'].max():.3f} | "
-                + " | ".join(f"{means[name]:.3f}" if name in means else "" for name in controls)
-                + " |"
+                f"| {shown.words} | {'higher' if higher else 'lower'} | {variants.min():.3f} to {variants.max():.3f} | {' | '.join(cells)} | {', '.join(self._no_worse(shown)) or 'none'} |"
             )
         return "\n".join(lines)
 
+    def _beside_controls(self, shown: Shown) -> tuple[pd.Series[float], dict[str, float], bool]:
+        """The means of the variants and of the controls, and whether more is better."""
+        rows = _only(self.scores, [shown])
+        table, names = summary(rows), control_rows(self.scores)
+        is_control = table["saes"].isin(names)
+        return (
+            table.loc[~is_control, "mean"],
+            table[is_control].set_index("saes")["mean"].to_dict(),
+            bool(rows["higher_is_better"].eq(True).any()),
+        )
 
-def _on_the_page(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the page's metrics: thousands of others, of single latents and words, are a hundred times as much work."""
-    metrics = [tuple(shown[1:]) for shown in EVERY]
+    def _no_worse(self, shown: Shown) -> list[str]:
+        """The controls that are as good as the worst variant, or better."""
+        variants, controls, higher = self._beside_controls(shown)
+        if not len(variants):
+            return []
+        found = {name.split("/")[-1]: mean for name, mean in controls.items()}
+        return [name for name, mean in found.items() if (mean >= variants.min() if higher else mean <= variants.max())]
+
+    def shared(self) -> str:
+        """A row for each architecture and k: the share of latents that other training seeds have, too."""
+        rows = _only(self.scores, [SHARED])
+        rows = rows[rows["objective"].fillna("") == ""]
+        lines = ["| architecture | k | " + " | ".join(LOSSES) + " |", "| --- " * (2 + len(LOSSES)) + "|"]
+        for (architecture, k), of in rows.groupby(["architecture", "k"], sort=True):
+            by_loss = of.groupby("loss")[["value", "stderr"]].mean()
+            cells = [
+                f"{by_loss['value'][loss]:.3f} ± {by_loss['stderr'][loss]:.3f}" if loss in by_loss.index else ""
+                for loss in LOSSES
+            ]
+            lines.append(f"| {ARCHITECTURES[architecture]} | {k:.0f} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def _only(scores: pd.DataFrame, shown: Sequence[Shown]) -> pd.DataFrame:
+    """The rows of some metrics; of single latents and words there are thousands of others, a hundred times as much work."""
+    metrics = [tuple(one[1:]) for one in shown]
     keys = zip(scores["eval"], scores["metric"], scores["params"], strict=True)
     return scores[(scores["slice_by"] == "all") & np.array([key in metrics for key in keys], dtype=bool)]
 
@@ -327,15 +387,24 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(words=[words[i] for i in rows["place"]])
 
 
-def _every(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same with `real`: apart at 5 % for all rows of the table together."""
+def _differ(words: str, rows: pd.DataFrame, on: str = "") -> Claim:
+    """A claim that losses do not differ, from differences that are one question."""
     if rows.empty:
-        return rows.assign(real=pd.Series(dtype=bool))
-    sure = rows["stderr"].to_numpy() > 0
-    size = np.divide(
-        rows["difference"].abs(), rows["stderr"], out=np.where(rows["difference"] != 0, np.inf, 0.0), where=sure
-    )
-    return rows.assign(real=holm(2 * t.sf(size, rows["df"])) < ALPHA)
+        return claim(words, "cannot tell", NOT_MEASURED)
+    apart = rows[rows["apart"]]
+    most = rows.groupby("words", sort=False)["detectable"].max()
+    least = "; ".join(f"{name} {size:.3g}" if len(most) > 1 else f"{size:.3g}" for name, size in most.items())
+    found = f"Found four times in five would be: {least}."
+    said = "; ".join(f"{row.words}, {_later_first(row)}" for row in apart.itertuples())
+    if apart.empty:
+        return Claim(words, "none found", f"None found among {_count(rows)}{on}. {found}")
+    if len(rows) == 1:
+        return Claim(words, "does not hold", f"Does not hold: {said}. {found}")
+    return Claim(words, "does not hold", f"Does not hold: {len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}. {found}")  # fmt: skip
+
+
+def _count(rows: pd.DataFrame) -> str:
+    return f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
 
 
 def _means(rows: pd.DataFrame) -> dict[str, float]:
@@ -345,8 +414,17 @@ def _means(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _interval(row: Any) -> str:
-    return f"{row.difference:+.3g} [{row.low:.3g}, {row.high:.3g}]"
+def _later_first(row: Any) -> str:
+    """A difference between two losses, mse last."""
+    first, second = sorted((row.first, row.second), key=LOSSES.index, reverse=True)
+    sign = 1 if row.first == first else -1
+    low, high = sorted((sign * row.low, sign * row.high))
+    return f"{first} less {second} {sign * row.difference:+.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _difference_of(row: Any, first: str, second: str) -> float:
+    """The difference of two values of a setting, whichever of them a row has first."""
+    return float(row.difference if (row.first, row.second) == (first, second) else -row.difference)
 
 
 def _difference(rows: pd.DataFrame, first: str, second: str) -> str:
@@ -378,11 +456,18 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 
 ![six panels](saebench_against_l0.png)
 """
-LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`). *Real*: apart when all {tests} differences between losses on this page are tested together at {alpha} (Holm). Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`)."""
-ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself. *Real*: apart when the differences of all metrics of this table are tested together, the {pooled} over all losses and the {tests} of one loss
-each among themselves.
+LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`), each training seed counted once. *Apart*: told apart when the pairs of its line are tested together at 5 % (Holm): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the
+difference that would be, by such a test. What a claim above compares is tested together instead. SAEs of one seed are not paired, which finds less of snap less mse than there may be: snap is mse for the first half of training. Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old
+rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`).
 """
-BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK. *Real*: apart when all {tests} differences of this table are tested together.
+SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
+"""
+ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself; 95 % intervals, each by itself. *Apart*: told apart at 5 %, each by itself.
+"""
+BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK. *Apart*: told apart when the pairs of its line are tested together at 5 %.
+"""
+CONTROLS = """Of one BatchTopK SAE (k 40, mse): random unit rows at its L0 (`random`), its decoder rows shuffled (`permuted`: on metrics of activations alone, such as probing, that SAE itself), and principal components in place of latents (`pca`). *No worse*: controls as good as the worst variant, or better: where `random` is among
+them, a metric says little of these SAEs. On which metrics the answer is known and found, or not, has [a page of its own](../validity/README.md).
 """
 LIMITS = """## Limits
 

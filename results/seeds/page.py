@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.training.config import read_config
+from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, judged
 
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
@@ -27,7 +28,7 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *found.claims(),
+            *map(str, found.claims()),
             "\n## Share of latents that another training seed has, too\n",
             found.shares(),
             "\n## Per doubling\n",
@@ -77,6 +78,7 @@ class Seeds:
             "tokens": f"{int(self.rows['train_tokens'].dropna().iloc[0]):,}",
             "seeds": int(self.rows["n"].min()),
             "df": f"{self.df:.0f}",
+            "narrower": f"{131_072 / self.rows['width'].max():.0f}",
         }
 
     def slope(self, series: str) -> Combined:
@@ -119,7 +121,7 @@ class Seeds:
         """Of all series, BatchTopK and TopK by k, L1 by weight."""
         return list(dict.fromkeys(self.rows["series"]))
 
-    def claims(self) -> list[str]:
+    def claims(self) -> list[Claim]:
         """The paper's findings one by one."""
         widths = {name: self.slope(name) for name in self.names if (self.rows["series"] == name).sum() > 1}
         in_k = {
@@ -134,12 +136,27 @@ class Seeds:
             for (width, k), difference in self.differences(architecture).items()
         }
         shares = self.rows["value"]
+        beyond = f"of the latents {shares.min():.3f} to {shares.max():.3f} are shared; an SAE that is turned at random shares {self.rows['chance'].max():.3f} at most"
         return [
-            f"- **SAEs that differ in their seed alone learn different features.** Shared are {shares.min():.3f} to {shares.max():.3f} of the latents; an SAE that is turned at random shares {self.rows['chance'].max():.3f} at most.",
-            f"- **The wider, the less is shared.** {verdicts(widths, below, above)}.",
-            f"- **The larger k, the less is shared.** {verdicts(in_k, below, above)}.",
-            f"- **TopK shares less than L1 at equal L0.** {verdicts(least, below, above)}.",
+            claim(
+                "SAEs that differ in their seed alone share only some of their latents (the paper: 30 % of 131,072).",
+                "holds" if shares.max() < 0.95 else "does not hold",
+                beyond,
+            ),
+            claim_of_each("The wider, the less is shared.", judged(widths, below, above)),
+            claim_of_each("The larger k, the less is shared.", judged(in_k, below, above)),
+            claim_of_each("TopK shares less than L1 at equal L0.", judged(least, below, above)),
         ]
+
+    def steps(self) -> dict[str, Combined]:
+        """For each series, from each width to the next: the change of the share."""
+        found = {}
+        for name in self.names:
+            rows = list(self.rows[self.rows["series"] == name].itertuples())
+            for low, high in itertools.pairwise(rows):
+                values, stderrs = [high.value, low.value], [high.stderr, low.stderr]
+                found[f"{name}, {low.width:,} to {high.width:,}"] = Combined(values, stderrs, [1.0, -1.0], self.df)
+        return found
 
     def shares(self) -> str:
         """A row for each width, a column for each series."""
@@ -161,6 +178,8 @@ class Seeds:
         """A row for each series."""
         lines = ["| series | per doubling of the width |", "| --- | --- |"]
         lines += [f"| {name} | {self.slope(name)} |" for name in self.names if (self.rows["series"] == name).sum() > 1]
+        lines += ["", "| from each width to the next | change |", "| --- | --- |"]
+        lines += [f"| {name} | {step} |" for name, step in self.steps().items()]
         at = {
             width: [self.slope_in_k(architecture, width) for architecture in ("topk", "batchtopk")]
             for width in sorted(self.rows["width"].unique())
@@ -212,7 +231,7 @@ EQUAL = """L1 SAEs have no k: their share at an L0 of k is read between the two 
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. SAEs are up to a sixteenth as wide as the paper's.
+One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. The paper's SAEs have 131,072 latents, {narrower} times as many as the widest here.
 """
 
 

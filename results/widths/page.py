@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hedgebench.reading import above, below, verdicts
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 from hedgebench.training.config import read_config
+from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, judged
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -26,7 +26,7 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *found.claims(),
+            *map(str, found.claims()),
             "\n## The norm of the decoder bias\n",
             found.norms(),
             "\n## Per doubling of the width\n",
@@ -62,9 +62,10 @@ class Widths:
         }
 
     def slope(self, series: str, beyond: bool) -> Interval | None:
-        """The exponent of the width in the norm, its interval over training seeds: of the widths up to d_in, or from d_in on. None with fewer than three widths."""
+        """The exponent of the width in the norm, its interval over the training seeds that have three widths or more: of the widths up to d_in, or beyond it. None where no seed has."""
         rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
-        if rows["width"].nunique() < 3:
+        rows = rows[rows.groupby("train_seed")["width"].transform("nunique") > 2]
+        if rows.empty:
             return None
         return slope_interval(np.log2(rows["width"].astype(float)), np.log2(rows["value"]), rows["train_seed"])
 
@@ -73,37 +74,41 @@ class Widths:
         """Of all series."""
         return sorted(self.rows["series"].unique())
 
-    def claims(self) -> list[str]:
+    def claims(self) -> list[Claim]:
         """The post's findings one by one."""
         narrow, wide = (
             {name: slope for name in self.names if (slope := self.slope(name, beyond)) is not None}
             for beyond in (False, True)
         )
-        lines = [
-            f"- **The norm falls with the width, up to about d_model.** {verdicts(narrow, below, above)}.",
-            f"- **Beyond, it rises.** {verdicts(wide, above, below)}.",
-            # an interval that holds 0 or 1, too, says nothing of .5
-            f"- **... as √n would, by an exponent of .5 of the width.** {verdicts(wide, lambda slope: 0 < slope.low < 0.5 < slope.high < 1, lambda slope: slope.high < 0.5 or slope.low > 0.5)}.",
+        # an interval that holds 0 or 1, too, says nothing of .5
+        root = judged(
+            wide,
+            lambda slope: 0 < slope.low < 0.5 < slope.high < 1,
+            lambda slope: slope.high < 0.5 or slope.low > 0.5,
+        )
+        return [
+            claim_of_each("The norm falls with the width, up to about d_model.", judged(narrow, below, above)),
+            claim_of_each("Beyond, it rises.", judged(wide, above, below)),
+            claim_of_each("... as √n would, by an exponent of .5 of the width.", root),
+            *(self._lower(family) for family in FAMILIES.values()),
         ]
-        table = self._effects()
-        for family, rows in table.groupby("family", sort=True):
-            lower = rows["high"] < 0
-            higher = rows["low"] > 0
-            word = (
-                "Holds"
-                if lower.all()
-                else "Does not hold, the opposite does"
-                if higher.all()
-                else "Cannot tell"
-                if not (lower.any() or higher.any())
-                else "Holds in part"
-            )
-            said = "; ".join(
-                f"{row.first} less {row.second}: {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}]"
-                for row in rows.itertuples()
-            )
-            lines.append(f"- **It is smaller at a lower L0 ({family}).** {word} ({said}).")
-        return lines
+
+    def _lower(self, family: str) -> Claim:
+        """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
+        words = f"It is smaller at a lower L0 ({family}{', by its weight' if family == 'L1' else ''})."
+        found = self._effects()
+        rows = found[found["family"] == family]
+        numbers = "; ".join(
+            f"{row.first} less {row.second} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}]"
+            for row in rows.itertuples()
+        )
+        if rows.empty:
+            return claim(words, "cannot tell", "not measured at two L0s")
+        if (rows["high"] < 0).all():
+            return claim(words, "holds", numbers)
+        if (rows["low"] > 0).all():
+            return claim(words, "does not hold", f"the opposite does ({numbers})")
+        return claim(words, "holds in part" if (rows["high"] < 0).any() else "cannot tell", numbers)
 
     def _effects(self) -> pd.DataFrame:
         """What k, or the L1 weight, does to the norm on average over widths: the lower L0 first."""
@@ -174,13 +179,14 @@ one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
 
 ![norm](decoder_bias-norm_against_width.png)
 """
-SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds, each with the widths that it has. .5 is what the post's explanation by random vectors (√n) would give.
+SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds that have three widths or more, each with those that it has. .5 is what the post's explanation by random vectors (√n) would give.
 """
 EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (`hedgebench.stats.effects`).
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew. L1 SAEs of one weight differ in L0 between widths.
+One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew. L1 SAEs of one weight differ in L0 between widths, and the weight
+changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
 """
 
 

@@ -1,0 +1,64 @@
+"""What numbers with intervals say of a claim: holds, does not hold, cannot tell. No torch, and no knowledge of any eval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+NOT_MEASURED = "not measured"
+_WORDS = ("holds", "holds in part", "does not hold", "cannot tell")
+
+
+class Claim(NamedTuple):
+    """A claim and what was found; as a string, a line of a list in Markdown."""
+
+    words: str
+    """The claim."""
+    verdict: str
+    """In a few words."""
+    said: str
+    """With numbers, as sentences."""
+    ours: bool = False
+    """Whether it is a question that the sources do not ask."""
+
+    def __str__(self) -> str:
+        return f"- **{self.words}** {self.said}"
+
+
+def claim(words: str, verdict: str, numbers: str = "", ours: bool = False) -> Claim:
+    """A claim of one verdict, and its numbers."""
+    said = f"{verdict[0].upper()}{verdict[1:]}"
+    return Claim(words, verdict, f"{said}: {numbers}." if numbers else f"{said}.", ours)
+
+
+def claim_of_each(words: str, found: Mapping[str, tuple[str, Any]], ours: bool = False) -> Claim:
+    """A claim about several series: the verdict on each, by its name, with its numbers."""
+    if not found:
+        return claim(words, "cannot tell", NOT_MEASURED, ours)
+    groups: dict[str, list[str]] = {word: [] for word in _WORDS}
+    for name, (verdict, numbers) in found.items():
+        groups.setdefault(verdict, []).append(f"{name} ({numbers})")
+    said = [f"{word[0].upper()}{word[1:]} for {'; '.join(names)}." for word, names in groups.items() if names]
+    counts = {word: len(names) for word, names in groups.items() if names}
+    verdict = ", ".join(f"{word} for {n} of {len(found)}" for word, n in counts.items())
+    return Claim(words, verdict if len(counts) > 1 else next(iter(counts)), " ".join(said), ours)
+
+
+def judged(
+    found: Mapping[str, Any], holds: Callable[[Any], bool], fails: Callable[[Any], bool]
+) -> dict[str, tuple[str, Any]]:
+    """The verdict on each of some intervals, for `claim_of_each`."""
+    return {
+        name: ("holds" if holds(one) else "does not hold" if fails(one) else "cannot tell", one)
+        for name, one in found.items()
+    }
+
+
+def below(interval: Any) -> bool:
+    """Whether all of an interval lies below 0."""
+    return bool(interval.high < 0)
+
+
+def above(interval: Any) -> bool:
+    """Whether all of an interval lies above 0."""
+    return bool(interval.low > 0)
