@@ -71,7 +71,7 @@ def draw_against_width(scores: DataFrame, axes: Axes) -> None:
         draw_points(axes, pairs["width"], pairs["value"], look, [look.color] * len(pairs), 14, alpha=0.6)
         joined = bool(means["width"].is_unique)
         style = look.style() | ({} if joined else {"linestyle": "none"})
-        reach = means["high"] - means["mean"]
+        reach = [means["mean"] - means["low"], means["high"] - means["mean"]]
         axes.errorbar(means["width"], means["mean"], reach, capsize=3, linewidth=1.2, markersize=6, **style)
         handles += [handle(look, words[str(family)], joined=joined)] if words else []
     width_axis(axes, points["width"])
@@ -88,7 +88,7 @@ def width_table(scores: DataFrame) -> DataFrame:
 
     Returns:
         A row for each group: its columns of `FAMILY`, metric, params, width, mean (over pairs of seeds), low and high (Student's t on the jackknife over
-        seeds; NaN for fewer than three), train_seeds (how many) and saes (the group's name).
+        seeds, within 0 and 1; NaN for fewer than three), train_seeds (how many) and saes (the group's name).
     """
     pairs, rows = _shared(scores, "pair"), _shared(scores, "all")
     return _intervals(rows[rows["threshold"].isin(pairs["threshold"])])  # the others are the curve's
@@ -129,7 +129,8 @@ def _intervals(rows: DataFrame) -> DataFrame:
     over = {"mean": ("value", "mean"), "stderr": ("stderr", "mean"), "train_seeds": ("n", "first")}
     found = rows.groupby([*keys, "sae"]).agg(**over).reset_index()  # over evaluation seeds
     reach = found["stderr"] * t.ppf(0.975, found["train_seeds"].astype(float) - 1)
-    found = found.assign(low=found["mean"] - reach, high=found["mean"] + reach, saes=found["sae"])
+    low, high = (found["mean"] - reach).clip(lower=0.0), (found["mean"] + reach).clip(upper=1.0)  # it is a share
+    found = found.assign(low=low, high=high, saes=found["sae"])
     return found[[*keys, "mean", "low", "high", "train_seeds", "saes"]]
 
 
