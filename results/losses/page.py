@@ -149,7 +149,7 @@ class Found:
             self._levels("... and seem so on SCR, at higher L0.", shown["SCR"]),
             self._levels("... and appear so in sparse probing with one latent.", shown["sparse probing, k = 1"]),
             self._levels(
-                "Autointerp is too noisy to draw conclusions: whether Matryoshka SAEs are better.", shown["autointerp"]
+                "Matryoshka SAEs are better on autointerp, which the post found too noisy to tell.", shown["autointerp"]
             ),
             self._panels("It is not possible to distinguish the Matryoshka variants on these six.", MATRYOSHKA),
             self._panels("Nor those of BatchTopK SAEs.", "batchtopk"),
@@ -213,15 +213,19 @@ class Found:
             verdict = "cannot tell"
             if rows["apart"].item():
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
+                verdict += ", on a metric that a random SAE does well on," if self._blind(shown) else ""
             by_loss = self.architecture[self.architecture["words"] == shown.words]
             each = ", ".join(f"{row.loss} {_difference_of(row, *LEVELS):+.3f}" for row in by_loss.itertuples())
             least = f"found four times in five would be {rows['detectable'].item():.3g}"
-            found[shown.words] = (verdict, f"{_difference(rows, *LEVELS)}; {each}; {least}{self._blind(shown)}")
+            found[shown.words] = (
+                verdict,
+                f"{_difference(rows, *LEVELS)}; {each}; {least}{'; but a random SAE is no worse than some of these' if self._blind(shown) else ''}",
+            )
         return claim_of_each(words, found)
 
-    def _blind(self, shown: Shown) -> str:
-        """A warning where an SAE that learnt nothing is no worse than one of these."""
-        return "; but a random SAE is no worse than some of these" if "random" in self._no_worse(shown) else ""
+    def _blind(self, shown: Shown) -> bool:
+        """Whether an SAE that learnt nothing is no worse than one of these."""
+        return "random" in self._no_worse(shown)
 
     def _between(self) -> Claim:
         """On which metrics of the post a multiplier between beats both ends, and what beats it."""
