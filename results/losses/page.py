@@ -83,7 +83,7 @@ def page(scores: pd.DataFrame) -> str:
             ARCHITECTURE.format(**found.facts()),
             found.architectures(),
             "\n## What balance does\n",
-            BALANCE,
+            BALANCE.format(ks=", ".join(sorted({k for over in found.balance["over"] for k in over.split()}))),
             found.balances(),
             "\n## Beyond controls\n",
             CONTROLS,
@@ -331,9 +331,10 @@ class Found:
         return "\n".join(lines)
 
     def _beside_controls(self, shown: Shown) -> tuple[pd.Series[float], dict[str, float], bool]:
-        """The means of the variants and of the controls, and whether more is better."""
-        rows = _only(self.scores, [shown])
-        table, names = summary(rows), control_rows(self.scores)
+        """The means of the controls and of the variants of their k, and whether more is better."""
+        rows, names = _only(self.scores, [shown]), control_rows(self.scores)
+        of = set(rows.loc[rows["sae"].isin(names), "k"].dropna())
+        table = summary(rows[rows["k"].isin(of)] if of else rows)
         is_control = table["saes"].isin(names)
         return (
             table.loc[~is_control, "mean"],
@@ -468,9 +469,9 @@ SEEDS = """Latents that other training seeds have, too (both cosines .7 at least
 """
 ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself; 95 % intervals, each by itself. *Apart*: told apart at 5 %, each by itself.
 """
-BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK. *Apart*: told apart when the pairs of its line are tested together at 5 %.
+BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK; k {ks}. *Apart*: told apart when the pairs of its line are tested together at 5 %.
 """
-CONTROLS = """Of one BatchTopK SAE (k 40, mse): random unit rows at its L0 (`random`), its decoder rows shuffled (`permuted`: on metrics of activations alone, such as probing, that SAE itself), and principal components in place of latents (`pca`). *No worse*: controls as good as the worst variant, or better: where `random` is among
+CONTROLS = """Of one BatchTopK SAE (k 40, mse): random unit rows at its L0 (`random`), its decoder rows shuffled (`permuted`: on metrics of activations alone, such as probing, that SAE itself), and principal components in place of latents (`pca`); beside them the variants of that k. *No worse*: controls as good as the worst variant, or better: where `random` is among
 them, a metric says little of these SAEs. On which metrics the answer is known and found, or not, has [a page of its own](../validity/README.md).
 """
 LIMITS = """## Limits
