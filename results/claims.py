@@ -46,7 +46,7 @@ SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over
     python results/claims.py        # this page, from the tables that the pages below name the commands of
 
 An SAE *hedges* where it is too narrow for a feature that goes with one it has, and mixes that feature into the latent that it has: squared error (*mse*) rewards it. *l2* is the norm of the error instead of its square, *snap* is mse for the first half of training and l2 after it. *k* is the number of latents that fire for a token on average (L0). *Found four times in five*: a difference
-of that size would be found with a chance of .8. *Rows* with a number are those of our list of the sources' experiments, other rows those of the decoder. *Holds in part*: for some of what is named, or on the whole but not at every step. *None found*: no difference is told apart, which is no proof that there is none.
+of that size would be found with a chance of .8. *Rows* with a number are those of our list of the sources' experiments, other rows those of the decoder. *Holds in part*: for some of what is named, or (hedging by width) on the whole but not at every step. What a claim on losses and levels compares is tested together; of the other claims each interval is by itself, one of twenty beside the truth. *None found*: no difference is told apart, which is no proof that there is none.
 """
 
 

@@ -60,7 +60,7 @@ def test_the_verdict_follows_the_numbers(told, scores, value, verdict, numbers):
     assert first.said.startswith(f"{verdict.capitalize()}: the share is ")
     assert f", beyond the random span's 0.111 by {numbers}" in first.said
     *_, last = told.Grown(with_values(scores, "share_excess", "null=other_seed", value)).claims()
-    assert last.verdict.startswith(f"the share {verdict}; g ") and last.said.startswith(
+    assert last.verdict.startswith(f"the share {verdict}; the projection ") and last.said.startswith(
         f"the share {verdict} ({numbers}"
     )
 

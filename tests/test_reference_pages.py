@@ -141,15 +141,17 @@ def test_losses_differ_where_they_do(shift: float, verdict: str):
 
 
 @pytest.mark.parametrize(
-    ("shift", "verdict"), [(0.0, "cannot tell"), (-0.2, "holds"), (0.2, "does not hold"), (None, "holds in part")]
+    ("shift", "verdict"),
+    [(0.0, "cannot tell"), (-0.2, "holds"), (0.2, "does not hold"), (None, "holds in part"), ("more", "does not hold")],
 )
-def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float | None, verdict: str):
+def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float | str | None, verdict: str):
     rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
     for loss in ("mse", "l2", "snap"):
         for s in range(3):
             one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "width": 1088}
             for row in grown(one, 0.5):
-                more = (-0.2 if row["metric"] == "hedging_degree" else 0.0) if shift is None else shift
+                one_alone = {None: -0.2, "more": 0.2}.get(shift, shift)  # by the degree, and beyond no null
+                more = one_alone if shift not in (None, "more") or row["metric"] == "hedging_degree" else 0.0
                 rows.append({**row, "value": row["value"] + more * (loss == "snap") + 0.005 * rng.normal()})
             trained = {**one, "sae": f"{loss} {s} trained", "width": 1024, "eval": "saebench_core"}
             rows.append({**trained, "metric": "explained_variance", "value": 0.8 + 0.01 * rng.normal()})
@@ -226,6 +228,7 @@ def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(mo
                 one["value"] += more * (architecture != "batchtopk")
                 rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"})
     found = page_of("losses/page").Found(table(rows))
+    assert found.facts()["saes"] == 18
     assert f"are better on TPP.** {verdict}" in "\n".join(map(str, found.claims()))
     assert found.pooled["df"].item() <= 4  # three seeds against three, and not nine SAEs against nine
 

@@ -157,10 +157,13 @@ class Grown:
             ),
         ]
         for name, words in list(NULLS.items())[1:]:
-            null, g = f"null={name}", "g (`excess`, the headline)" if name == "reordered" else "g"
+            null, g = (
+                f"null={name}",
+                "the projection (g; `excess`, the headline)" if name == "reordered" else "the projection (g)",
+            )
             way, far = self.held("share_excess", null), self.held("excess", null)
             said = f"the share {way}, and {trend(self.per_doubling('share_excess', null))} per doubling; {g} {far}, and {trend(self.per_doubling('excess', null))} per doubling."
-            verdict = f"the share {way.split(' (')[0]}; g {far.split(' (')[0]}"
+            verdict = f"the share {way.split(' (')[0]}; the projection {far.split(' (')[0]}"
             lines.append(Claim(f"Beyond {words} (`{name}`):", verdict, said, ours=True))
         return lines
 
@@ -209,7 +212,7 @@ LIMITS = """## Limits
 
 One model of 135M parameters, one layer, less than a hundredth of the post's tokens, and {seeds} seeds. The intervals hold training seeds only: one order of the data, one text;
 and with `other_seed` each seed is held to the others, so that its values are not independent. After its growth an SAE trains on for fifteen sixteenths (the narrowest) to nine sixteenths (the widest) of the run: how far
-rows move, and with it g and h, shrinks with that, too. The random span of
+rows move, and with it the projection and the hedging degree, shrinks with that, too. The random span of
 {added} of {d} dimensions is larger here than in the post (64 of 2304: .028). The nulls `other_seed` and `residual` know part of the answer: other seeds add some of the same features, and what the
 control leaves over is made of what it lacks. What the measures say where hedging is known: [toy worlds](../toy/growth.md)."""
 

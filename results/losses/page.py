@@ -108,10 +108,13 @@ class Found:
         # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
         panels = _only(plain, PANELS)
         self.levels = _shown(effects(panels, "architecture", ["loss", "k"], together=True))
-        self.apart = {
-            architecture: _shown(effects(panels[panels["architecture"] == architecture], "loss", "k", together=True))
-            for architecture in ARCHITECTURES
-        }
+        self.apart, self.grown = (
+            {
+                architecture: _shown(effects(rows[rows["architecture"] == architecture], "loss", "k", together=True))
+                for architecture in ARCHITECTURES
+            }
+            for rows in (panels, _only(plain, GROWN))
+        )
         drawn = _only(plain, [VARIANCE])
         self.drawn = _shown(
             effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k")
@@ -121,7 +124,7 @@ class Found:
     def facts(self) -> dict[str, Any]:
         """What was trained."""
         scores = self.scores[self.scores["eval"] != "grow_delta"]
-        saes = scores[~scores["sae"].isin(control_rows(scores))].drop_duplicates("sae")
+        saes = scores[~scores["sae"].isin(control_rows(scores)) & scores["train_seed"].notna()].drop_duplicates("sae")
         return {
             "saes": len(saes),
             "planned": sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "matryoshka")),
@@ -167,7 +170,7 @@ class Found:
         step = ks[(ks["first"].astype(float) * 2) == ks["second"].astype(float)]
         if rows.empty or step.empty:
             return found
-        least = float(step["difference"].abs().min())
+        least = abs(float(step.loc[step["second"].astype(float).idxmax(), "difference"]))
         largest = rows["difference"].abs().max()
         return found._replace(
             said=f"{found.said} The largest is {largest:.4f}, beside {least:.3f} for the last doubling of k."
@@ -190,15 +193,14 @@ class Found:
 
     def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
-        rows = self.loss[self.loss["words"].isin([shown.words for shown in GROWN])]
-        rows = rows[rows["architecture"] == architecture]
-        found = {}
+        rows, found = self.grown[architecture], {}
         for loss in ("l2", "snap") if len(rows) else ():
             pairs = rows[rows[["first", "second"]].isin([loss, "mse"]).all(axis=1)]
             change = np.where(pairs["first"] == loss, 1, -1) * pairs["difference"] * pairs["apart"]
-            verdict = "cannot tell"
-            if (change != 0).any():
-                verdict = "holds" if (change < 0).all() else "does not hold" if (change > 0).all() else "holds in part"
+            less, more = bool((change < 0).any()), bool((change > 0).any())
+            verdict = "holds in part" if less else "does not hold" if more else "cannot tell"
+            if (change < 0).all():
+                verdict = "holds"
             cells = (f"{name} {_difference(of, loss, 'mse')}" for name, of in pairs.groupby("words", sort=False))
             found[loss] = (verdict, "; ".join(cells))
         return claim_of_each(words, found, ours=True)
@@ -213,7 +215,7 @@ class Found:
             verdict = "cannot tell"
             if rows["apart"].item():
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
-                verdict += ", on a metric that a random SAE does well on," if self._blind(shown) else ""
+                verdict += " (on a metric that a random SAE does well on)" if self._blind(shown) else ""
             by_loss = self.architecture[self.architecture["words"] == shown.words]
             each = ", ".join(f"{row.loss} {_difference_of(row, *LEVELS):+.3f}" for row in by_loss.itertuples())
             least = f"found four times in five would be {rows['detectable'].item():.3g}"
@@ -478,8 +480,8 @@ LIMITS = """## Limits
 
 One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
 and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `toy_recovery` needs known features, and `hedging_estimate` has no
-calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. A verdict counts all comparisons of
-its table, an interval its own line: one that leaves 0 out may still be beside "cannot tell".
+calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. A verdict and its interval count
+all comparisons of its claim, the tables those of a line: a table may tell apart what a claim does not.
 """
 
 
