@@ -62,7 +62,7 @@ def effects(scores: DataFrame, of: str, over: str | Sequence[str], *, together: 
     Returns:
         A row for each pair of values of `of`, of each metric, among SAEs that are else alike: `COLUMN`, `PLACE`, the other settings, `over` (the values, in words), first, second, first_mean, second_mean, difference (first less second), stderr, df,
         low, high (simultaneous 95 % interval, Bonferroni's), p (adjusted for all that is compared at once, Holm's), apart (p below .05), better (`first` or `second`; missing where they are not apart or the metric has no better end), sd (of a training seed's
-        mean), detectable (the difference that would be found 4 times of 5 among as many comparisons), n_seeds (of either, the fewer).
+        mean), detectable (the difference that would be found 4 times of 5 among as many comparisons; at most, where seeds differ in number), n_seeds (of either, the fewer).
 
     Raises:
         BadInput: No such setting, or twice the same.
@@ -100,15 +100,18 @@ def _crossed(grid: Grid, saes: DataFrame, of: str, over: list[str]) -> _Crossed 
     for (level, *block), members in here.groupby([of, *over], sort=True, dropna=False):
         if len(members) > 1 and members["train_seed"].is_unique:
             cells[_plain(level), tuple(map(_plain, block))] = means[members.index].set_axis(members["train_seed"])
-    levels, blocks = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
-    most = max((sum((level, block) in cells for level in levels) for block in blocks), default=0)
-    blocks = [block for block in blocks if sum((level, block) in cells for level in levels) == most]
+    there: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for level, block in cells:
+        there[block] = (*there.get(block, ()), level)
+    shapes = list(there.values())
+    # of the blocks that most levels have, those with the same levels as most others
+    levels = max(shapes, key=lambda shape: (len(shape), shapes.count(shape)), default=())
+    blocks = [block for block, shape in there.items() if shape == levels]
     found = {}
     for level in levels:
-        if all((level, block) in cells for block in blocks):
-            seeds = pd.concat([cells[level, block] for block in blocks], axis=1, join="inner")
-            if len(seeds) > 1:
-                found[level] = seeds.mean(axis=1).to_numpy()
+        seeds = pd.concat([cells[level, block] for block in blocks], axis=1, join="inner")
+        if len(seeds) > 1:
+            found[level] = seeds.mean(axis=1).to_numpy()
     return _Crossed(list(found), blocks, list(found.values())) if len(found) > 1 else None
 
 

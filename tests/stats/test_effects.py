@@ -116,6 +116,14 @@ def test_values_of_the_other_setting_that_one_side_lacks_are_left_out():
     assert row["over"] == "20 40" and row["difference"] == pytest.approx(-0.1, abs=0.002)
 
 
+def test_where_no_value_of_the_other_setting_has_all_one_that_has_most_is_read():
+    scores = crossed({"mse": 0.0, "l2": 0.2, "snap": 0.1})
+    k, loss = scores["k"], scores["loss"]
+    some = scores[((k == 20.0) & loss.isin(["mse", "snap"])) | ((k == 40.0) & loss.isin(["l2", "snap"]))]
+    (row,) = (row for _, row in effects(some, "loss", "k").iterrows())
+    assert (row["first"], row["second"], row["over"]) == ("l2", "snap", "40")
+
+
 def test_a_cell_of_one_training_seed_has_no_noise_and_is_left_out():
     scores = crossed({"mse": 0.0, "snap": 0.1})
     one = scores[(scores["k"] != 20.0) | (scores["train_seed"] == 0)]
