@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,8 @@ COLUMNS = (
     "device",
     "threads",
 )
+D_IN = 576
+"""Of SmolLM2-135M, which all configs train on."""
 AT_LEAST = 3.0
 """Seconds that a step is measured for."""
 
@@ -131,9 +134,8 @@ def _born(config: TrainConfig, recipe: SAERecipe) -> int:
     """The step before which an SAE is made."""
     if recipe.grow is None:
         return 0
-    width = (
-        recipe.width + recipe.grow.add * recipe.reordered
-    )  # a second control parts from its control when that one grows
+    # a second control parts from its control when that one grows
+    width = recipe.width + recipe.grow.add * recipe.reordered
     return recipe.grow.born_at(width) // config.batch_tokens
 
 
@@ -144,8 +146,7 @@ def step_seconds(config: TrainConfig, recipe: SAERecipe, device: str) -> float:
 
     from hedgebench.training.saes import make_sae
 
-    d_in = 576
-    sae = make_sae(config, recipe, d_in).to(device)
+    sae = make_sae(config, recipe, D_IN).to(device)
     samples = config.steps * config.batch_tokens
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
@@ -156,13 +157,13 @@ def step_seconds(config: TrainConfig, recipe: SAERecipe, device: str) -> float:
             lr_warm_up_steps=int(config.lr_warm_up * config.steps),
             lr_decay_steps=int(config.lr_decay * config.steps),
             device=device,
-            dead_feature_window=config.dead_after_tokens // config.batch_tokens,
+            dead_feature_window=math.ceil(config.dead_after_tokens / config.batch_tokens),
             feature_sampling_window=max(1, config.steps // 10),
         ),
         sae=sae,
         data_provider=iter(()),
     )
-    batch = torch.randn(config.batch_tokens, d_in, generator=torch.Generator().manual_seed(0)).to(device)
+    batch = torch.randn(config.batch_tokens, D_IN, generator=torch.Generator().manual_seed(0)).to(device)
 
     def step() -> None:
         trainer.maybe_reset_sparsity()
@@ -193,19 +194,13 @@ def mean_seconds(work: Callable[[], Any], device: str) -> float:
     on_gpu = device.startswith("cuda")
     clock = time.perf_counter if on_gpu else time.process_time
 
-    def ticks() -> Iterator[float]:
-        while True:
-            if on_gpu:
-                torch.cuda.synchronize()
-            yield clock()
-            work()
-
     times = list[float]()
-    for now in ticks():
-        times.append(now)
-        if len(times) > 8 and now - times[3] > AT_LEAST:
-            return (now - times[3]) / (len(times) - 4)
-    raise AssertionError("ticks never end")
+    while len(times) < 9 or times[-1] - times[3] < AT_LEAST:
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(clock())
+        work()
+    return (times[-1] - times[3]) / (len(times) - 4)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 NOT_MEASURED = "not measured"
@@ -42,6 +42,12 @@ def claim_of_each(words: str, found: Mapping[str, tuple[str, Any]], ours: bool =
     counts = {word: len(names) for word, names in groups.items() if names}
     verdict = ", ".join(f"{word} for {n} of {len(found)}" for word, n in counts.items())
     return Claim(words, verdict if len(counts) > 1 else next(iter(counts)), " ".join(said), ours)
+
+
+def listed(claims: Sequence[Claim]) -> list[str]:
+    """Lines of Markdown: the claims of the sources, then what they do not ask."""
+    theirs, ours = ([str(one) for one in claims if one.ours == own] for own in (False, True))
+    return [*theirs, *(["\nAsked by us:\n", *ours] if ours else [])]
 
 
 def judged(

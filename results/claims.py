@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hedgebench.records import write_text
-from hedgebench.verdicts import Claim
+from hedgebench.verdicts import Claim, listed
 
 HERE = Path(__file__).parent
 
@@ -85,11 +85,8 @@ def _section(part: Part, told: _Told | None) -> str:
         .replace("](README.md)", f"]({part.folder}/README.md)")
     )
     figures = [f"![{part.words}]({part.folder}/{figure})" for figure in part.figures]
-    theirs = [str(claim) for claim in told.claims if not claim.ours]
-    ours = [str(claim) for claim in told.claims if claim.ours]
     leads = f"[Tables, commands and what else was seen]({part.folder}/{part.told})."
-    said = ["\n".join(theirs), *(["Asked by us:", "\n".join(ours)] if ours else [])]
-    return "\n\n".join([*figures, *said, f"*What limits it.* {limits}", leads])
+    return "\n\n".join([*figures, "\n".join(listed(told.claims)), f"*What limits it.* {limits}", leads])
 
 
 def module(part: Part) -> Any:

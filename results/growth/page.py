@@ -10,7 +10,7 @@ import pandas as pd
 
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval
-from hedgebench.verdicts import Claim
+from hedgebench.verdicts import Claim, listed
 
 HERE = Path(__file__).parent
 NULLS = {
@@ -28,7 +28,7 @@ def page(scores: pd.DataFrame) -> str:
     parts = [
         HEAD.format(**facts),
         "## What holds\n",
-        *map(str, grown.claims()),
+        *listed(grown.claims()),
         "\n## Which way: the share of the squared change that lies in a span\n",
         grown.shares(),
         "\n## How far: the mean projection of the change on it\n",

@@ -13,7 +13,7 @@ import yaml
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 from hedgebench.stats.pairwise import ALPHA, compare
-from hedgebench.verdicts import Claim, above, below, claim_of_each, judged
+from hedgebench.verdicts import Claim, above, below, claim_of_each, judged, listed
 
 HERE = Path(__file__).parent
 FAR = {
@@ -42,9 +42,7 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *(str(claim) for claim in found.claims() if not claim.ours),
-            "\nAsked by us:\n",
-            *(str(claim) for claim in found.claims() if claim.ours),
+            *listed(found.claims()),
             "\n## How far: the mean projection of the change on the new rows",
             *(f"\n**{words[0].upper()}{words[1:]}**\n\n{found.by_width(words)}" for words in FAR),
             "\n## Which way: the share of the squared change in their span",

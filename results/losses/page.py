@@ -13,7 +13,7 @@ from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each
+from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each, listed
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
@@ -73,7 +73,7 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *found.told(),
+            *listed(found.claims()),
             "\n## What the loss does\n",
             LOSS,
             *(found.losses(architecture) for architecture in ARCHITECTURES),
@@ -134,12 +134,6 @@ class Found:
             "eval_seeds": self.scores["seed"].nunique(),
             "ks": ", ".join(f"{k:.0f}" for k in sorted(saes["k"].unique())),
         }
-
-    def told(self) -> list[str]:
-        """The claims, those of the post first."""
-        claims = self.claims()
-        ours = [str(claim) for claim in claims if claim.ours]
-        return [*(str(claim) for claim in claims if not claim.ours), "\nAsked by us of language models:\n", *ours]
 
     def claims(self) -> list[Claim]:
         """The post's findings one by one, then what it asks of toy worlds alone."""
@@ -217,7 +211,7 @@ class Found:
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
                 verdict += " (on a metric that a random SAE does well on)" if self._blind(shown) else ""
             by_loss = self.architecture[self.architecture["words"] == shown.words]
-            each = ", ".join(f"{row.loss} {_difference_of(row, *LEVELS):+.3f}" for row in by_loss.itertuples())
+            each = ", ".join(f"{row.loss} {_oriented(row, MATRYOSHKA)[0]:+.3f}" for row in by_loss.itertuples())
             least = f"found four times in five would be {rows['detectable'].item():.3g}"
             found[shown.words] = (
                 verdict,
@@ -424,22 +418,22 @@ def _means(rows: pd.DataFrame) -> dict[str, float]:
 def _later_first(row: Any) -> str:
     """A difference between two losses, mse last."""
     first, second = sorted((row.first, row.second), key=LOSSES.index, reverse=True)
-    sign = 1 if row.first == first else -1
-    low, high = sorted((sign * row.low, sign * row.high))
-    return f"{first} less {second} {sign * row.difference:+.3g} [{low:.3g}, {high:.3g}]"
+    difference, low, high = _oriented(row, first)
+    return f"{first} less {second} {difference:+.3g} [{low:.3g}, {high:.3g}]"
 
 
-def _difference_of(row: Any, first: str, second: str) -> float:
-    """The difference of two values of a setting, whichever of them a row has first."""
-    return float(row.difference if (row.first, row.second) == (first, second) else -row.difference)
+def _oriented(row: Any, first: str) -> tuple[float, float, float]:
+    """The difference of two values of a setting, `first` less the other, with its interval."""
+    if row.first == first:
+        return row.difference, row.low, row.high
+    return -row.difference, -row.high, -row.low
 
 
 def _difference(rows: pd.DataFrame, first: str, second: str) -> str:
     """The difference of two values of a setting with its interval, whichever of them the table has first."""
-    for sign, (a, b) in ((1, (first, second)), (-1, (second, first))):
-        for row in rows[(rows["first"] == a) & (rows["second"] == b)].itertuples():
-            low, high = sorted((sign * row.low, sign * row.high))
-            return f"{sign * row.difference:+.3f} [{low:.3f}, {high:.3f}]"
+    for row in rows[rows["first"].isin([first, second]) & rows["second"].isin([first, second])].itertuples():
+        difference, low, high = _oriented(row, first)
+        return f"{difference:+.3f} [{low:.3f}, {high:.3f}]"
     return ""
 
 

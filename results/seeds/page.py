@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from hedgebench.records import write_text
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim_of_each, judged
+from hedgebench.verdicts import Claim, above, below, claim_of_each, judged, listed
 
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
@@ -28,7 +28,7 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *map(str, found.claims()),
+            *listed(found.claims()),
             "\n## Share of latents that another training seed has, too\n",
             found.shares(),
             "\n## Per doubling\n",

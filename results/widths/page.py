@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, judged
+from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, judged, listed
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -26,7 +27,7 @@ def page(scores: pd.DataFrame) -> str:
         [
             HEAD.format(**found.facts()),
             "## What holds\n",
-            *map(str, found.claims()),
+            *listed(found.claims()),
             "\n## The norm of the decoder bias\n",
             found.norms(),
             "\n## Per doubling of the width\n",
@@ -96,7 +97,7 @@ class Widths:
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
         words = f"It is smaller at a lower L0 ({family}{', by its weight' if family == 'L1' else ''})."
-        found = self._effects()
+        found = self._effects
         rows = found[found["family"] == family]
         numbers = "; ".join(
             f"{row.first} less {row.second} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}]"
@@ -110,6 +111,7 @@ class Widths:
             return claim(words, "does not hold", f"the opposite does ({numbers})")
         return claim(words, "holds in part" if (rows["high"] < 0).any() else "cannot tell", numbers)
 
+    @cached_property
     def _effects(self) -> pd.DataFrame:
         """What k, or the L1 weight, does to the norm on average over widths: the lower L0 first."""
         rows = self.rows.drop(columns="series")
@@ -149,7 +151,7 @@ class Widths:
             "| architecture | lower L0 | higher L0 | widths | difference of the norm | found 4 times in 5 |",
             "| --- " * 6 + "|",
         ]
-        for row in self._effects().itertuples():
+        for row in self._effects.itertuples():
             lines.append(
                 f"| {row.family} | {row.first} | {row.second} | {row.over} | {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] | {row.detectable:.3g} |"
             )
