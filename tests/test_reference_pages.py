@@ -111,7 +111,20 @@ def test_the_degree_is_told_by_width_and_layer():
     said = page_of("growth/where").page(table(degrees((4, 8), (8.0,))))
     assert "the more hedging: hedging degree.** Holds for layer 4, k 8 (-0.1" in said
     assert "| apart | " + "4 / 8 | " * 8 + "none |" in said
+    assert re.search(
+        r"Layers differ in hedging.\*\* Holds for hedging degree \(layer 4 0.(69|70).; layer 8 0.(89|90).; apart: 4 / 8",
+        said,
+    )
     assert "more hedging: hedging degree.** Cannot tell: not measured." in said  # of L0: there is one
+
+
+def test_layers_are_compared_at_the_widths_that_all_have():
+    rows = [row for row in degrees((4, 8), (8.0,)) if (row["layer"], row["width"]) != (8, 64 + 64)]
+    said = page_of("growth/where").page(table(rows))
+    assert re.search(
+        r"Layers differ in hedging.\*\* Holds for hedging degree \(layer 4 0.6[45].; layer 8 0.8[45].; apart: 4 / 8",
+        said,
+    )
 
 
 def test_the_degree_is_told_by_l0():

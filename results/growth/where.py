@@ -12,7 +12,7 @@ import yaml
 
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
-from hedgebench.stats.pairwise import ALPHA, compare
+from hedgebench.stats.pairwise import ALPHA, Pairs, compare
 from hedgebench.verdicts import Claim, above, below, claim_of_each, judged, listed
 
 HERE = Path(__file__).parent
@@ -125,7 +125,7 @@ class Where:
         per_k = {words: {f"width {w:,}": slope for w, slope in self.in_k(words).items()} for words in FAR}
         return [
             claim_of_each(
-                "SAEs of a language model hedge: some of the change reaches into the new rows' span, at every width, beyond every null.",
+                "SAEs of a language model hedge: some of the change reaches into the new rows' span, in every layer, at every k and width, beyond every null.",
                 self._hedges(),
             ),
             *(self._narrower(f"The narrower, the more hedging: {words}.", words) for words in FAR),
@@ -134,17 +134,18 @@ class Where:
                 claim_of_each(f"The smaller L0, the more hedging: {words}.", judged(slopes, below, above), ours=True)
                 for words, slopes in per_k.items()
             ),
+            claim_of_each("Layers differ in hedging.", self._by_layer(), ours=True),
         ]
 
     def _hedges(self) -> dict[str, tuple[str, str]]:
-        """Of each measure and series: whether it is above 0 at all widths, and its range."""
+        """Of each measure: whether it is above 0 in all series at all widths, and its range."""
         found = {}
         for words in FAR:
-            for layer, k in self.series:
-                at = [mean_interval(of) for _, of in self.of(words).loc[layer, k].groupby("width")]
-                verdict = "holds" if all(map(above, at)) else "holds in part" if any(map(above, at)) else "cannot tell"
-                means = [one.mean for one in at]
-                found[f"{words}, layer {layer}, k {k:.0f}"] = (verdict, f"{min(means):.3f} to {max(means):.3f}")
+            at = [mean_interval(of) for _, of in self.of(words).groupby(["layer", "k", "width"])]
+            verdict = "holds" if all(map(above, at)) else "holds in part" if any(map(above, at)) else "cannot tell"
+            means = [one.mean for one in at]
+            numbers = f"{min(means):.3f} to {max(means):.3f}"
+            found[words] = (verdict, f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings")
         return found
 
     def _narrower(self, claim: str, words: str, ours: bool = False) -> Claim:
@@ -195,34 +196,48 @@ class Where:
             lines.append(f"| {words} | {' | '.join(str(table.get(width, '')) for width in widths)} |")
         return "\n".join(lines)
 
+    def layers(self, words: str) -> tuple[list[int], Pairs] | None:
+        """The layers of one k, and how their means over the widths that all have differ, each training seed counted once; None where there are no two."""
+        if self.layers_k is None:
+            return None
+        values = self.of(words).xs(self.layers_k, level="k").unstack("width")  # noqa: PD010 - of one index
+        common = values.columns[values.notna().groupby("layer").any().all()]
+        seeds = values[common].mean(axis=1, skipna=False).dropna()
+        layers = sorted({int(layer) for layer in seeds.index.get_level_values("layer")})
+        return layers, compare([seeds.loc[layer] for layer in layers])
+
+    def _by_layer(self) -> dict[str, tuple[str, str]]:
+        """Of each measure of how far: whether two layers differ, and which."""
+        found = {}
+        for words in FAR:
+            if (layers := self.layers(words)) is None:
+                continue
+            apart = _apart(*layers)
+            means = "; ".join(
+                f"layer {layer} {mean:.3f}" for layer, mean in zip(layers[0], layers[1].means, strict=True)
+            )
+            found[words] = ("holds" if apart else "cannot tell", f"{means}; apart: {', '.join(apart) or 'none'}")
+        return found
+
     def by_layer(self) -> str:
         """A row for each layer: the mean over widths, and which layers differ."""
-        if self.layers_k is None:
-            return "Not measured."
-        lines = [LAYERS, "| layer | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
-        columns, layers = [], sorted({layer for layer, k in self.series if k == self.layers_k})
+        columns, layers = [], []
         for words in SHOWN:
-            values = self.of(words).xs(self.layers_k, level="k").rename("value").reset_index()
-            seeds = (
-                values.pivot_table(index=["layer", "train_seed"], columns="width", values="value")
-                .mean(axis=1, skipna=False)
-                .dropna()
-            )
-            pairs = compare([seeds.loc[layer] for layer in layers])
-            apart = [
-                f"{layers[i]} / {layers[j]}"
-                for i, j, p in zip(pairs.first, pairs.second, pairs.adjusted, strict=True)
-                if p < ALPHA
-            ]
-            columns.append(
-                [
-                    *(f"{mean:.3f} ± {error:.3f}" for mean, error in zip(pairs.means, pairs.error, strict=True)),
-                    ", ".join(apart) or "none",
-                ]
-            )
+            if (found := self.layers(words)) is None:
+                return "Not measured."
+            layers, pairs = found
+            means = (f"{mean:.3f} ± {error:.3f}" for mean, error in zip(pairs.means, pairs.error, strict=True))
+            columns.append([*means, ", ".join(_apart(layers, pairs)) or "none"])
+        lines = [LAYERS, "| layer | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
         for i, layer in enumerate([*map(str, layers), "apart"]):
             lines.append(f"| {layer} | " + " | ".join(column[i] for column in columns) + " |")
         return "\n".join(lines)
+
+
+def _apart(layers: list[int], pairs: Pairs) -> list[str]:
+    """The pairs of layers that differ when all pairs are tested together."""
+    found = zip(pairs.first, pairs.second, pairs.adjusted, strict=True)
+    return [f"{layers[i]} / {layers[j]}" for i, j, p in found if p < ALPHA]
 
 
 def _entries(config: Path) -> int:
@@ -253,7 +268,7 @@ control), and another on another order of the data. After arXiv 2505.11756: how 
 """
 SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
 """
-LAYERS = """Means over widths ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`).
+LAYERS = """Means over the widths that all have ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`).
 """
 LIMITS = """## Limits
 
