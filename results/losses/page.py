@@ -64,6 +64,9 @@ SHARED = Shown("latents shared with other training seeds", "seed_overlap", "shar
 EVERY = [*POST, *BESIDE, *GROWN, SHARED]
 PANELS = POST[1:]
 VARIANCE = POST[0]
+SCR = POST[4]
+HIGHER = 40
+"""The least k of what the post says of SCR, at "higher L0"."""
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -107,7 +110,9 @@ class Found:
         self.l0 = _shown(effects(plain, "k", "loss"))
         # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
         panels = _only(plain, PANELS)
-        self.levels = _shown(effects(panels, "architecture", ["loss", "k"], together=True))
+        said = panels[(panels["eval"] != SCR.eval) | (panels["k"] >= HIGHER)]
+        self.levels = _shown(effects(said, "architecture", ["loss", "k"], together=True))
+        self.levels_by_loss = _shown(effects(said, "architecture", "k"))
         self.apart, self.grown = (
             {
                 architecture: _shown(effects(rows[rows["architecture"] == architecture], "loss", "k", together=True))
@@ -143,7 +148,7 @@ class Found:
             self._drawn(),
             self._levels("Matryoshka SAEs absorb less.", shown["absorption, full"], shown["absorption, fraction"]),
             self._levels("Matryoshka SAEs are better on TPP.", shown["TPP"]),
-            self._levels("... and seem so on SCR, at higher L0.", shown["SCR"]),
+            self._levels(f"... and seem so on SCR, at higher L0 (k {HIGHER} and more).", SCR),
             self._levels("... and appear so in sparse probing with one latent.", shown["sparse probing, k = 1"]),
             self._levels(
                 "Matryoshka SAEs are better on autointerp, which the post found too noisy to tell.", shown["autointerp"]
@@ -210,7 +215,7 @@ class Found:
             if rows["apart"].item():
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
                 verdict += " (on a metric that a random SAE does well on)" if self._blind(shown) else ""
-            by_loss = self.architecture[self.architecture["words"] == shown.words]
+            by_loss = self.levels_by_loss[self.levels_by_loss["words"] == shown.words]
             each = ", ".join(f"{row.loss} {_oriented(row, MATRYOSHKA)[0]:+.3f}" for row in by_loss.itertuples())
             least = f"found four times in five would be {rows['detectable'].item():.3g}"
             found[shown.words] = (
