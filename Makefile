@@ -2,7 +2,7 @@
 #   PYTHON=python3.12                     the interpreter .venv is made from (3.11 or newer)
 #   TORCH="torch==2.12.0 --index-url ..." another torch, a CUDA build for example: what pip is told to install
 #   ONLY=name                             of the benchmarks, benchmarks/name.py alone (seed_spread, a study of twelve minutes, runs only so)
-#   PARTS="widths seeds"                  of the reference run, these parts alone (all take days on two cores)
+#   PARTS="widths seeds"                  of the reference run, these parts alone (all take about a day of one core: results/times.md)
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 ONLY ?= *_sharing hedging_geometry

@@ -68,3 +68,19 @@ def below(interval: Any) -> bool:
 def above(interval: Any) -> bool:
     """Whether all of an interval lies above 0."""
     return bool(interval.low > 0)
+
+
+def falls(slope: Any, steps: Mapping[str, Any], per: str = "per doubling") -> tuple[str, str]:
+    """The verdict on whether something falls, and its numbers, for `claim_of_each`: by the slope over all; in part, where it certainly rises on the way.
+
+    Args:
+        slope: The interval of the change over all.
+        steps: From each value to the next, by name: the interval of the change.
+        per: What the slope is, in words.
+    """
+    numbers = f"{slope} {per}"
+    if not below(slope):
+        return "does not hold" if above(slope) else "cannot tell", numbers
+    numbers += f"; certain at {sum(map(below, steps.values()))} of {len(steps)} steps"
+    rises = [f"{name} ({step})" for name, step in steps.items() if above(step)]
+    return ("holds in part", f"{numbers}, but rises from {', '.join(rises)}") if rises else ("holds", numbers)

@@ -33,7 +33,7 @@ PARTS = (
         "Found",
         ("saebench_core-l0_vs_explained_variance.png", "saebench_against_l0.png"),
     ),
-    Part("A growing SAE (row 18)", "growth", "Grown", ("grow_delta-share-against-width.png",)),
+    Part("A growing SAE (rows 18 and 19)", "growth", "Grown", ("grow_delta-share-against-width.png",)),
     Part("The decoder bias against width (rows 19 and 20)", "widths", "Widths", ("decoder_bias-norm_against_width.png",)),
     Part("The hedging degree by width, L0 and layer (row 21)", "growth", "Where", ("where/grow_delta-degree-against-width.png",), "where", "where.parquet", "where.md"),
     Part("What training seeds share (row 22)", "seeds", "Seeds", ("seed_overlap-shared_vs_width.png",)),
@@ -41,12 +41,18 @@ PARTS = (
 HEAD = """# What the sources claim of language models, claim by claim
 
 The post and the paper on feature hedging (arXiv 2505.11756) and the paper on training seeds (arXiv 2501.16615) measured SAEs of larger models. Here is what SAEs of
-SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over training seeds; no text is read twice in training. Toy worlds, where the true features are known, have [a page of their own](toy/README.md) (rows 1 to 15).
+SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over training seeds; no training reads a text twice (SAEs that grow once they are trained read the same texts in another order, so that about a tenth of what they read then they know). Toy worlds, where the true features are known, have [a page of their own](toy/README.md) (rows 1 to 15).
 
     python results/claims.py        # this page, from the tables that the pages below name the commands of
 
-An SAE *hedges* where it is too narrow for a feature that goes with one it has, and mixes that feature into the latent that it has: squared error (*mse*) rewards it. *l2* is the norm of the error instead of its square, *snap* is mse for the first half of training and l2 after it. *k* is the number of latents that fire for a token on average (L0). *Found four times in five*: a difference
-of that size would be found with a chance of .8. *Rows* with a number are those of our list of the sources' experiments, other rows those of the decoder. *Holds in part*: for some of what is named, or (hedging by width) on the whole but not at every step. What a claim on losses and levels compares is tested together; of the other claims each interval is by itself, one of twenty beside the truth. *None found*: no difference is told apart, which is no proof that there is none.
+**The terms.** A sparse autoencoder (SAE) writes a model's activation as a sum of few of its *decoder rows*, one for each *latent* that fires. It *hedges* where it is too narrow for a feature that goes with one it has, and mixes that feature into the latent that it has.
+
+- *The loss*: squared error (*mse*) rewards hedging; *l2* is the norm of the error instead of its square; *snap* is mse for the first half of training and l2 after it.
+- *The SAE*: *BatchTopK* lets the k largest latents fire for a token, on average over a batch, *TopK* for every token; *L1* pays for what fires, by a *weight*. *Matryoshka* SAEs are BatchTopK SAEs whose first latents have to do alone, too, at several *levels*; a *multiplier* says how much the lower levels count (*balance*). *k* and *L0*: how many latents fire for a token; *width*: how many there are; *d_model*: the dimensions of the activations (576 here).
+- *The metrics*: *explained variance* of the activations; SAEBench's *absorption* (lower is better: how far a latent for a first letter leaves out words that others took over), *TPP* and *SCR* (higher is better: latents that stand for one class and for it alone), *sparse probing* (accuracy of a class read from k latents) and *autointerp* (higher is better: whether a judge can tell from a description where a latent fires).
+- *Growth*: latents are added to a trained SAE; a copy that trains on without them is the control. *g*, the projection: how much of an old decoder row went into the new rows' span; the paper's *hedging degree* is g beyond a random span, *excess* g beyond no new latents, *share* how much of the change lies in that span.
+- *Verdicts*: *found four times in five*: a difference of that size would be found with a chance of .8. *None found*: no difference is told apart, which is no proof that there is none. *Falls* and *the narrower, the more*: the slope over all widths is on one side of 0; *holds in part*: but at some step it certainly goes the other way, or only for some of what is named. *By little*: less than a quarter of what lies between BatchTopK and Matryoshka. A *random SAE* has random rows, and learnt nothing.
+- *Intervals*: of losses, levels and balance they are simultaneous, as that section says; of the other claims each is by itself, one of twenty beside the truth. Differences have their sign, with what is less what; a *row* with a number names the experiment in our list of what the sources tried, other rows are the decoder's.
 """
 
 

@@ -54,7 +54,16 @@ def run(command: str, servers: list[subprocess.Popen[bytes]]) -> None:
         if is_new:
             table.writerow(COLUMNS)
         seconds = round(time.time() - started, 1)
-        table.writerow([command, seconds, done.returncode, os.cpu_count(), platform.machine(), int(started)])
+        table.writerow(
+            [
+                command,
+                seconds,
+                done.returncode,
+                os.cpu_count(),
+                platform.processor() or platform.machine(),
+                int(started),
+            ]
+        )
     if done.returncode:
         sys.exit(
             f"{command}: ended with {done.returncode}; what was done stays, and the same command goes on from there"

@@ -21,6 +21,8 @@ HEAD = """# What the reference run took
     python benchmarks/reference_cost.py --out results/cost.csv                      # what training costs
     python results/times.py                                                         # this page
 
+Training all SAEs that the configs name takes {training:.0f} hours, if commands run one after another on one core, as the pages have them; the evals of those that are measured so far, {evals:.1f}. Two may run side by side on two cores.
+
 ## Evals
 
 By the runs' own clocks, from the packed records: one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them.
@@ -56,7 +58,8 @@ def runs() -> pd.DataFrame:
 
 def page(found: pd.DataFrame, costs: pd.DataFrame) -> str:
     """The page in Markdown."""
-    return HEAD + "\n".join([*_evals(found), _training(costs), *_steps(costs)]) + "\n"
+    head = HEAD.format(training=costs["minutes"].sum() / 60, evals=found["seconds"].sum() / 3600)
+    return head + "\n".join([*_evals(found), _training(costs), *_steps(costs)]) + "\n"
 
 
 def _evals(found: pd.DataFrame) -> list[str]:

@@ -70,7 +70,7 @@ def test_widths_that_contradict_each_other_are_named_and_not_averaged(told, scor
     rows = (changed["metric"] == "excess") & (changed["params"] == "null=reordered") & (changed["width"] == 128)
     changed.loc[rows, "value"] -= 0.3
     (line,) = (line for line in told.page(changed).splitlines() if "(`reordered`)" in line)
-    assert "the headline) depends on the width (above at 192, 256, 320, 384, 448, 512; below at 128)" in line
+    assert "the headline) depends on the width (above at 128, 192, 256, 320, 384, 448; below at 64)" in line
     assert line.endswith(
         "and rises " + str(told.Grown(changed).per_doubling("excess", "null=reordered")) + " per doubling."
     )

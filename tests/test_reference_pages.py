@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY
 from known_scores import table
 
-from hedgebench.verdicts import above, below, claim_of_each, judged
+from hedgebench.verdicts import above, below, claim_of_each, falls, judged
 
 BASE = {"loss": "mse", "train_tokens": 2_000_000, "seed": None}
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -92,6 +92,8 @@ def grown(settings: dict[str, Any], value: float) -> list[dict[str, Any]]:
     metrics += [(metric, f"null={null}") for metric in ("excess", "share_excess") for null in nulls]
     of = {**settings, "eval": "grow_delta"}
     rows = [{**of, "metric": metric, "params": params, "value": value} for metric, params in metrics]
+    sides = [("symmetry", ""), ("hedging_degree", "weights=encoder"), ("excess", "weights=encoder")]
+    rows += [{**of, "metric": metric, "params": params, "value": value / 2} for metric, params in sides]
     rows.append({**of, "metric": "scale", "params": "null=reordered", "value": 1.0})
     return [*rows, {**of, "metric": "rank", "params": "", "value": 64.0}]
 
@@ -110,7 +112,7 @@ def degrees(layers: tuple[int, ...], ks: tuple[float, ...], flat_from: int = 10*
 def test_the_degree_is_told_by_width_and_layer():
     said = page_of("growth/where").page(table(degrees((4, 8), (8.0,))))
     assert "the more hedging: hedging degree.** Holds for layer 4, k 8 (-0.1" in said
-    assert "| apart | " + "4 / 8 | " * 8 + "none |" in said
+    assert "| apart | " + "4 / 8 | " * 11 + "none |" in said
     assert re.search(
         r"Layers differ in hedging.\*\* Holds for hedging degree \(layer 4 0.(69|70).; layer 8 0.(89|90).; apart: 4 / 8",
         said,
@@ -133,10 +135,30 @@ def test_the_degree_is_told_by_l0():
     assert "## By layer\n\nNot measured." in said
 
 
-def test_a_fall_that_ends_on_the_way_holds_in_part():
+def test_a_fall_that_ends_on_the_way_is_certain_at_fewer_steps():
     said = page_of("growth/where").page(table(degrees((8,), (8.0,), flat_from=128)))
-    assert "the more hedging: hedging degree.** Holds in part for layer 8, k 8 (-0.05" in said
-    assert "but not for certain from 128 to 256 (" in said
+    assert re.search(r"hedging degree.\*\* Holds for layer 8, k 8 \(-0.05.*?; certain at 1 of 2 steps\)", said)
+
+
+def test_encoder_columns_have_a_claim_of_their_own():
+    said = page_of("growth/where").page(table(degrees((8,), (8.0,))))
+    claim = next(line for line in said.splitlines() if line.startswith("- **Encoder columns give something up"))
+    assert "** Holds for encoder columns beyond no new latents (0.4" in claim
+    assert "above 0 in 3 of 3 settings of layer, k and width; symmetry (1: both sides alike) 0.4" in claim
+
+
+@pytest.mark.parametrize(
+    ("steps", "verdict"),
+    [
+        ([Range(-2, -1), Range(-1, 1)], ("holds", "Range(low=-2, high=-1) as exponent; certain at 1 of 2 steps")),
+        ([Range(-3, -2), Range(1, 2)], ("holds in part", "Range(low=-2, high=-1) as exponent; certain at 1 of 2 steps, but rises from b (Range(low=1, high=2))")),
+    ],
+)  # fmt: skip
+def test_what_falls_on_the_whole_holds_unless_it_rises_for_certain_on_the_way(
+    steps: list[Range], verdict: tuple[str, str]
+):
+    assert falls(Range(-2, -1), dict(zip("ab", steps, strict=True)), "as exponent") == verdict
+    assert falls(Range(-1, 1), {})[0] == "cannot tell" and falls(Range(1, 2), {})[0] == "does not hold"
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(0.0, "None found among 3"), (0.2, "Does not hold: 2 of 3")])
@@ -208,7 +230,12 @@ def test_every_claim_of_a_table_is_on_the_page_and_what_is_not_measured_is_said(
 
 
 @pytest.mark.parametrize(
-    ("more", "verdict"), [(0.2, "Holds on 1 of 7 metrics: TPP (0.25)"), (0.0, "Cannot tell: on none")]
+    ("more", "verdict"),
+    [
+        (0.2, "Holds for TPP (0.25)"),
+        (0.0, "Cannot tell for TPP (none is better than both ends for certain)"),
+        (-0.08, "Does not hold for TPP (1 is better than all between)"),
+    ],
 )
 def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: str):
     rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
@@ -229,7 +256,11 @@ def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: s
 
 @pytest.mark.parametrize(
     ("more", "verdict"),
-    [(0.2, "Holds for TPP (+0."), (-0.2, "Does not hold for TPP (-0."), (0.0, "Cannot tell for TPP (")],
+    [
+        (0.2, "Holds for TPP (Matryoshka less BatchTopK +0."),
+        (-0.2, "Does not hold for TPP (Matryoshka less BatchTopK -0."),
+        (0.0, "Cannot tell for TPP ("),
+    ],
 )
 def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(more: float, verdict: str):
     rng, rows = np.random.default_rng(3), list[dict[str, Any]]()
@@ -244,6 +275,31 @@ def test_levels_are_compared_over_all_losses_with_a_training_seed_as_the_unit(mo
     assert found.facts()["saes"] == 18
     assert f"are better on TPP.** {verdict}" in "\n".join(map(str, found.claims()))
     assert found.pooled["df"].item() <= 4  # three seeds against three, and not nine SAEs against nine
+
+
+def test_a_metric_that_a_random_sae_does_well_on_tells_nothing():
+    rng, rows = np.random.default_rng(3), list[dict[str, Any]]()
+    metric = {"eval": "saebench_autointerp", "metric": "autointerp_score", "higher_is_better": True, "k": 40.0}
+    for architecture, s in itertools.product(("batchtopk", "matryoshka_batchtopk"), range(3)):
+        one = {**BASE, **metric, "sae": f"{architecture} {s}", "train_seed": s, "architecture": architecture}
+        rows.append({**one, "value": 0.5 + 0.2 * (architecture != "batchtopk") + 0.01 * rng.normal()})
+    rows.append({**BASE, **metric, "sae": "b/random", "architecture": "random_control", "value": 0.6})
+    said = page_of("losses/page").page(table(rows))
+    assert "better on autointerp (the post: too noisy to tell).** Cannot tell for autointerp (Matryoshka less" in said
+    assert re.search(r", apart; mse \+0.(19|20|21)", said) and "a random SAE is no worse than some of these" in said
+
+
+def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
+    """What a seed adds to all losses hides a difference between seeds, and none within them."""
+    rng, rows = np.random.default_rng(4), list[dict[str, Any]]()
+    for s, own in enumerate((0.0, 0.2, 0.4)):
+        for loss in ("mse", "l2", "snap"):
+            one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s}
+            value = 0.5 + own + 0.05 * (loss == "snap") + 0.001 * rng.normal()
+            rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10", "value": value})
+    said = page_of("losses/page").page(table(rows))
+    assert re.search(r"Seed by seed, each by itself, snap less mse is on one side of 0 on TPP \+0.0[45]", said)
+    assert re.search(r"\| TPP \| .* \| none \| [\d.]+ \| \+0.0[45]\d+ \[0.0[45]", said)
 
 
 def test_what_is_compared_for_one_claim_is_one_question():

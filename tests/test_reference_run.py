@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import itertools
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 from hedgebench.results import read_results
@@ -35,14 +37,16 @@ def dry(*parts: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
+def looped(line: str) -> list[str]:
+    """The commands of a loop over `$n`; of any other line, itself."""
+    numbers = re.match(r"for n in ([\d ]+);", line)
+    return [line.replace("$n", n) for n in numbers[1].split()] if numbers else [line]
+
+
 def configs(lines: list[str]) -> list[str]:
     """The configs and scripts that commands name."""
-    files = list[str]()
-    for line in lines:
-        numbers = re.match(r"for n in ([\d ]+);", line)
-        names = re.findall(r"results/\S+\.(?:yaml|py)", line)
-        files += [name.replace("$n", n) for name in names for n in (numbers[1].split() if numbers else [""])]
-    return files
+    commands = itertools.chain.from_iterable(map(looped, lines))
+    return [name for command in commands for name in re.findall(r"results/\S+\.(?:yaml|py)", command)]
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda file: f"{file.parent.name}/{file.name}")
@@ -106,6 +110,22 @@ def test_one_command_runs_what_the_pages_name_in_their_order():
 def test_every_config_that_the_commands_name_is_there():
     files = configs(dry().stdout.splitlines())
     assert len(files) > 20 and all((REPOSITORY / name).is_file() for name in files)
+
+
+def test_what_grows_grows_from_what_an_earlier_command_of_its_part_trains(reference: ModuleType):
+    grown = 0
+    for part in reference.claims.PARTS:
+        trained = list[Path]()
+        for command in itertools.chain.from_iterable(map(looped, reference.commands(part))):
+            if (found := re.search(r"hedgebench train (results/\S+) --out (\S+?)(?:;|$)", command)) is None:
+                continue
+            config = REPOSITORY / found[1]
+            for entry in yaml.safe_load(config.read_text())["saes"]:
+                if isinstance(start := entry.get("grow", {}).get("from"), str):
+                    grown += 1
+                    assert (config.parent / start).resolve().parent in trained, f"{part.folder}: {command}"
+            trained.append(REPOSITORY / found[2])
+    assert grown > 20
 
 
 def test_a_part_may_be_named_and_no_other_word():

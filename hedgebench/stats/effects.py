@@ -10,18 +10,18 @@ import numpy as np
 
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.grid import COLUMN, PLACE, VARIANT, Grid, grids
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.stats.pairwise import ALPHA, compare, holm
 from hedgebench.stats.power import detectable
 from hedgebench.stats.tables import control_rows
 from hedgebench.types import BadInput
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
 SETTINGS = ("architecture", "loss", "width", "k", "objective", "train_tokens")
 """Of training: what may be compared, or averaged over."""
-_EFFECT = ["difference", "stderr", "df", "low", "high", "p", "apart", "better", "sd", "detectable", "n_seeds"]
+_EFFECT = ["difference", "stderr", "df", "low", "high", "p", "apart", "better", "sd", "detectable", "n_seeds", "paired_low", "paired_high"]  # fmt: skip
 
 
 class _Crossed(NamedTuple):
@@ -31,8 +31,8 @@ class _Crossed(NamedTuple):
     """[v], of the setting that is compared."""
     blocks: list[Any]
     """Of what is averaged over."""
-    means: list[NDArray[np.float64]]
-    """[v] vectors: the mean over blocks for each training seed."""
+    seeds: list[Series[float]]
+    """[v]: the mean over blocks for each training seed (index)."""
 
 
 class _Pair(NamedTuple):
@@ -62,7 +62,8 @@ def effects(scores: DataFrame, of: str, over: str | Sequence[str], *, together: 
     Returns:
         A row for each pair of values of `of`, of each metric, among SAEs that are else alike: `COLUMN`, `PLACE`, the other settings, `over` (the values, in words), first, second, first_mean, second_mean, difference (first less second), stderr, df,
         low, high (simultaneous 95 % interval, Bonferroni's), p (adjusted for all that is compared at once, Holm's), apart (p below .05), better (`first` or `second`; missing where they are not apart or the metric has no better end), sd (of a training seed's
-        mean), detectable (the difference that would be found 4 times of 5 among as many comparisons; at most, where seeds differ in number), n_seeds (of either, the fewer).
+        mean), detectable (the difference that would be found 4 times of 5 among as many comparisons; at most, where seeds differ in number), n_seeds (of either, the fewer), paired_low, paired_high (95 % interval of the difference seed by seed, by itself, over the seeds that both have: narrower
+        where SAEs of one seed, which start from the same draws, vary alike; missing of fewer than two).
 
     Raises:
         BadInput: No such setting, or twice the same.
@@ -111,7 +112,7 @@ def _crossed(grid: Grid, saes: DataFrame, of: str, over: list[str]) -> _Crossed 
     for level in levels:
         seeds = pd.concat([cells[level, block] for block in blocks], axis=1, join="inner")
         if len(seeds) > 1:
-            found[level] = seeds.mean(axis=1).to_numpy()
+            found[level] = seeds.mean(axis=1)
     return _Crossed(list(found), blocks, list(found.values())) if len(found) > 1 else None
 
 
@@ -119,17 +120,20 @@ def _pairs(grid: Grid, crossed: _Crossed | None) -> list[_Pair]:
     """All pairs of one metric of SAEs that are otherwise alike."""
     if crossed is None:
         return []
-    pairs = compare(crossed.means)
-    n = np.array([len(seeds) for seeds in crossed.means])
+    pairs = compare([seeds.to_numpy() for seeds in crossed.seeds])
+    n = np.array([len(seeds) for seeds in crossed.seeds])
     own = pairs.error * np.sqrt(n)
     found = []
     for k, (i, j) in enumerate(zip(pairs.first, pairs.second, strict=True)):
+        low, high = _paired(crossed.seeds[i], crossed.seeds[j])
         sizes = {
             "first_mean": float(pairs.means[i]),
             "second_mean": float(pairs.means[j]),
             "difference": float(pairs.difference[k]),
             "stderr": float(pairs.stderr[k]),
             "sd": float(np.hypot(own[i], own[j]) / np.sqrt(2)),
+            "paired_low": low,
+            "paired_high": high,
         }
         row = {
             "over": " ".join("/".join(map(_word, block)) for block in crossed.blocks),
@@ -172,6 +176,12 @@ def _answers(question: list[_Pair]) -> Iterator[dict[str, Any]]:
             "better": better,
             "detectable": detectable(spread, pair.row["n_seeds"], pair.variants, comparisons=len(question)),
         }
+
+
+def _paired(first: Series[float], second: Series[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the difference seed by seed; None of fewer than two seeds that both have."""
+    both = (first - second).dropna()
+    return mean_interval(both)[1:3] if len(both) > 1 else (None, None)
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -105,6 +106,25 @@ def slope_interval(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0
         if (x[of] != x[of][0]).any():
             slopes.append(float(apart @ y[of] / (apart @ apart)))
     return mean_interval(slopes, level)
+
+
+def step_intervals(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0.95) -> dict[tuple[Any, Any], Interval]:
+    """From each x to the next larger one: the change of y, over the units that have both, and its Student t interval. Steps that no unit has both ends of have none.
+
+    Args:
+        x: [n].
+        y: [n].
+        unit: [n], which unit each value is of (a training seed); it has one value at each x.
+        level: Confidence.
+
+    Raises:
+        ValueError: A NaN or infinity is among y.
+    """
+    import pandas as pd
+
+    at = pd.Series(np.asarray(y, dtype=np.float64), index=[np.asarray(unit), np.asarray(x)]).unstack()  # noqa: PD010 - one value in each cell
+    changes = {(low, high): (at[high] - at[low]).dropna() for low, high in itertools.pairwise(at.columns)}
+    return {ends: mean_interval(change, level) for ends, change in changes.items() if len(change)}
 
 
 @cache

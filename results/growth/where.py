@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pandas as pd
 import yaml
 
 from hedgebench.records import write_text
-from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
+from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare
-from hedgebench.verdicts import Claim, above, below, claim_of_each, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
 
 HERE = Path(__file__).parent
 FAR = {
@@ -30,8 +30,15 @@ WAY = {
     "share beyond no new latents": ("share_excess", "null=reordered"),
 }
 """Which way they move: the share of the squared change that lies in that span, and beyond the nulls."""
+SIDES = {
+    "symmetry": ("symmetry", ""),
+    "hedging degree of encoder columns": ("hedging_degree", "weights=encoder"),
+    "encoder columns beyond no new latents": ("excess", "weights=encoder"),
+}
+"""Whether the encoder's columns change as the decoder's rows do: hedging is of both sides, absorption of the encoder, splitting of either."""
 SCALE = {"scale": ("scale", "null=reordered")}
-SHOWN = {**FAR, **WAY, **SCALE}
+SHOWN = {**FAR, **WAY, **SIDES, **SCALE}
+FAR_DEGREE, ENCODER = "hedging degree", "encoder columns beyond no new latents"
 _KEYS = ["layer", "k", "width", "train_seed"]
 
 
@@ -48,6 +55,9 @@ def page(scores: pd.DataFrame) -> str:
             "\n## Which way: the share of the squared change in their span",
             *(f"\n**{words[0].upper()}{words[1:]}**\n\n{found.by_width(words)}" for words in WAY),
             f"\n{SCALED}\n{found.by_width('scale')}",
+            "\n## Both sides: encoder columns",
+            f"\n{BOTH.rstrip()}",
+            *(f"\n**{words[0].upper()}{words[1:]}**\n\n{found.by_width(words)}" for words in SIDES),
             "\n## Per doubling\n",
             found.slopes(),
             "\n## By layer\n",
@@ -111,24 +121,30 @@ class Where:
         return found
 
     def steps(self, words: str, layer: int, k: float) -> dict[str, Interval]:
-        """From each width to the next: the change, over training seeds."""
-        one = self.of(words).loc[layer, k].unstack("width")  # noqa: PD010 - of one index
-        widths = [(int(width) - self.added, width) for width in one.columns]
-        pairs = {
-            f"{low:,} to {high:,}": (one[wider] - one[narrower]).dropna()
-            for (low, narrower), (high, wider) in itertools.pairwise(widths)
+        """From each width before growth to the next: the change, over training seeds."""
+        one = self.of(words).loc[layer, k]
+        width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
+        return {
+            f"{low - self.added:,} to {high - self.added:,}": change
+            for (low, high), change in step_intervals(width, one, seed).items()
         }
-        return {name: mean_interval(change) for name, change in pairs.items() if len(change)}
 
     def claims(self) -> list[Claim]:
         """The paper's finding, of how far rows move; whether it is one of which way, too; and L0, of which it says nothing."""
         per_k = {words: {f"width {w:,}": slope for w, slope in self.in_k(words).items()} for words in FAR}
         return [
             claim_of_each(
-                "SAEs of a language model hedge: some of the change reaches into the new rows' span, in every layer, at every k and width, beyond every null.",
-                self._hedges(),
+                "Old decoder rows give some of themselves up to the new rows' span, beyond a random span (by which the paper says that SAEs of a language model hedge).",
+                self._above([FAR_DEGREE]),
             ),
-            *(self._narrower(f"The narrower, the more hedging: {words}.", words) for words in FAR),
+            self._narrower("The narrower, the more hedging: hedging degree.", FAR_DEGREE),
+            claim_of_each("Some of that lies beyond harder nulls, too.", self._above(list(FAR)[1:]), ours=True),
+            claim_of_each(
+                "Encoder columns give something up, too (beyond no new latents), as hedging has it and absorption has not.",
+                self._above([ENCODER], " ".join(self._symmetry())),
+                ours=True,
+            ),
+            *(self._narrower(f"The narrower, the more hedging: {words}.", words, ours=True) for words in list(FAR)[1:]),
             *(self._narrower(f"The narrower, the larger the {words}.", words, ours=True) for words in WAY),
             *(
                 claim_of_each(f"The smaller L0, the more hedging: {words}.", judged(slopes, below, above), ours=True)
@@ -137,31 +153,36 @@ class Where:
             claim_of_each("Layers differ in hedging.", self._by_layer(), ours=True),
         ]
 
-    def _hedges(self) -> dict[str, tuple[str, str]]:
+    def _symmetry(self) -> Iterator[str]:
+        """The range of the symmetry, and how it goes with the width."""
+        at = [mean_interval(of) for _, of in self.of("symmetry").groupby(["layer", "k", "width"])]
+        means = [one.mean for one in at]
+        yield f"; symmetry (1: both sides alike) {min(means):.2f} to {max(means):.2f},"
+        slopes = [(layer, k, self.per_doubling("symmetry", layer, k)) for layer, k in self.series]
+        yield "per doubling of the width " + ", ".join(
+            f"{slope} at layer {layer}, k {k:.0f}" for layer, k, slope in slopes
+        )
+
+    def _above(self, measures: Sequence[str], more: str = "") -> dict[str, tuple[str, str]]:
         """Of each measure: whether it is above 0 in all series at all widths, and its range."""
         found = {}
-        for words in FAR:
+        for words in measures:
             at = [mean_interval(of) for _, of in self.of(words).groupby(["layer", "k", "width"])]
             verdict = "holds" if all(map(above, at)) else "holds in part" if any(map(above, at)) else "cannot tell"
             means = [one.mean for one in at]
             numbers = f"{min(means):.3f} to {max(means):.3f}"
-            found[words] = (verdict, f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings")
+            found[words] = (
+                verdict,
+                f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings of layer, k and width{more}",
+            )
         return found
 
     def _narrower(self, claim: str, words: str, ours: bool = False) -> Claim:
-        """Whether a number falls with the width: in part, where it does on the whole but not at every step."""
-        found = {}
-        for layer, k in self.series:
-            slope, steps = self.per_doubling(words, layer, k), self.steps(words, layer, k)
-            verdict, numbers = "cannot tell", f"{slope} per doubling"
-            if above(slope):
-                verdict = "does not hold"
-            if below(slope):
-                verdict = "holds"
-                if stays := [f"{name} ({step})" for name, step in steps.items() if not below(step)]:
-                    verdict = "holds in part"
-                    numbers += f", but not for certain from {', '.join(stays)}"
-            found[f"layer {layer}, k {k:.0f}"] = (verdict, numbers)
+        """Whether a number falls with the width, series by series."""
+        found = {
+            f"layer {layer}, k {k:.0f}": falls(self.per_doubling(words, layer, k), self.steps(words, layer, k))
+            for layer, k in self.series
+        }
         return claim_of_each(claim, found, ours)
 
     def by_width(self, words: str) -> str:
@@ -248,8 +269,10 @@ def _entries(config: Path) -> int:
 HEAD = """# The hedging degree by width, L0 and layer (row 21)
 
 {grown} BatchTopK SAEs (the configs name {planned}; training goes on where it was broken off) of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layer {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
-control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows.
+control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows. Widths are before growth, if not said otherwise (the figures have the width after it).
+Before they grow, SAEs of k 8 (layers and widths) were trained on 768,000 tokens in batches of 1,024, those of k 20 and 80 (L0s and widths, layer 8) on 2,000,896 in batches of 2,048: columns of different k differ in more than k and layer, and only those of k 8 are compared across layers.
 
+    OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes    # what grow-l0.yaml grows from
     OMP_NUM_THREADS=1 hedgebench train results/growth/grow-l0.yaml --out out/growth/l0
     for n in 8 12; do OMP_NUM_THREADS=1 hedgebench train results/hedging_estimate/train-layer$n.yaml --out out/estimate/layer$n; done
     for n in 4 20; do OMP_NUM_THREADS=1 hedgebench train results/growth/layers/train-$n.yaml --out out/growth/layer$n; done
@@ -266,6 +289,8 @@ control), and another on another order of the data. After arXiv 2505.11756: how 
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
+BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where the decoder row alone changes, symmetry is 0.
+"""
 SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
 """
 LAYERS = """Means over the widths that all have ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`).
@@ -274,6 +299,8 @@ LIMITS = """## Limits
 
 One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
 old row gives up to {added} new ones, not all that it hedges of what the SAE lacks. The intervals hold training seeds only: one order of the data, one text; and beside other training seeds' rows each seed is held to the others, so that its values are not independent.
+
+That rows move into the new rows' span is what hedging predicts, and not hedging alone: absorbed and split features move rows, too. Where hedging is known, in [toy worlds](../toy/growth.md), the mean projection is what new latents take of it, the degree is no measure of its size, and the share does not follow it.
 
 [The SAE of row 18](README.md), which grows while it is trained, has the projection beyond no new latents *rise* with the width. There the old rows are young when they are left behind, and train on for most of the run whether latents are added or not; here they were trained to their end first. That may be why: the two do not ask the same.
 """

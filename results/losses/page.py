@@ -151,8 +151,8 @@ class Found:
             self._levels(f"... and seem so on SCR, at higher L0 (k {HIGHER} and more).", SCR),
             self._levels("... and appear so in sparse probing with one latent.", shown["sparse probing, k = 1"]),
             self._levels(
-                "Matryoshka SAEs are better on autointerp, which the post found too noisy to tell.", shown["autointerp"]
-            ),
+                "Matryoshka SAEs are better on autointerp (the post: too noisy to tell).", shown["autointerp"]
+            )._replace(ours=True),
             self._panels("It is not possible to distinguish the Matryoshka variants on these six.", MATRYOSHKA),
             self._panels("Nor those of BatchTopK SAEs.", "batchtopk"),
             self._hedging("L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs that grow).", "batchtopk"),
@@ -183,12 +183,36 @@ class Found:
         if rows.empty or levels.empty:
             return found
         beside = abs(levels["difference"].item())
+        if found.verdict == "does not hold" and self.drawn["difference"].abs().max() < beside / 4:
+            found = found._replace(
+                verdict="does not hold, by little", said=found.said.replace("Does not hold", "Does not hold, by little")
+            )
         l2 = f"L2, which the post does not draw: less mse {_difference(rows, 'l2', 'mse')}. Between the architectures lie {beside:.3f}."
         return found._replace(said=f"{found.said} {l2}")
 
     def _panels(self, words: str, architecture: str) -> Claim:
         """Whether losses can be told apart on the six panels, all differences being one question."""
-        return _differ(words, self.apart[architecture], f" on {len(PANELS)} metrics")
+        found = _differ(words, self.apart[architecture], f" on {len(PANELS)} metrics")
+        rows = self.apart[architecture]
+        if rows.empty:
+            return found
+        levels = self.levels.set_index("words")["difference"].abs()
+        blind = [
+            name
+            for name, size in rows.groupby("words", sort=False)["detectable"].max().items()
+            if size > levels.get(name, np.inf)
+        ]
+        pairs = rows[rows[["first", "second"]].isin(["snap", "mse"]).all(axis=1)]
+        alike = [
+            f"{row.words} {_paired(row, 'snap')}" for row in pairs.itertuples() if row.paired_low * row.paired_high > 0
+        ]
+        said = (
+            [f"A difference as large as that between the architectures might be missed on {', '.join(blind)}."]
+            if blind
+            else []
+        )
+        said.append(f"Seed by seed, each by itself, snap less mse is on one side of 0 on {', '.join(alike) or 'none'}.")
+        return found._replace(said=" ".join([found.said, *said]))
 
     def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
@@ -212,15 +236,14 @@ class Found:
             if rows.empty:
                 continue
             verdict = "cannot tell"
-            if rows["apart"].item():
+            if rows["apart"].item() and not self._blind(shown):
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
-                verdict += " (on a metric that a random SAE does well on)" if self._blind(shown) else ""
             by_loss = self.levels_by_loss[self.levels_by_loss["words"] == shown.words]
             each = ", ".join(f"{row.loss} {_oriented(row, MATRYOSHKA)[0]:+.3f}" for row in by_loss.itertuples())
             least = f"found four times in five would be {rows['detectable'].item():.3g}"
             found[shown.words] = (
                 verdict,
-                f"{_difference(rows, *LEVELS)}; {each}; {least}{'; but a random SAE is no worse than some of these' if self._blind(shown) else ''}",
+                f"Matryoshka less BatchTopK {_difference(rows, *LEVELS)}{', apart' if rows['apart'].item() else ''}; {each}; {least}{'; but a random SAE is no worse than some of these, so that the metric says little' if self._blind(shown) else ''}",
             )
         return claim_of_each(words, found)
 
@@ -234,40 +257,42 @@ class Found:
         levels = sorted({*self.between["first"], *self.between["second"]} - {"", "balance=0"})
         if not levels:
             return claim(words, "cannot tell", NOT_MEASURED, ours=True)
-        beaten = {}
+        ends = ("", "balance=0")
+        verdicts = {}
         for shown in POST:
             rows = self.between[(self.between["words"] == shown.words) & self.between["apart"]]
             wins = {(row.first, row.second) for row in rows.itertuples() if row.better == "first"}
             wins |= {(row.second, row.first) for row in rows.itertuples() if row.better == "second"}
-            both = [level for level in levels if {(level, ""), (level, "balance=0")} <= wins]
+            both = [level.removeprefix("balance=") for level in levels if {(level, end) for end in ends} <= wins]
+            best = [end for end in ends if {(end, level) for level in levels} <= wins]
             if both:
-                beaten[shown.words] = [level.removeprefix("balance=") for level in both]
-        if not beaten:
-            numbers = (
-                f"on none of {len(POST)} metrics is one of {len(levels)} multipliers better than both ends for certain"
-            )
-            return claim(words, "cannot tell", numbers, ours=True)
-        said = "; ".join(f"{name} ({', '.join(better)})" for name, better in beaten.items())
-        return claim(words, f"holds on {len(beaten)} of {len(POST)} metrics", said, ours=True)
+                verdicts[shown.words] = "holds", ", ".join(both)
+            elif best:
+                verdicts[shown.words] = (
+                    "does not hold",
+                    f"{best[0].removeprefix('balance=') or '1'} is better than all between",
+                )
+            elif (self.between["words"] == shown.words).any():
+                verdicts[shown.words] = "cannot tell", "none is better than both ends for certain"
+        return claim_of_each(words, verdicts, ours=True)
 
     def losses(self, architecture: str) -> str:
         """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found."""
         rows = self.loss[self.loss["architecture"] == architecture]
         lines = [
             f"\n**{ARCHITECTURES[architecture]}**\n",
-            "| metric | mse | l2 | snap | l2 − mse | snap − mse | snap − l2 | apart | found 4 times in 5 |",
-            "| --- " * 9 + "|",
+            "| metric | mse | l2 | snap | l2 − mse | snap − mse | snap − l2 | apart | found 4 times in 5 | snap − mse, seed by seed |",
+            "| --- " * 10 + "|",
         ]
         for words, pairs in rows.groupby("words", sort=False):
             means = _means(pairs)
             cells = [f"{means[loss]:.3f}" if loss in means else "" for loss in LOSSES]
             cells += [_difference(pairs, *pair) for pair in (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))]
             real = [f"{row.first} / {row.second}" for row in pairs[pairs["apart"]].itertuples()]
-            lines.append(
-                f"| {words} | "
-                + " | ".join([*cells, ", ".join(real) or "none", f"{pairs['detectable'].max():.3g}"])
-                + " |"
-            )
+            ends = pairs[pairs[["first", "second"]].isin(["snap", "mse"]).all(axis=1)]
+            paired = [_paired(row, "snap") for row in ends.dropna(subset="paired_low").itertuples()]
+            cells += [", ".join(real) or "none", f"{pairs['detectable'].max():.3g}", "".join(paired)]
+            lines.append(f"| {words} | " + " | ".join(cells) + " |")
         return "\n".join([*lines, ""])
 
     def architectures(self) -> str:
@@ -409,6 +434,13 @@ def _differ(words: str, rows: pd.DataFrame, on: str = "") -> Claim:
     return Claim(words, "does not hold", f"Does not hold: {len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}. {found}")  # fmt: skip
 
 
+def _paired(row: Any, first: str) -> str:
+    """A difference of two losses with its interval seed by seed, `first` less the other."""
+    difference, *_ = _oriented(row, first)
+    ends = (row.paired_low, row.paired_high) if row.first == first else (-row.paired_high, -row.paired_low)
+    return f"{difference:+.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
+
+
 def _count(rows: pd.DataFrame) -> str:
     return f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
 
@@ -463,7 +495,8 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 ![six panels](saebench_against_l0.png)
 """
 LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`), each training seed counted once. *Apart*: told apart when the pairs of its line are tested together at 5 % (Holm): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the
-difference that would be, by such a test. What a claim above compares is tested together instead. SAEs of one seed are not paired, which finds less of snap less mse than there may be: snap is mse for the first half of training. Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old
+difference that would be, by such a test. The claims above test more together (Limits). *Seed by seed*: the interval of the differences within training seeds, by itself, one of twenty beside the truth: SAEs of one seed start alike, and snap is mse for the first half of training, so that the two vary alike.
+Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old
 rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`).
 """
 SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
@@ -479,8 +512,8 @@ LIMITS = """## Limits
 
 One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
 and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `toy_recovery` needs known features, and `hedging_estimate` has no
-calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. A verdict and its interval count
-all comparisons of its claim, the tables those of a line: a table may tell apart what a claim does not.
+calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all that it compares;
+in the tables, a line: a table may tell apart what a claim does not.
 """
 
 

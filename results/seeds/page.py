@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from hedgebench.records import write_text
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim_of_each, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
 
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
@@ -63,10 +63,11 @@ class Seeds:
         rows = scores[here & (scores["eval"] == "seed_overlap") & (scores["metric"] == "shared")]
         rows = rows[rows["params"] == THRESHOLD]
         each = scores[scores["train_seed"].notna()].drop_duplicates("sae")
-        self.saes = len(each)
         of = ["architecture", "k", "objective", "width"]
         l0 = each.groupby(of, dropna=False)["l0"].mean().rename("measured_l0").reset_index()
         self.rows = rows.merge(l0, on=of, how="left").sort_values(["architecture", "k", "objective", "width"])
+        shared = self.rows[of].drop_duplicates()
+        self.saes = len(each.merge(shared, on=of))
         self.rows["series"] = [_series(row) for row in self.rows.itertuples()]
         self.df = float(self.rows["n"].min()) - 1
 
@@ -122,8 +123,12 @@ class Seeds:
         return list(dict.fromkeys(self.rows["series"]))
 
     def claims(self) -> list[Claim]:
-        """The paper's findings one by one."""
-        widths = {name: self.slope(name) for name in self.names if (self.rows["series"] == name).sum() > 1}
+        """What the paper's abstract says, one by one; then width and k, of which it says nothing."""
+        widths = {
+            name: falls(self.slope(name), self.steps(name))
+            for name in self.names
+            if (self.rows["series"] == name).sum() > 1
+        }
         in_k = {
             f"{NAMES[architecture]}, width {width:,}": slope
             for architecture in ("topk", "batchtopk")
@@ -148,19 +153,17 @@ class Seeds:
                 "SAEs that differ in their seed alone share only some of their latents (the paper: 30 % of 131,072).",
                 some,
             ),
-            claim_of_each("The wider, the less is shared.", judged(widths, below, above)),
-            claim_of_each("The larger k, the less is shared.", judged(in_k, below, above)),
             claim_of_each("TopK shares less than L1 at equal L0.", judged(least, below, above)),
+            claim_of_each("The wider, the less is shared.", widths, ours=True),
+            claim_of_each("The larger k, the less is shared.", judged(in_k, below, above), ours=True),
         ]
 
-    def steps(self) -> dict[str, Combined]:
-        """For each series, from each width to the next: the change of the share."""
+    def steps(self, series: str) -> dict[str, Combined]:
+        """From each width to the next: the change of the share."""
         found = {}
-        for name in self.names:
-            rows = list(self.rows[self.rows["series"] == name].itertuples())
-            for low, high in itertools.pairwise(rows):
-                values, stderrs = [high.value, low.value], [high.stderr, low.stderr]
-                found[f"{name}, {low.width:,} to {high.width:,}"] = Combined(values, stderrs, [1.0, -1.0], self.df)
+        for low, high in itertools.pairwise(self.rows[self.rows["series"] == series].itertuples()):
+            values, stderrs = [high.value, low.value], [high.stderr, low.stderr]
+            found[f"{low.width:,} to {high.width:,}"] = Combined(values, stderrs, [1.0, -1.0], self.df)
         return found
 
     def shares(self) -> str:
@@ -184,7 +187,7 @@ class Seeds:
         lines = ["| series | per doubling of the width |", "| --- | --- |"]
         lines += [f"| {name} | {self.slope(name)} |" for name in self.names if (self.rows["series"] == name).sum() > 1]
         lines += ["", "| from each width to the next | change |", "| --- | --- |"]
-        lines += [f"| {name} | {step} |" for name, step in self.steps().items()]
+        lines += [f"| {name}, {step} | {change} |" for name in self.names for step, change in self.steps(name).items()]
         at = {
             width: [self.slope_in_k(architecture, width) for architecture in ("topk", "batchtopk")]
             for width in sorted(self.rows["width"].unique())

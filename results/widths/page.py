@@ -11,9 +11,9 @@ import pandas as pd
 
 from hedgebench.records import write_text
 from hedgebench.stats.effects import effects
-from hedgebench.stats.intervals import Interval, mean_interval, slope_interval
+from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, falls, judged, listed
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -77,10 +77,7 @@ class Widths:
 
     def claims(self) -> list[Claim]:
         """The post's findings one by one."""
-        narrow, wide = (
-            {name: slope for name in self.names if (slope := self.slope(name, beyond)) is not None}
-            for beyond in (False, True)
-        )
+        wide = {name: slope for name in self.names if (slope := self.slope(name, beyond=True)) is not None}
         # an interval that holds 0 or 1, too, says nothing of .5
         root = judged(
             wide,
@@ -88,11 +85,27 @@ class Widths:
             lambda slope: slope.high < 0.5 or slope.low > 0.5,
         )
         return [
-            claim_of_each("The norm falls with the width, up to about d_model.", judged(narrow, below, above)),
+            claim_of_each("The norm falls with the width, up to about d_model.", self._narrow()),
             claim_of_each("Beyond, it rises.", judged(wide, above, below)),
             claim_of_each("... as √n would, by an exponent of .5 of the width.", root),
             *(self._lower(family) for family in FAMILIES.values()),
         ]
+
+    def _narrow(self) -> dict[str, tuple[str, str]]:
+        """Whether the norm falls up to d_in, series by series; and what the L0 does meanwhile, where it is not held."""
+        found = {}
+        for name in self.names:
+            if (slope := self.slope(name, beyond=False)) is None:
+                continue
+            rows = self.rows[(self.rows["series"] == name) & (self.rows["width"] <= self.d_in)]
+            changes = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
+            steps = {f"{low:,} to {high:,}": change for (low, high), change in changes.items()}
+            verdict, numbers = falls(slope, steps, "as exponent of the width")
+            if rows["objective"].notna().any():
+                l0 = rows.groupby("width")["l0"].mean()
+                numbers += f"; L0 goes from {l0.iloc[0]:.0f} to {l0.iloc[-1]:.0f} meanwhile"
+            found[name] = verdict, numbers
+        return found
 
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
@@ -187,7 +200,7 @@ EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew. L1 SAEs of one weight differ in L0 between widths, and the weight
+One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
 changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
 """
 

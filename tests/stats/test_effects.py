@@ -48,6 +48,17 @@ def test_two_losses_are_held_to_each_other_by_students_t():
     assert (row["low"], row["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
 
 
+def test_beside_them_stands_the_interval_seed_by_seed():
+    scores = crossed({"mse": 0.0, "snap": 0.01}, noise=0.02)
+    (row,) = (row for _, row in effects(scores, "loss", "k").iterrows())
+    seeds = scores.groupby(["loss", "train_seed"])["value"].mean()
+    paired = stats.ttest_rel(seeds["mse"], seeds["snap"]).confidence_interval()
+    assert (row["paired_low"], row["paired_high"]) == pytest.approx(tuple(paired))
+    other = scores["loss"] == "snap"
+    scores.loc[other, "train_seed"] = scores.loc[other, "train_seed"].astype(int) + 10
+    assert effects(scores, "loss", "k")[["paired_low", "paired_high"]].isna().all(axis=None)
+
+
 def test_all_metrics_may_be_one_question():
     one = crossed({"mse": 0.0, "snap": 0.02}, noise=0.02)
     scores = pd.concat([one, crossed({"mse": 0.0, "snap": 0.1}, noise=0.02).assign(metric="another")])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.stats.intervals import mean_interval, ratio_interval, slope_interval
+from hedgebench.stats.intervals import mean_interval, ratio_interval, slope_interval, step_intervals
 from hedgebench.stats.units import jackknife, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
@@ -173,3 +173,11 @@ def test_without_two_different_x_there_is_no_slope():
         slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0, 1])
     with pytest.raises(ValueError, match="3 values, but 2 units"):
         slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0])
+
+
+def test_a_step_is_the_mean_change_of_the_units_that_have_both_ends():
+    x = [1, 1, 2, 2, 4]
+    found = step_intervals(x, [0.0, 1.0, 3.0, 5.0, 6.0], ["a", "b", "a", "b", "a"])
+    assert list(found) == [(1, 2), (2, 4)] and found[1, 2] == mean_interval([3.0, 4.0])
+    assert (found[2, 4].mean, found[2, 4].n) == (3.0, 1)
+    assert step_intervals([1, 2], [0.0, 1.0], ["a", "b"]) == {}
