@@ -27,7 +27,7 @@ _FAR = 4.0
 """Spans of the SAEs' values: a control that is farther out is named, not drawn."""
 _HOW = (
     "Points are means over training seeds; where there are several, a band (a bar, at an L0 by itself) is one standard deviation over them. "
-    "Where an SAE of a recipe has no number, its others are small points beside the line."
+    "Where an SAE of a recipe has no number, its others are small points beside the line. An arrow at the axis says which way is better."
 )
 
 
@@ -213,11 +213,18 @@ def draw_against_l0(scores: DataFrame, axes: Axes, shown: Shown, title: str = ""
             axes.errorbar(barred["l0"], barred["mean"], barred["sd"], **bar)
     outside = drawable(f"outside: {far}", lines=None) if far else ""
     axes.set_xlabel("\n".join(filter(None, ["L0 (latents per token)", outside])))
-    axes.set_ylabel(shown.label or shown.metric)
+    axes.set_ylabel((shown.label or shown.metric) + _better(scores, shown))
     place = drawable(shared(table.assign(family=_family(table))))
     axes.set_title("\n".join(filter(None, [title, place])), fontsize="medium")
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.legend(fontsize="small", framealpha=0.9)
+
+
+def _better(scores: DataFrame, shown: Shown) -> str:
+    """An arrow the way that is better, where the metric has one."""
+    here = (scores["eval"] == shown.eval) & (scores["metric"] == shown.metric)
+    ways = scores.loc[here, "higher_is_better"].dropna().unique()
+    return (" ↑" if ways[0] else " ↓") if len(ways) == 1 else ""
 
 
 def _near(table: DataFrame, words: Mapping[Any, str]) -> tuple[DataFrame, str]:

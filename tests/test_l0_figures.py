@@ -51,6 +51,11 @@ def test_the_band_is_one_standard_deviation_over_training_seeds():
     assert l0_table(table(TWO), QUALITY)["sd"].tolist() == pytest.approx([half] * 6)
 
 
+@pytest.mark.parametrize(("higher", "label"), [(True, "how good ↑"), (False, "how good ↓"), (None, "how good")])
+def test_the_axis_says_which_way_is_better(higher: bool | None, label: str):
+    assert draw([{**row, "higher_is_better": higher} for row in TWO]).get_ylabel() == label
+
+
 def test_one_seed_has_a_line_and_no_band():
     found = l0_table(table([row for row in TWO if row["train_seed"] == 0]), QUALITY)
     assert found["sd"].isna().all() and found["train_seeds"].tolist() == [1] * 6
