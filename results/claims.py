@@ -15,14 +15,14 @@ HERE = Path(__file__).parent
 
 
 class Part(NamedTuple):
-    """A table of the reference run, the page that tells it, and the class there that has its claims."""
+    """The tables of a part of the reference run, the page that tells them, and the class there that has its claims."""
 
     words: str
     folder: str
     teller: str
     figures: tuple[str, ...]
     page: str = "page"
-    table: str = "scores.parquet"
+    tables: tuple[str, ...] = ("scores.parquet",)
     told: str = "README.md"
 
 
@@ -32,10 +32,11 @@ PARTS = (
         "losses",
         "Found",
         ("saebench_core-l0_vs_explained_variance.png", "saebench_against_l0.png"),
+        tables=("scores.parquet", "grown.parquet"),
     ),
     Part("A growing SAE (rows 18 and 19)", "growth", "Grown", ("grow_delta-share-against-width.png",)),
     Part("The decoder bias against width (rows 19 and 20)", "widths", "Widths", ("decoder_bias-norm_against_width.png",)),
-    Part("The hedging degree by width, L0 and layer (row 21)", "growth", "Where", ("where/grow_delta-degree-against-width.png",), "where", "where.parquet", "where.md"),
+    Part("The hedging degree by width, L0 and layer (row 21)", "growth", "Where", ("where/grow_delta-degree-against-width.png",), "where", ("where.parquet",), "where.md"),
     Part("What training seeds share (row 22)", "seeds", "Seeds", ("seed_overlap-shared_vs_width.png",)),
 )  # fmt: skip
 HEAD = """# What the sources claim of language models, claim by claim
@@ -83,7 +84,7 @@ def _told(part: Part, scores: pd.DataFrame) -> _Told:
 
 def _section(part: Part, told: _Told | None) -> str:
     if told is None:
-        return f"Not measured yet: there is no `results/{part.folder}/{part.table}`."
+        return f"Not measured yet: there is no `results/{part.folder}/{part.tables[0]}`."
     limits = (
         told.limits.removeprefix("## Limits")
         .strip()
@@ -106,8 +107,13 @@ def module(part: Part) -> Any:
 
 
 def tables() -> dict[Part, pd.DataFrame]:
-    """The committed tables."""
-    return {part: pd.read_parquet(file) for part in PARTS if (file := HERE / part.folder / part.table).is_file()}
+    """The committed tables, those of a part as one."""
+    files = {part: [HERE / part.folder / name for name in part.tables] for part in PARTS}
+    return {
+        part: pd.concat([pd.read_parquet(file) for file in names], ignore_index=True)
+        for part, names in files.items()
+        if all(file.is_file() for file in names)
+    }
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def runs() -> pd.DataFrame:
     for archive in sorted(HERE.glob("*/*records.tar.xz")):
         with tempfile.TemporaryDirectory() as folder, tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
-            part = "where" if archive.name.startswith("where") else archive.parent.name
+            part = archive.name.removesuffix("records.tar.xz").removesuffix("-") or archive.parent.name
             frames.append(read_runs(folder).assign(part=part))
     found = pd.concat(frames)
     return found[found["status"] == "ok"]

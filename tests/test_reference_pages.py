@@ -289,6 +289,22 @@ def test_a_metric_that_a_random_sae_does_well_on_tells_nothing():
     assert re.search(r", apart; mse \+0.(19|20|21)", said) and "a random SAE is no worse than some of these" in said
 
 
+def test_saes_that_grew_under_snap_are_held_to_the_others_though_they_say_when_they_went_over():
+    rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
+    for loss, s in itertools.product(("mse", "snap"), range(3)):
+        one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "width": 1088}
+        one["objective"] = "snap_at=0.01" if loss == "snap" else None
+        rows += [
+            {**row, "value": row["value"] + 0.001 * rng.normal()} for row in grown(one, 0.4 if loss == "snap" else 0.5)
+        ]
+    trained = {**BASE, "sae": "trained", "k": 40.0, "train_seed": 0, "width": 1024, "eval": "saebench_core"}
+    rows.append({**trained, "metric": "explained_variance", "value": 0.8})
+    found = page_of("losses/page").Found(table(rows)).claims()
+    (claim,) = (one for one in found if "BatchTopK SAEs that" in one.words)
+    assert claim.verdict == "holds" and claim.said.startswith("Holds for snap (hedging degree -0.")
+    assert "l2" not in claim.said  # there is none
+
+
 def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
     """What a seed adds to all losses hides a difference between seeds, and none within them."""
     rng, rows = np.random.default_rng(4), list[dict[str, Any]]()

@@ -53,7 +53,8 @@ def configs(lines: list[str]) -> list[str]:
 def test_packed_records_give_the_committed_table(archive: Path, tmp_path: Path):
     with tarfile.open(archive) as packed:
         packed.extractall(tmp_path, filter="data")
-    table = archive.with_name("where.parquet" if archive.name.startswith("where") else "scores.parquet")
+    name = archive.name.removesuffix("records.tar.xz").removesuffix("-") or "scores"
+    table = archive.with_name(f"{name}.parquet")
     pd.testing.assert_frame_equal(read_results(tmp_path), pd.read_parquet(table), check_like=True)
 
 

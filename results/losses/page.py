@@ -1,4 +1,4 @@
-"""Rows 15 to 17, told from their table: `python results/losses/page.py` writes README.md beside it from scores.parquet, and nothing else decides a word of it."""
+"""Rows 15 to 17, told from their tables: `python results/losses/page.py` writes README.md beside it from scores.parquet and grown.parquet, and nothing else decides a word of it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Found:
     """What the scores table says of losses, levels and balance."""
 
     def __init__(self, scores: pd.DataFrame) -> None:
-        scores = self.scores = _only(scores, EVERY)
+        scores = self.scores = _only(_ended(scores), EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
         self.loss = _shown(effects(plain, "loss", "k"))
         self.architecture = _shown(effects(plain, "architecture", "k"))
@@ -219,6 +219,8 @@ class Found:
         rows, found = self.grown[architecture], {}
         for loss in ("l2", "snap") if len(rows) else ():
             pairs = rows[rows[["first", "second"]].isin([loss, "mse"]).all(axis=1)]
+            if pairs.empty:
+                continue
             change = np.where(pairs["first"] == loss, 1, -1) * pairs["difference"] * pairs["apart"]
             less, more = bool((change < 0).any()), bool((change > 0).any())
             verdict = "holds in part" if less else "does not hold" if more else "cannot tell"
@@ -398,6 +400,12 @@ def _only(scores: pd.DataFrame, shown: Sequence[Shown]) -> pd.DataFrame:
     return scores[(scores["slice_by"] == "all") & np.array([key in metrics for key in keys], dtype=bool)]
 
 
+def _ended(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows, SAEs that grew under snap without their objective: it says nothing but when they went over to L2."""
+    grown = scores["objective"].fillna("").str.fullmatch(r"snap_at=\S+") & (scores["eval"] == "grow_delta")
+    return scores.assign(objective=scores["objective"].mask(grown))
+
+
 def _balanced(scores: pd.DataFrame) -> pd.DataFrame:
     """BatchTopK SAEs as what they are among balanced ones: Matryoshka SAEs whose lower levels count 0 times in the loss."""
     flat = scores["architecture"] == "batchtopk"
@@ -484,11 +492,14 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
     OMP_NUM_THREADS=1 hedgebench train results/losses/grow.yaml --out out/losses/grown
     python results/validity/judge.py --port 8090 &
     OMP_NUM_THREADS=1 hedgebench run results/losses/suite.yaml --out out/losses/results
-    OMP_NUM_THREADS=1 hedgebench run results/losses/suite-grown.yaml --out out/losses/results
+    OMP_NUM_THREADS=1 hedgebench run results/losses/suite-grown.yaml --out out/losses/grown-results
     hedgebench table out/losses/results --out results/losses/scores.parquet
+    hedgebench table out/losses/grown-results --out results/losses/grown.parquet
     python results/pack.py out/losses/results results/losses/records.tar.xz
+    python results/pack.py out/losses/grown-results results/losses/grown-records.tar.xz
     hedgebench plot results/losses/scores.parquet --out results/losses
-    python results/losses/page.py                                                  # this page, from that table
+    hedgebench plot results/losses/grown.parquet --out results/losses/grown
+    python results/losses/page.py                                                  # this page, from those tables
 
 ![Pareto](saebench_core-l0_vs_explained_variance.png)
 
@@ -497,7 +508,7 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`), each training seed counted once. *Apart*: told apart when the pairs of its line are tested together at 5 % (Holm): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the
 difference that would be, by such a test. The claims above test more together (Limits). *Seed by seed*: the interval of the differences within training seeds, by itself, one of twenty beside the truth: SAEs of one seed start alike, and snap is mse for the first half of training, so that the two vary alike.
 Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old
-rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`).
+rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`; [figures](grown/figures.md)). Of Matryoshka SAEs the outermost level grows: what rows of inner levels mix in because they have to do alone, new latents do not take from them, so that these numbers are no measure of it.
 """
 SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
 """
@@ -519,7 +530,8 @@ in the tables, a line: a table may tell apart what a claim does not.
 
 def main() -> None:
     """Write the page."""
-    write_text(HERE / "README.md", page(pd.read_parquet(HERE / "scores.parquet")))
+    tables = [pd.read_parquet(HERE / f"{name}.parquet") for name in ("scores", "grown")]
+    write_text(HERE / "README.md", page(pd.concat(tables, ignore_index=True)))
 
 
 if __name__ == "__main__":
