@@ -42,7 +42,7 @@ PARTS = (
 HEAD = """# What the sources claim of language models, claim by claim
 
 The post and the paper on feature hedging (arXiv 2505.11756) and the paper on training seeds (arXiv 2501.16615) measured SAEs of larger models. Here is what SAEs of
-SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over training seeds; no training reads a text twice (SAEs that grow once they are trained read the same texts in another order, so that a part of it, a tenth or so at most, is not new to them). Toy worlds, where the true features are known, have [a page of their own](toy/README.md) (rows 1 to 15).
+SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over training seeds; no training reads a text twice (SAEs that grow once they are trained read the same texts in another order, and meet some of them again). Toy worlds, where the true features are known, have [a page of their own](toy/README.md) (rows 1 to 15).
 
     python results/claims.py        # this page, from the tables that the pages below name the commands of
 

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[1]
 TIMES = REPOSITORY / "out/reference/times.csv"
 ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
 """`python` and `hedgebench` are those of this interpreter."""
-COLUMNS = ("command", "seconds", "returned", "cores", "processor", "started_at")
+COLUMNS = ("command", "seconds", "returned", "cores", "machine", "started_at")
 
 
 def named(part: claims.Part) -> str:
@@ -54,16 +54,7 @@ def run(command: str, servers: list[subprocess.Popen[bytes]]) -> None:
         if is_new:
             table.writerow(COLUMNS)
         seconds = round(time.time() - started, 1)
-        table.writerow(
-            [
-                command,
-                seconds,
-                done.returncode,
-                os.cpu_count(),
-                platform.processor() or platform.machine(),
-                int(started),
-            ]
-        )
+        table.writerow([command, seconds, done.returncode, os.cpu_count(), platform.machine(), int(started)])
     if done.returncode:
         sys.exit(
             f"{command}: ended with {done.returncode}; what was done stays, and the same command goes on from there"

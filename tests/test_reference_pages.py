@@ -176,17 +176,22 @@ def test_losses_differ_where_they_do(shift: float, verdict: str):
 
 
 @pytest.mark.parametrize(
-    ("shift", "verdict"),
-    [(0.0, "cannot tell"), (-0.2, "holds"), (0.2, "does not hold"), (None, "holds in part"), ("more", "does not hold")],
+    ("shift", "by_degree_alone", "verdict"),
+    [
+        (0.0, False, "cannot tell"),
+        (-0.2, False, "holds"),
+        (0.2, False, "does not hold"),
+        (-0.2, True, "holds in part"),
+        (0.2, True, "does not hold"),
+    ],
 )
-def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float | str | None, verdict: str):
+def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float, by_degree_alone: bool, verdict: str):
     rng, rows = np.random.default_rng(2), list[dict[str, Any]]()
     for loss in ("mse", "l2", "snap"):
         for s in range(3):
             one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "width": 1088}
             for row in grown(one, 0.5):
-                one_alone = {None: -0.2, "more": 0.2}.get(shift, shift)  # by the degree, and beyond no null
-                more = one_alone if shift not in (None, "more") or row["metric"] == "hedging_degree" else 0.0
+                more = shift if row["metric"] == "hedging_degree" or not by_degree_alone else 0.0
                 rows.append({**row, "value": row["value"] + more * (loss == "snap") + 0.005 * rng.normal()})
             trained = {**one, "sae": f"{loss} {s} trained", "width": 1024, "eval": "saebench_core"}
             rows.append({**trained, "metric": "explained_variance", "value": 0.8 + 0.01 * rng.normal()})
@@ -316,6 +321,17 @@ def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
     said = page_of("losses/page").page(table(rows))
     assert re.search(r"Seed by seed, each by itself, snap less mse is on one side of 0 on TPP \+0.0[45]", said)
     assert re.search(r"\| TPP \| .* \| none \| [\d.]+ \| \+0.0[45]\d+ \[0.0[45]", said)
+
+
+def test_losses_that_share_no_seeds_have_nothing_seed_by_seed():
+    rng, rows = np.random.default_rng(4), list[dict[str, Any]]()
+    for loss, seeds in {"mse": range(3), "snap": range(3, 6)}.items():
+        for s in seeds:
+            one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "value": rng.normal()}
+            rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"})
+    said = page_of("losses/page").page(table(rows))
+    assert "snap less mse is on one side of 0 on none." in said
+    assert re.search(r"\| TPP \| .* \| none \| [\d.]+ \|  \|", said)
 
 
 def test_what_is_compared_for_one_claim_is_one_question():

@@ -181,7 +181,10 @@ def _answers(question: list[_Pair]) -> Iterator[dict[str, Any]]:
 def _paired(first: Series[float], second: Series[float]) -> tuple[float | None, float | None]:
     """The 95 % interval of the difference seed by seed; None of fewer than two seeds that both have."""
     both = (first - second).dropna()
-    return mean_interval(both)[1:3] if len(both) > 1 else (None, None)
+    if len(both) < 2:
+        return None, None
+    found = mean_interval(both)
+    return found.low, found.high
 
 
 def _plain(value: Any) -> Any:

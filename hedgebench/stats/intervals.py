@@ -108,8 +108,8 @@ def slope_interval(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0
     return mean_interval(slopes, level)
 
 
-def step_intervals(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0.95) -> dict[tuple[Any, Any], Interval]:
-    """From each x to the next larger one: the change of y, over the units that have both, and its Student t interval. Steps that no unit has both ends of have none.
+def step_intervals(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0.95) -> dict[str, Interval]:
+    """From each x to the next larger one, by name (`64 to 128`): the change of y, over the units that have both, and its Student t interval. Steps that no unit has both ends of are left out.
 
     Args:
         x: [n].
@@ -123,8 +123,8 @@ def step_intervals(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0
     import pandas as pd
 
     at = pd.Series(np.asarray(y, dtype=np.float64), index=[np.asarray(unit), np.asarray(x)]).unstack()  # noqa: PD010 - one value in each cell
-    changes = {(low, high): (at[high] - at[low]).dropna() for low, high in itertools.pairwise(at.columns)}
-    return {ends: mean_interval(change, level) for ends, change in changes.items() if len(change)}
+    steps = {f"{low:,} to {high:,}": (at[high] - at[low]).dropna() for low, high in itertools.pairwise(at.columns)}
+    return {name: mean_interval(change, level) for name, change in steps.items() if len(change)}
 
 
 @cache

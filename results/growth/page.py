@@ -102,10 +102,7 @@ class Grown:
         """From each width before growth to the next: the change, over training seeds."""
         one = self.of(metric, params)
         width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
-        return {
-            f"{low - self.added} to {high - self.added}": change
-            for (low, high), change in step_intervals(width, one, seed).items()
-        }
+        return step_intervals(width - self.added, one, seed)
 
     def bias(self) -> dict[str, tuple[str, str]]:
         """How the norm of the decoder bias goes with the width: the exponent of the width, and its logarithm's steps."""
@@ -114,12 +111,12 @@ class Grown:
         if rows.empty:
             return {}
         width, norm, seed = rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"]
-        steps = {f"{low} to {high}": change for (low, high), change in step_intervals(width, norm, seed).items()}
+        steps = step_intervals(width, norm, seed)
         means = rows.groupby("width")[["value", "l0"]].mean()
         first, last = means.iloc[0], means.iloc[-1]
         name = f"{first['value']:.1f} at {means.index[0]} latents to {last['value']:.1f} at {means.index[-1]}"
         verdict, numbers = falls(slope_interval(np.log2(width), norm, seed), steps, "as exponent of the width")
-        return {name: (verdict, f"{numbers}; L0 rises from {first['l0']:.0f} to {last['l0']:.0f}")}
+        return {name: (verdict, f"{numbers}; L0 goes from {first['l0']:.0f} to {last['l0']:.0f} meanwhile")}
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""

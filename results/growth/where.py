@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ SIDES = {
     "hedging degree of encoder columns": ("hedging_degree", "weights=encoder"),
     "encoder columns beyond no new latents": ("excess", "weights=encoder"),
 }
-"""Whether the encoder's columns change as the decoder's rows do: hedging is of both sides, absorption of the encoder, splitting of either."""
+"""Whether the encoder's columns change as the decoder's rows do: hedging is of both sides alike, absorption of the encoder."""
 SCALE = {"scale": ("scale", "null=reordered")}
 SHOWN = {**FAR, **WAY, **SIDES, **SCALE}
 FAR_DEGREE, ENCODER = "hedging degree", "encoder columns beyond no new latents"
@@ -92,6 +92,8 @@ class Where:
             "added": self.added,
             "tokens": f"{self.tokens:,}",
             "seeds": index.get_level_values("train_seed").nunique(),
+            "narrow_training": _training(HERE / "layers/train-4.yaml"),
+            "wide_training": _training(HERE.parent / "widths/train-batchtopk.yaml"),
             "layers": ", ".join(str(layer) for layer in sorted(set(index.get_level_values("layer")))),
             "ks": ", ".join(f"{k:.0f}" for k in sorted(set(index.get_level_values("k")))),
             "narrowest": f"{index.get_level_values('width').min() - self.added:,}",
@@ -124,10 +126,7 @@ class Where:
         """From each width before growth to the next: the change, over training seeds."""
         one = self.of(words).loc[layer, k]
         width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
-        return {
-            f"{low - self.added:,} to {high - self.added:,}": change
-            for (low, high), change in step_intervals(width, one, seed).items()
-        }
+        return step_intervals(width - self.added, one, seed)
 
     def claims(self) -> list[Claim]:
         """The paper's finding, of how far rows move; whether it is one of which way, too; and L0, of which it says nothing."""
@@ -140,8 +139,8 @@ class Where:
             self._narrower("The narrower, the more hedging: hedging degree.", FAR_DEGREE),
             claim_of_each("Some of that lies beyond harder nulls, too.", self._above(list(FAR)[1:]), ours=True),
             claim_of_each(
-                "Encoder columns give something up, too (beyond no new latents), as hedging has it and absorption has not.",
-                self._above([ENCODER], " ".join(self._symmetry())),
+                "Encoder columns give something up, too (beyond no new latents): hedging is of both sides alike.",
+                self._above([ENCODER], f"; {self._symmetry()}"),
                 ours=True,
             ),
             *(self._narrower(f"The narrower, the more hedging: {words}.", words, ours=True) for words in list(FAR)[1:]),
@@ -153,14 +152,14 @@ class Where:
             claim_of_each("Layers differ in hedging.", self._by_layer(), ours=True),
         ]
 
-    def _symmetry(self) -> Iterator[str]:
+    def _symmetry(self) -> str:
         """The range of the symmetry, and how it goes with the width."""
-        at = [mean_interval(of) for _, of in self.of("symmetry").groupby(["layer", "k", "width"])]
-        means = [one.mean for one in at]
-        yield f"; symmetry (1: both sides alike) {min(means):.2f} to {max(means):.2f},"
-        slopes = [(layer, k, self.per_doubling("symmetry", layer, k)) for layer, k in self.series]
-        yield "per doubling of the width " + ", ".join(
-            f"{slope} at layer {layer}, k {k:.0f}" for layer, k, slope in slopes
+        means = self.of("symmetry").groupby(["layer", "k", "width"]).mean()
+        slopes = ", ".join(
+            f"{self.per_doubling('symmetry', layer, k)} at layer {layer}, k {k:.0f}" for layer, k in self.series
+        )
+        return (
+            f"symmetry (1: both sides alike) {means.min():.2f} to {means.max():.2f}, per doubling of the width {slopes}"
         )
 
     def _above(self, measures: Sequence[str], more: str = "") -> dict[str, tuple[str, str]]:
@@ -266,11 +265,17 @@ def _entries(config: Path) -> int:
     return sum(len(entry["train_seed"]) for entry in yaml.safe_load(config.read_text())["saes"])
 
 
+def _training(config: Path) -> str:
+    """How much the SAEs of a config read."""
+    settings = yaml.safe_load(config.read_text())
+    return f"{settings['tokens']:,} tokens in batches of {settings['batch_tokens']:,}"
+
+
 HEAD = """# The hedging degree by width, L0 and layer (row 21)
 
 {grown} BatchTopK SAEs (the configs name {planned}; training goes on where it was broken off) of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layer {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
 control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows. Widths are before growth, if not said otherwise (the figures have the width after it).
-Before they grow, SAEs of k 8 (layers and widths) were trained on 768,000 tokens in batches of 1,024, those of k 20 and 80 (L0s and widths, layer 8) on 2,000,896 in batches of 2,048: columns of different k differ in more than k and layer, and only those of k 8 are compared across layers.
+Before they grow, SAEs of k 8 (layers and widths) were trained on {narrow_training}, those of other k (L0s and widths, layer 8) on {wide_training}: columns of different k differ in more than k and layer, and only those of k 8 are compared across layers.
 
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes    # what grow-l0.yaml grows from
     OMP_NUM_THREADS=1 hedgebench train results/growth/grow-l0.yaml --out out/growth/l0
@@ -289,7 +294,7 @@ Before they grow, SAEs of k 8 (layers and widths) were trained on 768,000 tokens
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
-BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where the decoder row alone changes, symmetry is 0.
+BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where one side alone changes, symmetry is 0.
 """
 SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
 """

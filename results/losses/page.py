@@ -67,6 +67,8 @@ VARIANCE = POST[0]
 SCR = POST[4]
 HIGHER = 40
 """The least k of what the post says of SCR, at "higher L0"."""
+LITTLE = 4
+"""A difference between losses is little that goes so often into the one between the architectures."""
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -110,9 +112,9 @@ class Found:
         self.l0 = _shown(effects(plain, "k", "loss"))
         # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
         panels = _only(plain, PANELS)
-        said = panels[(panels["eval"] != SCR.eval) | (panels["k"] >= HIGHER)]
-        self.levels = _shown(effects(said, "architecture", ["loss", "k"], together=True))
-        self.levels_by_loss = _shown(effects(said, "architecture", "k"))
+        claimed = panels[(panels["eval"] != SCR.eval) | (panels["k"] >= HIGHER)]
+        self.levels = _shown(effects(claimed, "architecture", ["loss", "k"], together=True))
+        self.levels_by_loss = _shown(effects(claimed, "architecture", "k"))
         self.apart, self.grown = (
             {
                 architecture: _shown(effects(rows[rows["architecture"] == architecture], "loss", "k", together=True))
@@ -183,11 +185,12 @@ class Found:
         if rows.empty or levels.empty:
             return found
         beside = abs(levels["difference"].item())
-        if found.verdict == "does not hold" and self.drawn["difference"].abs().max() < beside / 4:
-            found = found._replace(
-                verdict="does not hold, by little", said=found.said.replace("Does not hold", "Does not hold, by little")
-            )
         l2 = f"L2, which the post does not draw: less mse {_difference(rows, 'l2', 'mse')}. Between the architectures lie {beside:.3f}."
+        if found.verdict == "does not hold" and self.drawn["difference"].abs().max() < beside / LITTLE:
+            return found._replace(
+                verdict="does not hold, by little",
+                said=f"{found.said} {l2} That is little: less than 1 in {LITTLE} of it.",
+            )
         return found._replace(said=f"{found.said} {l2}")
 
     def _panels(self, words: str, architecture: str) -> Claim:
@@ -196,23 +199,15 @@ class Found:
         rows = self.apart[architecture]
         if rows.empty:
             return found
-        levels = self.levels.set_index("words")["difference"].abs()
-        blind = [
-            name
-            for name, size in rows.groupby("words", sort=False)["detectable"].max().items()
-            if size > levels.get(name, np.inf)
-        ]
-        pairs = rows[rows[["first", "second"]].isin(["snap", "mse"]).all(axis=1)]
-        alike = [
-            f"{row.words} {_paired(row, 'snap')}" for row in pairs.itertuples() if row.paired_low * row.paired_high > 0
-        ]
-        said = (
-            [f"A difference as large as that between the architectures might be missed on {', '.join(blind)}."]
-            if blind
-            else []
-        )
-        said.append(f"Seed by seed, each by itself, snap less mse is on one side of 0 on {', '.join(alike) or 'none'}.")
-        return found._replace(said=" ".join([found.said, *said]))
+        levels = self.pooled.set_index("words")["difference"].abs()
+        found_if = rows.groupby("words", sort=False)["detectable"].max()
+        missed = [name for name, size in found_if.items() if size > levels.get(name, np.inf)]
+        paired = {words: _seed_by_seed(pairs) for words, pairs in rows.groupby("words", sort=False)}
+        apart = [f"{words} {one}" for words, one in paired.items() if one and (one.low > 0 or one.high < 0)]
+        said = f"Seed by seed, each by itself, snap less mse is on one side of 0 on {', '.join(apart) or 'none'}."
+        if missed:
+            said = f"A difference as large as that between the architectures might be missed on {', '.join(missed)}. {said}"
+        return found._replace(said=f"{found.said} {said}")
 
     def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
@@ -237,21 +232,16 @@ class Found:
             rows = self.levels[self.levels["words"] == shown.words]
             if rows.empty:
                 continue
-            verdict = "cannot tell"
-            if rows["apart"].item() and not self._blind(shown):
+            verdict, apart, blind = "cannot tell", rows["apart"].item(), "random" in self._no_worse(shown)
+            if apart and not blind:
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
             by_loss = self.levels_by_loss[self.levels_by_loss["words"] == shown.words]
             each = ", ".join(f"{row.loss} {_oriented(row, MATRYOSHKA)[0]:+.3f}" for row in by_loss.itertuples())
-            least = f"found four times in five would be {rows['detectable'].item():.3g}"
-            found[shown.words] = (
-                verdict,
-                f"Matryoshka less BatchTopK {_difference(rows, *LEVELS)}{', apart' if rows['apart'].item() else ''}; {each}; {least}{'; but a random SAE is no worse than some of these, so that the metric says little' if self._blind(shown) else ''}",
-            )
+            numbers = f"Matryoshka less BatchTopK {_difference(rows, *LEVELS)}{', apart' if apart else ''}; {each}; found four times in five would be {rows['detectable'].item():.3g}"
+            if blind:
+                numbers += "; but a random SAE is no worse than some of these, so that the metric says little"
+            found[shown.words] = verdict, numbers
         return claim_of_each(words, found)
-
-    def _blind(self, shown: Shown) -> bool:
-        """Whether an SAE that learnt nothing is no worse than one of these."""
-        return "random" in self._no_worse(shown)
 
     def _between(self) -> Claim:
         """On which metrics of the post a multiplier between beats both ends, and what beats it."""
@@ -291,9 +281,7 @@ class Found:
             cells = [f"{means[loss]:.3f}" if loss in means else "" for loss in LOSSES]
             cells += [_difference(pairs, *pair) for pair in (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))]
             real = [f"{row.first} / {row.second}" for row in pairs[pairs["apart"]].itertuples()]
-            ends = pairs[pairs[["first", "second"]].isin(["snap", "mse"]).all(axis=1)]
-            paired = [_paired(row, "snap") for row in ends.dropna(subset="paired_low").itertuples()]
-            cells += [", ".join(real) or "none", f"{pairs['detectable'].max():.3g}", "".join(paired)]
+            cells += [", ".join(real) or "none", f"{pairs['detectable'].max():.3g}", str(_seed_by_seed(pairs) or "")]
             lines.append(f"| {words} | " + " | ".join(cells) + " |")
         return "\n".join([*lines, ""])
 
@@ -442,11 +430,26 @@ def _differ(words: str, rows: pd.DataFrame, on: str = "") -> Claim:
     return Claim(words, "does not hold", f"Does not hold: {len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}. {found}")  # fmt: skip
 
 
-def _paired(row: Any, first: str) -> str:
-    """A difference of two losses with its interval seed by seed, `first` less the other."""
-    difference, *_ = _oriented(row, first)
-    ends = (row.paired_low, row.paired_high) if row.first == first else (-row.paired_high, -row.paired_low)
-    return f"{difference:+.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
+class _Paired(NamedTuple):
+    """A difference within training seeds, with its interval by itself."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def _seed_by_seed(pairs: pd.DataFrame) -> _Paired | None:
+    """Snap less mse, of the pairs of one metric; None where they share no two seeds."""
+    ends = pairs[pairs[["first", "second"]].isin(["snap", "mse"]).all(axis=1)].dropna(subset="paired_low")
+    if ends.empty:
+        return None
+    (row,) = ends.itertuples()
+    if row.first == "snap":
+        return _Paired(row.difference, row.paired_low, row.paired_high)
+    return _Paired(-row.difference, -row.paired_high, -row.paired_low)
 
 
 def _count(rows: pd.DataFrame) -> str:

@@ -66,8 +66,7 @@ class Seeds:
         of = ["architecture", "k", "objective", "width"]
         l0 = each.groupby(of, dropna=False)["l0"].mean().rename("measured_l0").reset_index()
         self.rows = rows.merge(l0, on=of, how="left").sort_values(["architecture", "k", "objective", "width"])
-        shared = self.rows[of].drop_duplicates()
-        self.saes = len(each.merge(shared, on=of))
+        self.saes = len(each.merge(self.rows[of].drop_duplicates(), on=of))
         self.rows["series"] = [_series(row) for row in self.rows.itertuples()]
         self.df = float(self.rows["n"].min()) - 1
 

@@ -98,8 +98,7 @@ class Widths:
             if (slope := self.slope(name, beyond=False)) is None:
                 continue
             rows = self.rows[(self.rows["series"] == name) & (self.rows["width"] <= self.d_in)]
-            changes = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
-            steps = {f"{low:,} to {high:,}": change for (low, high), change in changes.items()}
+            steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
             verdict, numbers = falls(slope, steps, "as exponent of the width")
             if rows["objective"].notna().any():
                 l0 = rows.groupby("width")["l0"].mean()

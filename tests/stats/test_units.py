@@ -178,6 +178,6 @@ def test_without_two_different_x_there_is_no_slope():
 def test_a_step_is_the_mean_change_of_the_units_that_have_both_ends():
     x = [1, 1, 2, 2, 4]
     found = step_intervals(x, [0.0, 1.0, 3.0, 5.0, 6.0], ["a", "b", "a", "b", "a"])
-    assert list(found) == [(1, 2), (2, 4)] and found[1, 2] == mean_interval([3.0, 4.0])
-    assert (found[2, 4].mean, found[2, 4].n) == (3.0, 1)
+    assert list(found) == ["1 to 2", "2 to 4"] and found["1 to 2"] == mean_interval([3.0, 4.0])
+    assert (found["2 to 4"].mean, found["2 to 4"].n) == (3.0, 1)
     assert step_intervals([1, 2], [0.0, 1.0], ["a", "b"]) == {}
