@@ -11,6 +11,7 @@
 `ways`        how far a variant is on the way from chance or random controls to the best
 `tables`      all of it for a whole scores table
 `effects`     what one training setting does to each metric, averaged over another
+`differences` what `effects` says of two values of a setting
 `answers`     what a metric says of two SAEs of which one is known to be better, and of an SAE made worse step by step
 `validity`    whether a metric answers rightly where the answer is known
 """

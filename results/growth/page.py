@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.verdicts import Claim, claim_of_each, falls, listed
@@ -154,11 +155,14 @@ class Grown:
         return self._table(columns)
 
     def _table(self, columns: dict[str, tuple[str, str]]) -> str:
-        lines = ["| width | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
-        for width in self.widths:
-            cells = [f"{self.at(width, *column).mean:.3f}" for column in columns.values()]
-            lines.append(f"| {width - self.added} → {width} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+        rows = (
+            [
+                f"{width - self.added} → {width}",
+                *(f"{self.at(width, *column).mean:.3f}" for column in columns.values()),
+            ]
+            for width in self.widths
+        )
+        return markdown_table(["width", *columns], rows)
 
     def claims(self) -> list[Claim]:
         """The post's findings one by one, and the questions it did not ask."""

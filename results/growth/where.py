@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare
@@ -105,6 +106,10 @@ class Where:
         """(layer, k) of all series of widths."""
         return sorted({(int(layer), float(k)) for layer, k, *_ in self.values.index})
 
+    @property
+    def _names(self) -> list[str]:
+        return [f"layer {layer}, k {k:.0f}" for layer, k in self.series]
+
     def per_doubling(self, words: str, layer: int, k: float) -> Interval:
         """The change when the width before growth doubles, with its interval over training seeds."""
         one = self.of(words).loc[layer, k]
@@ -179,42 +184,34 @@ class Where:
     def _narrower(self, claim: str, words: str, ours: bool = False) -> Claim:
         """Whether a number falls with the width, series by series."""
         found = {
-            f"layer {layer}, k {k:.0f}": falls(self.per_doubling(words, layer, k), self.steps(words, layer, k))
-            for layer, k in self.series
+            name: falls(self.per_doubling(words, layer, k), self.steps(words, layer, k))
+            for name, (layer, k) in zip(self._names, self.series, strict=True)
         }
         return claim_of_each(claim, found, ours)
 
     def by_width(self, words: str) -> str:
         """A row for each width before growth, a column for each layer and k."""
         values = self.of(words)
-        lines = [
-            "| width | " + " | ".join(f"layer {layer}, k {k:.0f}" for layer, k in self.series) + " |",
-            "| --- " * (1 + len(self.series)) + "|",
-        ]
+        lines = []
         for width in sorted(set(values.index.get_level_values("width"))):
             cells = []
             for layer, k in self.series:
                 at = values[[(int(i[0]), float(i[1]), i[2]) == (layer, k, width) for i in values.index]]
                 cells.append(str(mean_interval(at)) if len(at) else "")
-            lines.append(f"| {width - self.added:,} → {width:,} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+            lines.append([f"{width - self.added:,} → {width:,}", *cells])
+        return markdown_table(["width", *self._names], lines)
 
     def slopes(self) -> str:
         """A row for each measure, a column for each series; then for each width with several k."""
-        names = [f"layer {layer}, k {k:.0f}" for layer, k in self.series]
-        lines = [f"| per doubling of the width | {' | '.join(names)} |", "| --- " * (1 + len(names)) + "|"]
-        for words in SHOWN:
-            slopes = (str(self.per_doubling(words, layer, k)) for layer, k in self.series)
-            lines.append(f"| {words} | {' | '.join(slopes)} |")
+        slopes = ([words, *(self.per_doubling(words, layer, k) for layer, k in self.series)] for words in SHOWN)
+        by_width = markdown_table(["per doubling of the width", *self._names], slopes)
         tables = {words: self.in_k(words) for words in SHOWN}
         widths = sorted({width for table in tables.values() for width in table})
         if not widths:
-            return "\n".join(lines)
-        lines += ["", f"| per doubling of k | {' | '.join(f'{w:,} latents' for w in widths)} |"]
-        lines.append("| --- " * (1 + len(widths)) + "|")
-        for words, table in tables.items():
-            lines.append(f"| {words} | {' | '.join(str(table.get(width, '')) for width in widths)} |")
-        return "\n".join(lines)
+            return by_width
+        slopes = ([words, *(table.get(width, "") for width in widths)] for words, table in tables.items())
+        by_k = markdown_table(["per doubling of k", *(f"{width:,} latents" for width in widths)], slopes)
+        return f"{by_width}\n\n{by_k}"
 
     def layers(self, words: str) -> tuple[list[int], Pairs] | None:
         """The layers of one k, and how their means over the widths that all have differ, each training seed counted once; None where there are no two."""
@@ -248,10 +245,8 @@ class Where:
             layers, pairs = found
             means = (f"{mean:.3f} ± {error:.3f}" for mean, error in zip(pairs.means, pairs.error, strict=True))
             columns.append([*means, ", ".join(_apart(layers, pairs)) or "none"])
-        lines = [LAYERS, "| layer | " + " | ".join(SHOWN) + " |", "| --- " * (1 + len(SHOWN)) + "|"]
-        for i, layer in enumerate([*map(str, layers), "apart"]):
-            lines.append(f"| {layer} | " + " | ".join(column[i] for column in columns) + " |")
-        return "\n".join(lines)
+        lines = zip([*layers, "apart"], *columns, strict=True)
+        return f"{LAYERS}\n{markdown_table(['layer', *SHOWN], lines)}"
 
 
 def _apart(layers: list[int], pairs: Pairs) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
+from hedgebench.stats.differences import difference, level_means, oriented, paired_difference
 from hedgebench.stats.effects import effects
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each, listed
+from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, listed
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
@@ -185,7 +187,7 @@ class Found:
         if rows.empty or levels.empty:
             return found
         beside = abs(levels["difference"].item())
-        l2 = f"L2, which the post does not draw: less mse {_difference(rows, 'l2', 'mse')}. Between the architectures lie {beside:.3f}."
+        l2 = f"L2, which the post does not draw: less mse {_less(rows, 'l2', 'mse')}. Between the architectures lie {beside:.3f}."
         if found.verdict == "does not hold" and self.drawn["difference"].abs().max() < beside / LITTLE:
             return found._replace(
                 verdict="does not hold, by little",
@@ -202,8 +204,8 @@ class Found:
         levels = self.pooled.set_index("words")["difference"].abs()
         found_if = rows.groupby("words", sort=False)["detectable"].max()
         missed = [name for name, size in found_if.items() if size > levels.get(name, np.inf)]
-        paired = {words: _seed_by_seed(pairs) for words, pairs in rows.groupby("words", sort=False)}
-        apart = [f"{words} {one}" for words, one in paired.items() if one and (one.low > 0 or one.high < 0)]
+        paired = {words: paired_difference(pairs, "snap", "mse") for words, pairs in rows.groupby("words", sort=False)}
+        apart = [f"{words} {one:.4f}" for words, one in paired.items() if one and (above(one) or below(one))]
         said = f"Seed by seed, each by itself, snap less mse is on one side of 0 on {', '.join(apart) or 'none'}."
         if missed:
             said = f"A difference as large as that between the architectures might be missed on {', '.join(missed)}. {said}"
@@ -221,7 +223,7 @@ class Found:
             verdict = "holds in part" if less else "does not hold" if more else "cannot tell"
             if (change < 0).all():
                 verdict = "holds"
-            cells = (f"{name} {_difference(of, loss, 'mse')}" for name, of in pairs.groupby("words", sort=False))
+            cells = (f"{name} {_less(of, loss, 'mse')}" for name, of in pairs.groupby("words", sort=False))
             found[loss] = (verdict, "; ".join(cells))
         return claim_of_each(words, found, ours=True)
 
@@ -236,8 +238,8 @@ class Found:
             if apart and not blind:
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
             by_loss = self.levels_by_loss[self.levels_by_loss["words"] == shown.words]
-            each = ", ".join(f"{row.loss} {_oriented(row, MATRYOSHKA)[0]:+.3f}" for row in by_loss.itertuples())
-            numbers = f"Matryoshka less BatchTopK {_difference(rows, *LEVELS)}{', apart' if apart else ''}; {each}; found four times in five would be {rows['detectable'].item():.3g}"
+            each = ", ".join(f"{row.loss} {oriented(row, MATRYOSHKA).mean:+.3f}" for row in by_loss.itertuples())
+            numbers = f"Matryoshka less BatchTopK {_less(rows, *LEVELS)}{', apart' if apart else ''}; {each}; found four times in five would be {rows['detectable'].item():.3g}"
             if blind:
                 numbers += "; but a random SAE is no worse than some of these, so that the metric says little"
             found[shown.words] = verdict, numbers
@@ -271,80 +273,60 @@ class Found:
     def losses(self, architecture: str) -> str:
         """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found."""
         rows = self.loss[self.loss["architecture"] == architecture]
-        lines = [
-            f"\n**{ARCHITECTURES[architecture]}**\n",
-            "| metric | mse | l2 | snap | l2 − mse | snap − mse | snap − l2 | apart | found 4 times in 5 | snap − mse, seed by seed |",
-            "| --- " * 10 + "|",
-        ]
-        for words, pairs in rows.groupby("words", sort=False):
-            means = _means(pairs)
+        pairs = (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))
+        lines = []
+        for words, of in rows.groupby("words", sort=False):
+            means, paired = level_means(of), paired_difference(of, "snap", "mse")
             cells = [f"{means[loss]:.3f}" if loss in means else "" for loss in LOSSES]
-            cells += [_difference(pairs, *pair) for pair in (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))]
-            real = [f"{row.first} / {row.second}" for row in pairs[pairs["apart"]].itertuples()]
-            cells += [", ".join(real) or "none", f"{pairs['detectable'].max():.3g}", str(_seed_by_seed(pairs) or "")]
-            lines.append(f"| {words} | " + " | ".join(cells) + " |")
-        return "\n".join([*lines, ""])
+            cells += [_less(of, *pair) for pair in pairs]
+            real = [f"{row.first} / {row.second}" for row in of[of["apart"]].itertuples()]
+            cells += [", ".join(real) or "none", f"{of['detectable'].max():.3g}", f"{paired:.4f}" if paired else ""]
+            lines.append([words, *cells])
+        compared = [f"{first} − {second}" for first, second in pairs]
+        columns = ["metric", *LOSSES, *compared, "apart", "found 4 times in 5", "snap − mse, seed by seed"]
+        return f"\n**{ARCHITECTURES[architecture]}**\n\n{markdown_table(columns, lines)}\n"
 
     def architectures(self) -> str:
         """A row for each metric: Matryoshka less BatchTopK, for each loss."""
-        lines = [
-            "| metric | all losses | apart | " + " | ".join(LOSSES) + " | apart for | better |",
-            "| --- " * 8 + "|",
-        ]
+        lines = []
         for words, rows in self.architecture.groupby("words", sort=False):
             pooled = self.pooled[self.pooled["words"] == words]
-            cells = [_difference(pooled, *LEVELS), "yes" if pooled["apart"].any() else "no"]
-            cells += [_difference(rows[rows["loss"] == loss], *LEVELS) for loss in LOSSES]
+            cells = [_less(pooled, *LEVELS), "yes" if pooled["apart"].any() else "no"]
+            cells += [_less(rows[rows["loss"] == loss], *LEVELS) for loss in LOSSES]
             real = rows[rows["apart"]]
             better = {
                 ARCHITECTURES[row.first if row.better == "first" else row.second]
                 for row in [*real.itertuples(), *pooled[pooled["apart"]].itertuples()]
                 if row.better
             }
-            lines.append(
-                f"| {words} | "
-                + " | ".join([*cells, ", ".join(real["loss"]) or "none", ", ".join(sorted(better))])
-                + " |"
-            )
-        return "\n".join(lines)
+            lines.append([words, *cells, ", ".join(real["loss"]) or "none", ", ".join(sorted(better))])
+        return markdown_table(["metric", "all losses", "apart", *LOSSES, "apart for", "better"], lines)
 
     def balances(self) -> str:
         """A row for each metric: every multiplier less plain Matryoshka (1)."""
         levels = sorted({*self.balance["first"], *self.balance["second"]} - {""})
-        lines = [
-            "| metric | 1 (plain) | "
-            + " | ".join(f"{level.removeprefix('balance=')} − 1" for level in levels)
-            + " | apart | found 4 times in 5 |",
-            "| --- " * (len(levels) + 4) + "|",
-        ]
+        lines = []
         for words, rows in self.balance.groupby("words", sort=False):
-            means = _means(rows)
-            cells = [f"{means['']:.3f}"] + [_difference(rows, level, "") for level in levels]
+            cells = [f"{level_means(rows)['']:.3f}", *(_less(rows, level, "") for level in levels)]
             real = [
                 f"{row.first or '1'} / {row.second or '1'}".replace("balance=", "")
                 for row in rows[rows["apart"]].itertuples()
             ]
-            lines.append(
-                f"| {words} | "
-                + " | ".join([*cells, ", ".join(real) or "none", f"{rows['detectable'].max():.3g}"])
-                + " |"
-            )
-        return "\n".join(lines)
+            lines.append([words, *cells, ", ".join(real) or "none", f"{rows['detectable'].max():.3g}"])
+        compared = [f"{level.removeprefix('balance=')} − 1" for level in levels]
+        return markdown_table(["metric", "1 (plain)", *compared, "apart", "found 4 times in 5"], lines)
 
     def controls(self) -> str:
         """A row for each metric of SAEBench: the variants, and the controls."""
-        names = control_rows(self.scores)
-        lines = [
-            "| metric | better | variants | " + " | ".join(name.split("/")[-1] for name in names) + " | no worse |",
-            "| --- " * (4 + len(names)) + "|",
-        ]
+        names, lines = control_rows(self.scores), []
         for shown in [*POST, SAE_PROBES]:
             variants, controls, higher = self._beside_controls(shown)
             cells = [f"{controls[name]:.3f}" if name in controls else "" for name in names]
-            lines.append(
-                f"| {shown.words} | {'higher' if higher else 'lower'} | {variants.min():.3f} to {variants.max():.3f} | {' | '.join(cells)} | {', '.join(self._no_worse(shown)) or 'none'} |"
-            )
-        return "\n".join(lines)
+            spread = f"{variants.min():.3f} to {variants.max():.3f}"
+            no_worse = ", ".join(self._no_worse(shown)) or "none"
+            lines.append([shown.words, "higher" if higher else "lower", spread, *cells, no_worse])
+        columns = ["metric", "better", "variants", *(name.split("/")[-1] for name in names), "no worse"]
+        return markdown_table(columns, lines)
 
     def _beside_controls(self, shown: Shown) -> tuple[pd.Series[float], dict[str, float], bool]:
         """The means of the controls and of the variants of their k, and whether more is better."""
@@ -370,15 +352,15 @@ class Found:
         """A row for each architecture and k: the share of latents that other training seeds have, too."""
         rows = _only(self.scores, [SHARED])
         rows = rows[rows["objective"].fillna("") == ""]
-        lines = ["| architecture | k | " + " | ".join(LOSSES) + " |", "| --- " * (2 + len(LOSSES)) + "|"]
+        lines = []
         for (architecture, k), of in rows.groupby(["architecture", "k"], sort=True):
             by_loss = of.groupby("loss")[["value", "stderr"]].mean()
             cells = [
                 f"{by_loss['value'][loss]:.3f} ± {by_loss['stderr'][loss]:.3f}" if loss in by_loss.index else ""
                 for loss in LOSSES
             ]
-            lines.append(f"| {ARCHITECTURES[architecture]} | {k:.0f} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+            lines.append([ARCHITECTURES[architecture], f"{k:.0f}", *cells])
+        return markdown_table(["architecture", "k", *LOSSES], lines)
 
 
 def _only(scores: pd.DataFrame, shown: Sequence[Shown]) -> pd.DataFrame:
@@ -430,59 +412,19 @@ def _differ(words: str, rows: pd.DataFrame, on: str = "") -> Claim:
     return Claim(words, "does not hold", f"Does not hold: {len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}. {found}")  # fmt: skip
 
 
-class _Paired(NamedTuple):
-    """A difference within training seeds, with its interval by itself."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:.4f}, {self.high:.4f}]"
-
-
-def _seed_by_seed(pairs: pd.DataFrame) -> _Paired | None:
-    """Snap less mse, of the pairs of one metric; None where they share no two seeds."""
-    ends = pairs[pairs[["first", "second"]].isin(["snap", "mse"]).all(axis=1)].dropna(subset="paired_low")
-    if ends.empty:
-        return None
-    (row,) = ends.itertuples()
-    if row.first == "snap":
-        return _Paired(row.difference, row.paired_low, row.paired_high)
-    return _Paired(-row.difference, -row.paired_high, -row.paired_low)
-
-
 def _count(rows: pd.DataFrame) -> str:
     return f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
-
-
-def _means(rows: pd.DataFrame) -> dict[str, float]:
-    """The mean of each value of a setting, from its pairs."""
-    return {
-        level: mean for end in ("first", "second") for level, mean in zip(rows[end], rows[f"{end}_mean"], strict=True)
-    }
 
 
 def _later_first(row: Any) -> str:
     """A difference between two losses, mse last."""
     first, second = sorted((row.first, row.second), key=LOSSES.index, reverse=True)
-    difference, low, high = _oriented(row, first)
-    return f"{first} less {second} {difference:+.3g} [{low:.3g}, {high:.3g}]"
+    return f"{first} less {second} {oriented(row, first):.3g}"
 
 
-def _oriented(row: Any, first: str) -> tuple[float, float, float]:
-    """The difference of two values of a setting, `first` less the other, with its interval."""
-    if row.first == first:
-        return row.difference, row.low, row.high
-    return -row.difference, -row.high, -row.low
-
-
-def _difference(rows: pd.DataFrame, first: str, second: str) -> str:
-    """The difference of two values of a setting with its interval, whichever of them the table has first."""
-    for row in rows[rows["first"].isin([first, second]) & rows["second"].isin([first, second])].itertuples():
-        difference, low, high = _oriented(row, first)
-        return f"{difference:+.3f} [{low:.3f}, {high:.3f}]"
-    return ""
+def _less(rows: pd.DataFrame, first: str, second: str) -> str:
+    """A cell of a table: one value of a setting less another, empty where they are not compared."""
+    return str(difference(rows, first, second) or "")
 
 
 HEAD = """# Losses (rows 15 to 17)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
+from hedgebench.stats.differences import Difference
 from hedgebench.training.config import read_config
 from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
 
@@ -41,18 +43,13 @@ def page(scores: pd.DataFrame) -> str:
     )
 
 
-class Combined:
+def combined(values: Sequence[float], stderrs: Sequence[float], weights: Sequence[float], df: float) -> Difference:
     """A weighted sum of independent numbers with its 95 % interval: Student's t with Satterthwaite's degrees of freedom, of standard errors that have `df` each."""
-
-    def __init__(self, values: Sequence[float], stderrs: Sequence[float], weights: Sequence[float], df: float) -> None:
-        parts = (np.asarray(weights) * np.asarray(stderrs)) ** 2
-        self.mean = float(np.dot(weights, values))
-        self.df = float(parts.sum() ** 2 / (parts**2 / df).sum()) if parts.any() else df
-        reach = float(t.ppf(0.975, self.df) * np.sqrt(parts.sum()))
-        self.low, self.high = self.mean - reach, self.mean + reach
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:.3f}, {self.high:.3f}]"
+    parts = (np.asarray(weights) * np.asarray(stderrs)) ** 2
+    mean = float(np.dot(weights, values))
+    degrees = float(parts.sum() ** 2 / (parts**2 / df).sum()) if parts.any() else df
+    reach = float(t.ppf(0.975, degrees) * np.sqrt(parts.sum()))
+    return Difference(mean, mean - reach, mean + reach)
 
 
 class Seeds:
@@ -81,23 +78,23 @@ class Seeds:
             "narrower": f"{131_072 / self.rows['width'].max():.0f}",
         }
 
-    def slope(self, series: str) -> Combined:
+    def slope(self, series: str) -> Difference:
         """The change of the share when the width doubles: least squares over widths."""
         rows = self.rows[self.rows["series"] == series]
         x = np.log2(rows["width"].astype(float))
         weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-        return Combined(rows["value"], rows["stderr"], weights, self.df)
+        return combined(rows["value"], rows["stderr"], weights, self.df)
 
-    def slope_in_k(self, architecture: str, width: int) -> Combined | None:
+    def slope_in_k(self, architecture: str, width: int) -> Difference | None:
         """The change of the share when k doubles, at one width. None with one k."""
         rows = self.rows[(self.rows["architecture"] == architecture) & (self.rows["width"] == width)]
         if len(rows) < 2:
             return None
         x = np.log2(rows["k"].astype(float))
         weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-        return Combined(rows["value"], rows["stderr"], weights, self.df)
+        return combined(rows["value"], rows["stderr"], weights, self.df)
 
-    def differences(self, architecture: str) -> dict[tuple[int, float], Combined]:
+    def differences(self, architecture: str) -> dict[tuple[int, float], Difference]:
         """By width and k: its share less that of L1 SAEs of the same width at an L0 of k, between the two measured L0s about it (a straight line in log L0). Where k lies beyond the measured L0s there is none."""
         found = {}
         for row in self.rows[self.rows["architecture"] == architecture].itertuples():
@@ -108,7 +105,7 @@ class Seeds:
                 continue
             low, high = l1.iloc[at - 1], l1.iloc[at]
             way = np.log(row.k / low["measured_l0"]) / np.log(high["measured_l0"] / low["measured_l0"])
-            found[int(row.width), float(row.k)] = Combined(
+            found[int(row.width), float(row.k)] = combined(
                 [row.value, low["value"], high["value"]],
                 [row.stderr, low["stderr"], high["stderr"]],
                 [1.0, way - 1.0, -way],
@@ -141,7 +138,7 @@ class Seeds:
         }
         some = {}
         for name, rows in self.rows.groupby("series", sort=False):
-            less = [Combined([row.value], [row.stderr], [1.0], self.df).high < 1 for row in rows.itertuples()]
+            less = [combined([row.value], [row.stderr], [1.0], self.df).high < 1 for row in rows.itertuples()]
             verdict = "holds" if all(less) else "holds in part" if any(less) else "cannot tell"
             some[str(name)] = (
                 verdict,
@@ -157,58 +154,56 @@ class Seeds:
             claim_of_each("The larger k, the less is shared.", judged(in_k, below, above), ours=True),
         ]
 
-    def steps(self, series: str) -> dict[str, Combined]:
+    def steps(self, series: str) -> dict[str, Difference]:
         """From each width to the next: the change of the share."""
         found = {}
         for low, high in itertools.pairwise(self.rows[self.rows["series"] == series].itertuples()):
             values, stderrs = [high.value, low.value], [high.stderr, low.stderr]
-            found[f"{low.width:,} to {high.width:,}"] = Combined(values, stderrs, [1.0, -1.0], self.df)
+            found[f"{low.width:,} to {high.width:,}"] = combined(values, stderrs, [1.0, -1.0], self.df)
         return found
 
     def shares(self) -> str:
         """A row for each width, a column for each series."""
-        lines = ["| width | " + " | ".join(self.names) + " |", "| --- " * (1 + len(self.names)) + "|"]
+        lines = []
         for width, at in self.rows.groupby("width", sort=True):
             cells = []
             for name in self.names:
                 rows = at[at["series"] == name]
                 cells.append("".join(self._share(row) for row in rows.itertuples()))
-            lines.append(f"| {width:,} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+            lines.append([f"{width:,}", *cells])
+        return markdown_table(["width", *self.names], lines)
 
     def _share(self, row: Any) -> str:
-        found = Combined([row.value], [row.stderr], [1.0], self.df)
+        found = combined([row.value], [row.stderr], [1.0], self.df)
         l0 = f" (L0 {row.measured_l0:.0f})" if row.architecture == "standard" else ""
         return f"{found.mean:.3f} [{max(found.low, 0.0):.3f}, {min(found.high, 1.0):.3f}]{l0}"
 
     def slopes(self) -> str:
         """A row for each series."""
-        lines = ["| series | per doubling of the width |", "| --- | --- |"]
-        lines += [f"| {name} | {self.slope(name)} |" for name in self.names if (self.rows["series"] == name).sum() > 1]
-        lines += ["", "| from each width to the next | change |", "| --- | --- |"]
-        lines += [f"| {name}, {step} | {change} |" for name in self.names for step, change in self.steps(name).items()]
+        slopes = [(name, self.slope(name)) for name in self.names if (self.rows["series"] == name).sum() > 1]
+        steps = [(f"{name}, {step}", change) for name in self.names for step, change in self.steps(name).items()]
+        found = [
+            markdown_table(["series", "per doubling of the width"], slopes),
+            markdown_table(["from each width to the next", "change"], steps),
+        ]
         at = {
             width: [self.slope_in_k(architecture, width) for architecture in ("topk", "batchtopk")]
             for width in sorted(self.rows["width"].unique())
         }
-        if not any(slope for slopes in at.values() for slope in slopes):
-            return "\n".join(lines)
-        names = " | ".join(f"{NAMES[a]}, per doubling of k" for a in ("topk", "batchtopk"))
-        lines += ["", f"| at width | {names} |", "| --- | --- | --- |"]
-        lines += [
-            f"| {width:,} | " + " | ".join(str(one or "") for one in slopes) + " |"
-            for width, slopes in at.items()
-            if any(slopes)
-        ]
-        return "\n".join(lines)
+        in_k = [[f"{width:,}", *(one or "" for one in slopes)] for width, slopes in at.items() if any(slopes)]
+        if in_k:
+            columns = ["at width", *(f"{NAMES[a]}, per doubling of k" for a in ("topk", "batchtopk"))]
+            found.append(markdown_table(columns, in_k))
+        return "\n\n".join(found)
 
     def equal_l0(self) -> str:
         """A row for each width and k."""
         topk, batchtopk = self.differences("topk"), self.differences("batchtopk")
-        lines = ["| width | L0 | TopK − L1 | BatchTopK − L1 |", "| --- " * 4 + "|"]
-        for width, k in sorted({*topk, *batchtopk}):
-            lines.append(f"| {width:,} | {k:.0f} | {topk.get((width, k), '')} | {batchtopk.get((width, k), '')} |")
-        return "\n".join(lines)
+        lines = (
+            [f"{width:,}", f"{k:.0f}", topk.get((width, k), ""), batchtopk.get((width, k), "")]
+            for width, k in sorted({*topk, *batchtopk})
+        )
+        return markdown_table(["width", "L0", "TopK − L1", "BatchTopK − L1"], lines)
 
 
 def _series(row: Any) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
+from hedgebench.stats.differences import oriented
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
@@ -111,10 +113,7 @@ class Widths:
         words = f"It is smaller at a lower L0 ({family}{', by its weight' if family == 'L1' else ''})."
         found = self._effects
         rows = found[found["family"] == family]
-        numbers = "; ".join(
-            f"{row.first} less {row.second} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}]"
-            for row in rows.itertuples()
-        )
+        numbers = "; ".join(f"{row.first} less {row.second} {oriented(row, row.first)}" for row in rows.itertuples())
         if rows.empty:
             return claim(words, "cannot tell", "not measured at two L0s")
         if (rows["high"] < 0).all():
@@ -140,34 +139,28 @@ class Widths:
 
     def norms(self) -> str:
         """A row for each width, a column for each series: mean and interval over training seeds."""
-        lines = ["| width | " + " | ".join(self.names) + " |", "| --- " * (1 + len(self.names)) + "|"]
+        lines = []
         for width, at in self.rows.groupby("width", sort=True):
             cells = []
             for name in self.names:
                 values = at.loc[at["series"] == name, "value"]
                 cells.append(str(mean_interval(values)) if len(values) else "")
-            lines.append(f"| {width:,} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+            lines.append([f"{width:,}", *cells])
+        return markdown_table(["width", *self.names], lines)
 
     def slopes(self) -> str:
         """A row for each series."""
-        lines = [f"| series | exponent up to {self.d_in} | beyond |", "| --- | --- | --- |"]
-        for name in self.names:
-            narrow, wide = (self.slope(name, beyond) for beyond in (False, True))
-            lines.append(f"| {name} | {narrow or ''} | {wide or ''} |")
-        return "\n".join(lines)
+        lines = ([name, *(self.slope(name, beyond) or "" for beyond in (False, True))] for name in self.names)
+        return markdown_table(["series", f"exponent up to {self.d_in}", "beyond"], lines)
 
     def by_l0(self) -> str:
         """A row for each pair."""
-        lines = [
-            "| architecture | lower L0 | higher L0 | widths | difference of the norm | found 4 times in 5 |",
-            "| --- " * 6 + "|",
-        ]
-        for row in self._effects.itertuples():
-            lines.append(
-                f"| {row.family} | {row.first} | {row.second} | {row.over} | {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] | {row.detectable:.3g} |"
-            )
-        return "\n".join(lines)
+        columns = ["architecture", "lower L0", "higher L0", "widths", "difference of the norm", "found 4 times in 5"]
+        lines = (
+            [row.family, row.first, row.second, row.over, oriented(row, row.first), f"{row.detectable:.3g}"]
+            for row in self._effects.itertuples()
+        )
+        return markdown_table(columns, lines)
 
 
 def _series(row: Any) -> str:
