@@ -310,6 +310,33 @@ def test_saes_that_grew_under_snap_are_held_to_the_others_though_they_say_when_t
     assert "l2" not in claim.said  # there is none
 
 
+def test_the_estimate_is_told_loss_by_loss_and_apart_from_the_runs_that_check_it():
+    rows = []
+    for loss, seeds in {"mse": (0.30, 0.32, 0.34), "snap": (0.2, 0.2, 0.2)}.items():
+        for train_seed, value in enumerate(seeds):
+            for seed in (0, 1):  # of the evaluation: .01 to either side
+                one = {**BASE, "sae": f"{loss}-{train_seed}", "loss": loss, "k": 40.0, "train_seed": train_seed}
+                one |= {
+                    "eval": "hedging_estimate",
+                    "metric": "hedging",
+                    "seed": seed,
+                    "run_id": f"{loss}{train_seed}{seed}",
+                }
+                rows.append({**one, "value": value + (0.01 if seed else -0.01)})
+    checked = {**rows[0], "seed": 0, "run_id": "checked"}
+    known = {"metric": "injected_auc", "params": "of=hedging,share=0.3", "value": 0.9}
+    signs = {"metric": "random_sign_auc", "params": "of=hedging,share=0.3", "value": 0.5}
+    nothing = {"params": "null=nothing owed", "value": 0.25}
+    rows += [{**checked, **more} for more in ({"value": 0.5}, known, signs, nothing)]
+    said = page_of("losses/page").Found(table(rows)).estimates()
+    assert (
+        "| BatchTopK | 40 | mse | 0.320 [0.270, 0.370] | 0.0141 |" in said
+    )  # the run of the checks is not among these
+    assert "| BatchTopK | 40 | snap | 0.200 [0.200, 0.200] | 0.0141 |" in said
+    assert "| `mse-0` | 0.500 | 0.250 | 0.900 | 0.500 |" in said
+    assert page_of("losses/page").Found(table(rows[:0])).estimates() == "Not measured."
+
+
 def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
     """What a seed adds to all losses hides a difference between seeds, and none within them."""
     rng, rows = np.random.default_rng(4), list[dict[str, Any]]()

@@ -13,6 +13,7 @@ from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.differences import difference, level_means, oriented, paired_difference
 from hedgebench.stats.effects import effects
+from hedgebench.stats.intervals import mean_interval
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
 from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, listed
@@ -63,6 +64,13 @@ GROWN = [
 """How much the decoder rows give up to new latents when SAEs of this kind grow."""
 SHARED = Shown("latents shared with other training seeds", "seed_overlap", "shared", "threshold=0.7")
 """Of all SAEs of a kind at once: it has no training seed."""
+ESTIMATE = Shown("the estimate", "hedging_estimate", "hedging")
+CHECKS = [
+    Shown("where nothing is owed", "hedging_estimate", "hedging", "null=nothing owed"),
+    Shown("AUC of known hedging", "hedging_estimate", "injected_auc", "of=hedging,share=0.3"),
+    Shown("AUC of random signs", "hedging_estimate", "random_sign_auc", "of=hedging,share=0.3"),
+]
+"""What the estimate reads where the answer is known, on a SAE and text of ours."""
 EVERY = [*POST, *BESIDE, *GROWN, SHARED]
 PANELS = POST[1:]
 VARIANCE = POST[0]
@@ -86,6 +94,8 @@ def page(scores: pd.DataFrame) -> str:
             *(found.losses(architecture) for architecture in ARCHITECTURES),
             SEEDS,
             found.shared(),
+            "\n## The estimate that needs no growing\n",
+            found.estimates(),
             "\n## What Matryoshka levels do\n",
             ARCHITECTURE.format(**found.facts()),
             found.architectures(),
@@ -104,6 +114,7 @@ class Found:
     """What the scores table says of losses, levels and balance."""
 
     def __init__(self, scores: pd.DataFrame) -> None:
+        self.estimated = _only(scores, [ESTIMATE, *CHECKS])
         scores = self.scores = _only(_ended(scores), EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
         self.loss = _shown(effects(plain, "loss", "k"))
@@ -286,6 +297,25 @@ class Found:
         columns = ["metric", *LOSSES, *compared, "apart", "found 4 times in 5", "snap − mse, seed by seed"]
         return f"\n**{ARCHITECTURES[architecture]}**\n\n{markdown_table(columns, lines)}\n"
 
+    def estimates(self) -> str:
+        """A row for each architecture and loss, over training seeds; then one for each SAE on which the estimate was checked. No comparison: its level ranks no SAEs."""
+        if self.estimated.empty:
+            return "Not measured."
+        checked = self.estimated["run_id"].isin(self.estimated.loc[self.estimated["params"] != "", "run_id"])
+        lines = []
+        for (architecture, k, loss), rows in self.estimated[~checked].groupby(["architecture", "k", "loss"]):
+            saes = rows.groupby("sae")["value"]
+            noise = f"{np.sqrt(saes.var().mean()):.4f}" if (saes.size() > 1).all() else ""
+            lines.append([ARCHITECTURES[str(architecture)], f"{k:.0f}", loss, mean_interval(saes.mean()), noise])
+        found = [ESTIMATED, markdown_table(["architecture", "k", "loss", "`hedging`", "evaluation seed, sd"], lines)]
+        lines = []
+        for sae, rows in self.estimated[checked].groupby("sae"):
+            values = (_only(rows, [shown])["value"].mean() for shown in (ESTIMATE, *CHECKS))
+            lines.append([f"`{sae}`", *(f"{value:.3f}" for value in values)])
+        if lines:
+            found += [CHECKED, markdown_table(["SAE", "`hedging`", *(shown.words for shown in CHECKS)], lines)]
+        return "\n".join(found)
+
     def architectures(self) -> str:
         """A row for each metric: Matryoshka less BatchTopK, for each loss."""
         lines = []
@@ -437,6 +467,8 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
     OMP_NUM_THREADS=1 hedgebench train results/losses/grow.yaml --out out/losses/grown
     python results/validity/judge.py --port 8090 &
     OMP_NUM_THREADS=1 hedgebench run results/losses/suite.yaml --out out/losses/results
+    OMP_NUM_THREADS=1 hedgebench run results/losses/suite-estimate.yaml --out out/losses/results
+    OMP_NUM_THREADS=1 hedgebench run results/losses/suite-checks.yaml --out out/losses/results
     OMP_NUM_THREADS=1 hedgebench run results/losses/suite-grown.yaml --out out/losses/grown-results
     hedgebench table out/losses/results --out results/losses/scores.parquet
     hedgebench table out/losses/grown-results --out results/losses/grown.parquet
@@ -457,6 +489,11 @@ rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delt
 """
 SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
 """
+ESTIMATED = """`hedging_estimate` of the SAEs as they are, [95 %] by Student's t over training seeds of means over evaluation seeds. What it is worth has [a page of its own](../hedging_estimate/README.md): its level has no calibration on a language model, part of it is variance and not hedging, and nobody may rank SAEs, or losses, by it. So nothing is compared here.
+"""
+CHECKED = """
+What it reads on two of these SAEs where the answer is known: where what is missing has a sign at random and no row owes anything (0 would be right), and how often it is higher for a latent that was made to hedge .3 of its row than for another (1 would be right), or for one that follows a feature of random sign (.5 would be right).
+"""
 ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself; 95 % intervals, each by itself. *Apart*: told apart at 5 %, each by itself.
 """
 BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK; k {ks}. *Apart*: told apart when the pairs of its line are tested together at 5 %.
@@ -467,8 +504,8 @@ them, a metric says little of these SAEs. On which metrics the answer is known a
 LIMITS = """## Limits
 
 One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
-and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `toy_recovery` needs known features, and `hedging_estimate` has no
-calibration on a language model: they are not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all that it compares;
+and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `hedging_estimate` is of those of k 40, and holds none to another;
+`toy_recovery` needs known features, and is not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all that it compares;
 in the tables, a line: a table may tell apart what a claim does not.
 """
 
