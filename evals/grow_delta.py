@@ -97,7 +97,7 @@ class GrowDelta(Eval):
         Metric("cosine", "Mean cosine of an old latent's row before and after", low=-1.0, high=1.0),
         Metric(
             "symmetry",
-            "2 Σ p·q / Σ (|p|² + |q|²), p and q what decoder row and encoder column changed inside the span: 1 where alike (hedging), 0 where one side only (absorption)",
+            "2 Σ p·q / Σ (|p|² + |q|²), p and q what decoder row and encoder column changed inside the span: 1 where alike (hedging), 0 where one side only (as absorption changes the encoder)",
             chance=0.0,
             low=-1.0,
             high=1.0,

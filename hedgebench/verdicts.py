@@ -51,11 +51,11 @@ def listed(claims: Sequence[Claim]) -> list[str]:
 
 
 def judged(
-    found: Mapping[str, Any], holds: Callable[[Any], bool], fails: Callable[[Any], bool]
-) -> dict[str, tuple[str, Any]]:
-    """The verdict on each of some intervals, for `claim_of_each`."""
+    found: Mapping[str, Any], holds: Callable[[Any], bool], fails: Callable[[Any], bool], per: str = ""
+) -> dict[str, tuple[str, str]]:
+    """The verdict on each of some intervals, for `claim_of_each`; `per`: what they are, in words."""
     return {
-        name: ("holds" if holds(one) else "does not hold" if fails(one) else "cannot tell", one)
+        name: ("holds" if holds(one) else "does not hold" if fails(one) else "cannot tell", f"{one} {per}".rstrip())
         for name, one in found.items()
     }
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.verdicts import Claim, listed
 
@@ -52,21 +53,25 @@ SmolLM2-135M say, at the scale that two CPU cores give, with 95 % intervals over
 - *The SAE*: *BatchTopK* lets the k largest latents fire for a token, on average over a batch, *TopK* for every token; *L1* pays for what fires, by a *weight*. *Matryoshka* SAEs are BatchTopK SAEs whose first latents have to do alone, too, at several *levels*; a *multiplier* says how much the lower levels count (*balance*). *k* and *L0*: how many latents fire for a token; *width*: how many there are; *d_model*: the dimensions of the activations (576 here).
 - *The metrics*: *explained variance* of the activations; SAEBench's *absorption* (lower is better: how far a latent for a first letter leaves out words that others took over), *TPP* and *SCR* (higher is better: latents that stand for one class and for it alone), *sparse probing* (accuracy of a class read from k latents) and *autointerp* (higher is better: whether a judge can tell from a description where a latent fires).
 - *Growth*: latents are added to a trained SAE; a copy that trains on without them is the control. *g*, the projection: how much of an old decoder row went into the new rows' span; the paper's *hedging degree* is g beyond a random span, *excess* g beyond no new latents, *share* how much of the change lies in that span.
-- *Verdicts*: *found four times in five*: a difference of that size would be found with a chance of .8. *None found*: no difference is told apart, which is no proof that there is none. *Falls* and *the narrower, the more*: the slope over all widths is on one side of 0; *holds in part*: but at some step it certainly goes the other way, or only for some of what is named. *By little*: less than a quarter of what lies between BatchTopK and Matryoshka. A *random SAE* has random rows, and learnt nothing.
-- *Intervals*: of losses, levels and balance they are simultaneous, as that section says; of the other claims each is by itself, one of twenty beside the truth. Differences have their sign, with what is less what; a *row* with a number names the experiment in our list of what the sources tried, other rows are the decoder's.
+- *Verdicts*: *holds* or *does not hold* where the interval, or the test, says so; else *cannot tell*. That things cannot be told apart *holds* where no difference is found, which is no proof that there is none: *would be found 4 times in 5* says how large one would have to be to be found with a chance of .8. *Falls* and *the narrower, the more*: the slope over all widths is on one side of 0; *holds in part*: but at some step it certainly goes the other way, or it is so only for some of what is named. *By little*: by less than a quarter of the difference between BatchTopK and Matryoshka. A *random SAE* has random rows, and has learnt nothing.
+- *Intervals* hold 95 %. Those of losses, levels and balance are simultaneous, over all that a claim compares (Holm's test finds a little more than they show); all others stand by themselves, and one in twenty misses. *Rows 15 to 22* are experiments in our list of what the sources tried; all other rows are the decoder's.
+
+What the sources claim comes first, here and in every section; *asked by us* is what they do not say.
+
+## In short
+
 """
 
 
 def page(tables: dict[Part, pd.DataFrame]) -> str:
     """The page in Markdown, from the tables that are there."""
     parts = {part: _told(part, tables[part]) if part in tables else None for part in PARTS}
-    short = ["\n## In short\n", "| | claim | verdict |", "| --- | --- | --- |"]
+    short = []
     for part, told in parts.items():
-        for i, one in enumerate(told.claims if told else ()):
-            words = one.words.rstrip(".:") + (" (asked by us)" if one.ours else "")
-            short.append(f"| {'' if i else part.words} | {words} | {one.verdict} |")
+        theirs = [one for one in told.claims if not one.ours] if told else []
+        short += [("" if i else part.words, one.words.rstrip("."), one.verdict) for i, one in enumerate(theirs)]
     sections = (f"\n## {part.words}\n\n{_section(part, told)}\n" for part, told in parts.items())
-    return HEAD + "\n".join(short) + "\n" + "".join(sections)
+    return f"{HEAD}{markdown_table(('', 'claim of the sources', 'verdict'), short)}\n{''.join(sections)}"
 
 
 class _Told(NamedTuple):
@@ -84,7 +89,8 @@ def _told(part: Part, scores: pd.DataFrame) -> _Told:
 
 def _section(part: Part, told: _Told | None) -> str:
     if told is None:
-        return f"Not measured yet: there is no `results/{part.folder}/{part.tables[0]}`."
+        files = " and ".join(f"`results/{part.folder}/{name}`" for name in part.tables)
+        return f"Not measured yet: {files} would have it."
     limits = (
         told.limits.removeprefix("## Limits")
         .strip()

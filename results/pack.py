@@ -1,4 +1,4 @@
-"""A results folder's records and cards in one file: `python results/pack.py out/widths/results results/widths/records.tar.xz`; the same records give the same bytes.
+"""A results folder's records and cards in one file: `python results/pack.py out/widths/results results/widths/records.tar.xz`; the same records give the same bytes, wherever the repository lies.
 
 What `tar xJf results/widths/records.tar.xz -C DIR` unpacks is a results folder again: `hedgebench table DIR` makes its tables.
 """
@@ -6,8 +6,13 @@ What `tar xJf results/widths/records.tar.xz -C DIR` unpacks is a results folder 
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import os
 import tarfile
 from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pack(results: Path, file: Path) -> None:
@@ -23,10 +28,19 @@ def pack(results: Path, file: Path) -> None:
     with tarfile.open(temporary, "w:xz", preset=9) as archive:
         for one in [*found, *sorted(results.glob("checkpoints/*.json"))]:
             entry = tarfile.TarInfo(one.relative_to(results).as_posix())
-            entry.size, entry.mode = one.stat().st_size, 0o644
-            with one.open("rb") as content:
-                archive.addfile(entry, content)
+            content = _anywhere(one) if one.parent.name == "checkpoints" else one.read_bytes()
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
     temporary.replace(file)
+
+
+def _anywhere(card: Path) -> bytes:
+    """A card whose SAE is named by its place in the repository, and not on this machine."""
+    settings = json.loads(card.read_text())
+    place = Path(os.path.normpath(settings["ref"])) if settings.get("ref") else None
+    if place is not None and place.is_relative_to(REPOSITORY):
+        settings["ref"] = place.relative_to(REPOSITORY).as_posix()
+    return f"{json.dumps(settings, indent=1)}\n".encode()
 
 
 def main() -> None:

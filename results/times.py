@@ -25,7 +25,7 @@ Training all SAEs that the configs name takes {training:.0f} hours, if commands 
 
 ## Evals
 
-By the runs' own clocks, from the packed records: one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them.
+By the runs' own clocks, from the packed records: one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them. *SAEs* are all that the eval measured: controls, copies that were left behind when an SAE grew, and groups of training seeds count like others.
 
 | part | eval | SAEs | runs | seconds a run, median | minutes in all | largest process, GB |
 | --- | --- | --- | --- | --- | --- | --- |

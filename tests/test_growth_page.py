@@ -50,8 +50,8 @@ def test_the_table_is_of_the_committed_config(scores):
     ("value", "verdict", "numbers"),
     [
         (0.2, "holds", "0.201 ["),
-        (-0.2, "does not hold, the opposite does", "-0.199 ["),
-        (-0.001, "cannot be told from nothing", "0.000 ["),
+        (-0.2, "does not hold", "-0.199 ["),
+        (-0.001, "cannot tell", "0.000 ["),
     ],
 )
 def test_the_verdict_follows_the_numbers(told, scores, value, verdict, numbers):
@@ -60,9 +60,7 @@ def test_the_verdict_follows_the_numbers(told, scores, value, verdict, numbers):
     assert first.said.startswith(f"{verdict.capitalize()}: the share is ")
     assert f", beyond the random span's 0.111 by {numbers}" in first.said
     *_, last = told.Grown(with_values(scores, "share_excess", "null=other_seed", value)).claims()
-    assert last.verdict.startswith(f"the share {verdict}; the projection ") and last.said.startswith(
-        f"the share {verdict} ({numbers}"
-    )
+    assert f"{verdict.capitalize()} for the share ({numbers}" in last.said and "the projection g (" in last.said
 
 
 def test_widths_that_contradict_each_other_are_named_and_not_averaged(told, scores):
@@ -70,10 +68,14 @@ def test_widths_that_contradict_each_other_are_named_and_not_averaged(told, scor
     rows = (changed["metric"] == "excess") & (changed["params"] == "null=reordered") & (changed["width"] == 128)
     changed.loc[rows, "value"] -= 0.3
     (line,) = (line for line in told.page(changed).splitlines() if "(`reordered`)" in line)
-    assert "the headline) depends on the width (above at 128, 192, 256, 320, 384, 448; below at 64)" in line
-    assert line.endswith(
-        "and rises " + str(told.Grown(changed).per_doubling("excess", "null=reordered")) + " per doubling."
-    )
+    assert "the projection g (above at 128, 192, 256, 320, 384, 448; below at 64; rises, " in line
+    assert line.endswith(f"rises, {told.Grown(changed).per_doubling('excess', 'null=reordered')} per doubling).")
+
+
+def test_a_null_that_was_not_measured_has_no_column_and_no_verdict(told, scores):
+    said = told.page(scores[scores["params"] != "null=other_seed"])
+    assert "(`other_seed`).** Cannot tell for the share (not measured); the projection g (not measured)." in said
+    assert "| null: residual |" in said and "| null: other_seed |" not in said
 
 
 def test_a_slope_given_the_live_share_leaves_out_what_goes_with_that(told, scores):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -85,6 +86,37 @@ def test_topk_is_compared_with_l1_at_equal_l0(more: float, verdict: str):
     assert f"TopK shares less than L1 at equal L0.** {verdict} TopK, width 512, L0 40 ({-more:+.3f} [" in said
 
 
+def shared(width: int, values: Sequence[float], name: str = "") -> list[dict[str, Any]]:
+    """What seed_overlap says of TopK SAEs of k 40, from the share of every pair of seeds; and the SAEs themselves."""
+    one = {**BASE, "architecture": "topk", "width": width, "k": 40.0}
+    group = {**one, "sae": f"{width} s*{name}", "eval": "seed_overlap", "metric": "shared", "params": "threshold=0.7"}
+    n = 3 if len(values) == 3 else 2
+    rows = [{**group, "value": np.mean(values), "stderr": 0.01 if n == 3 else None, "n": n, "chance": 0.0}]
+    rows += [{**group, "value": value, "slice_by": "pair", "slice_value": f"{i}"} for i, value in enumerate(values)]
+    own = {**one, "eval": "decoder_bias", "metric": "b_dec_norm", "value": 1.0, "l0": 40.0}
+    return [*rows, *({**own, "sae": f"{width} s{s}{name}", "train_seed": s} for s in range(n))]
+
+
+def test_latents_are_shared_in_part_as_long_as_no_two_seeds_share_all():
+    page = page_of("seeds/page")
+    some, *_ = page.Seeds(table(shared(64, (0.97, 0.98, 0.99)) + shared(128, (0.5, 0.5, 0.5)))).claims()
+    assert (
+        some.verdict == "holds"
+        and "(0.500 to 0.980 of the latents are shared, by no two seeds more than 0.990)" in some.said
+    )
+    some, *_ = page.Seeds(table(shared(64, (0.97, 0.98, 1.0)))).claims()
+    assert some.verdict == "does not hold"
+
+
+def test_a_group_that_was_measured_before_it_was_whole_says_nothing():
+    whole = shared(64, (0.5, 0.5, 0.5)) + shared(128, (0.4, 0.4, 0.4))
+    page = page_of("seeds/page")
+    said = page.page(table(whole))
+    stale = [row for row in shared(128, (0.9,), "~old") if row["eval"] == "seed_overlap"]
+    assert page.page(table(whole + stale)) == said
+    assert "| 128 | 0.400 [0.357, 0.443] |" in said  # .01 with two degrees of freedom
+
+
 def grown(settings: dict[str, Any], value: float) -> list[dict[str, Any]]:
     """What grow_delta says of an SAE, all of it the same but the new rows' number."""
     nulls = ("residual", "other_seed", "reordered")
@@ -114,9 +146,10 @@ def test_the_degree_is_told_by_width_and_layer():
     assert "the more hedging: hedging degree.** Holds for layer 4, k 8 (-0.1" in said
     assert "| apart | " + "4 / 8 | " * 11 + "none |" in said
     assert re.search(
-        r"Layers differ in hedging.\*\* Holds for hedging degree \(layer 4 0.(69|70).; layer 8 0.(89|90).; apart: 4 / 8",
+        r"Layers differ in hedging \(k 8, [^)]*\).\*\* Holds for hedging degree \(layer 4 0.(69|70).; layer 8 0.(89|90).; apart: 4 / 8",
         said,
     )
+    assert "other training seeds' rows (layer 4" not in said  # of which a layer's seeds are not independent
     assert "more hedging: hedging degree.** Cannot tell: not measured." in said  # of L0: there is one
 
 
@@ -124,9 +157,18 @@ def test_layers_are_compared_at_the_widths_that_all_have():
     rows = [row for row in degrees((4, 8), (8.0,)) if (row["layer"], row["width"]) != (8, 64 + 64)]
     said = page_of("growth/where").page(table(rows))
     assert re.search(
-        r"Layers differ in hedging.\*\* Holds for hedging degree \(layer 4 0.6[45].; layer 8 0.8[45].; apart: 4 / 8",
+        r"Layers differ in hedging \(k 8, [^)]*\).\*\* Holds for hedging degree \(layer 4 0.6[45].; layer 8 0.8[45].; apart: 4 / 8",
         said,
     )
+
+
+def test_a_layer_of_one_seed_is_not_compared():
+    said = page_of("growth/where").page(
+        table([row for row in degrees((4, 8), (8.0,)) if row["layer"] == 4 or row["train_seed"] == 0])
+    )
+    assert "Layers differ in hedging (k 8, " in said and "**Layers differ" in said
+    assert "## By layer\n\nNot measured." in said
+    assert "above 0 in 3 of 3 settings of layer, k and width" in said  # and not 3 of 6
 
 
 def test_the_degree_is_told_by_l0():
@@ -144,7 +186,9 @@ def test_encoder_columns_have_a_claim_of_their_own():
     said = page_of("growth/where").page(table(degrees((8,), (8.0,))))
     claim = next(line for line in said.splitlines() if line.startswith("- **Encoder columns give something up"))
     assert "** Holds for encoder columns beyond no new latents (0.4" in claim
-    assert "above 0 in 3 of 3 settings of layer, k and width; symmetry (1: both sides alike) 0.4" in claim
+    assert "above 0 in 3 of 3 settings of layer, k and width" in claim
+    alike = next(line for line in said.splitlines() if line.startswith("- **They change as decoder rows do"))
+    assert "** Holds for" not in alike and "layer 8, k 8 (0.50 at 64 latents to 0.40 at 256, -0.05" in alike
 
 
 @pytest.mark.parametrize(
@@ -161,7 +205,7 @@ def test_what_falls_on_the_whole_holds_unless_it_rises_for_certain_on_the_way(
     assert falls(Range(-1, 1), {})[0] == "cannot tell" and falls(Range(1, 2), {})[0] == "does not hold"
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "None found among 3"), (0.2, "Does not hold: 2 of 3")])
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "Holds: none found among 3"), (0.2, "Does not hold: 2 of 3")])
 def test_losses_differ_where_they_do(shift: float, verdict: str):
     rng, rows = np.random.default_rng(1), list[dict[str, Any]]()
     for loss in ("mse", "l2", "snap"):
@@ -171,8 +215,8 @@ def test_losses_differ_where_they_do(shift: float, verdict: str):
                 value = 0.5 + k / 200 + shift * (loss == "snap") + 0.01 * rng.normal()
                 rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": value})
     said = page_of("losses/page").page(table(rows))
-    assert f"curves of explained variance (BatchTopK).** {verdict} differences" in said
-    assert "**The same of Matryoshka SAEs (the post: mse and snap).** Cannot tell: not measured." in said
+    assert f"curves of explained variance against L0 (BatchTopK).** {verdict} differences" in said
+    assert "against L0 (Matryoshka, mse and snap).** Cannot tell: not measured." in said
 
 
 @pytest.mark.parametrize(
@@ -196,15 +240,18 @@ def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float, by
             trained = {**one, "sae": f"{loss} {s} trained", "width": 1024, "eval": "saebench_core"}
             rows.append({**trained, "metric": "explained_variance", "value": 0.8 + 0.01 * rng.normal()})
     found = next(
-        one for one in page_of("losses/page").Found(table(rows)).claims() if "BatchTopK SAEs that" in one.words
+        one
+        for one in page_of("losses/page").Found(table(rows)).claims()
+        if "(BatchTopK SAEs, when they grow)" in one.words
     )
     if shift == 0:
         assert found.verdict == verdict
     else:
-        assert f"{verdict.capitalize()} for snap (hedging degree" in found.said
-        assert "Cannot tell for l2 (hedging degree" in found.said
+        assert f"{verdict.capitalize()} for snap − mse (hedging degree" in found.said
+        assert "Cannot tell for l2 − mse (hedging degree" in found.said
     said = page_of("losses/page").page(table(rows))
-    assert str(found) in said and "**The same of Matryoshka SAEs that grow.** Cannot tell: not measured." in said
+    assert str(found) in said
+    assert "what inner levels mix in).** Cannot tell: not measured." in said
     assert "9 SAEs (the configs name 81; training goes on where it was broken off) of 1,024 latents" in said
 
 
@@ -230,7 +277,9 @@ def test_every_claim_of_a_table_is_on_the_page_and_what_is_not_measured_is_said(
     told = claims.page(tables)
     for part, scores in tables.items():
         found = getattr(page_of(f"{part.folder}/{part.page}"), part.teller)(scores).claims()
-        assert len(found) > 1 and all(str(one) in told and f"| {one.verdict} |" in told for one in found)
+        assert len(found) > 1 and all(str(one) in told for one in found)
+        short = {one: f"| {one.words.rstrip('.')} | {one.verdict} |" in told for one in found}
+        assert all(short[one] != one.ours for one in found)  # the table is of what the sources claim
     assert claims.page({}).count("Not measured yet") == len(claims.PARTS)
 
 
@@ -253,7 +302,7 @@ def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: s
                 "objective": None if flat else objective,
             }
             metric = {"eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"}
-            rows.append({**one, **metric, "value": 0.5 + better + 0.01 * rng.normal()})
+            rows.append({**one, **metric, "value": 0.5 + better + 0.005 * rng.normal()})
     said = page_of("losses/page").page(table(rows))
     assert f"is better than both, as in toy worlds.** {verdict}" in said
     assert "| metric | 1 (plain) | 0 − 1 | 0.25 − 1 | 0.75 − 1 |" in said
@@ -262,8 +311,8 @@ def test_a_multiplier_is_better_where_it_beats_both_ends(more: float, verdict: s
 @pytest.mark.parametrize(
     ("more", "verdict"),
     [
-        (0.2, "Holds for TPP (Matryoshka less BatchTopK +0."),
-        (-0.2, "Does not hold for TPP (Matryoshka less BatchTopK -0."),
+        (0.2, "Holds for TPP (Matryoshka − BatchTopK +0."),
+        (-0.2, "Does not hold for TPP (Matryoshka − BatchTopK -0."),
         (0.0, "Cannot tell for TPP ("),
     ],
 )
@@ -290,8 +339,11 @@ def test_a_metric_that_a_random_sae_does_well_on_tells_nothing():
         rows.append({**one, "value": 0.5 + 0.2 * (architecture != "batchtopk") + 0.01 * rng.normal()})
     rows.append({**BASE, **metric, "sae": "b/random", "architecture": "random_control", "value": 0.6})
     said = page_of("losses/page").page(table(rows))
-    assert "better on autointerp (the post: too noisy to tell).** Cannot tell for autointerp (Matryoshka less" in said
-    assert re.search(r", apart; mse \+0.(19|20|21)", said) and "a random SAE is no worse than some of these" in said
+    assert "better on autointerp (too noisy to tell for the post).** Cannot tell for autointerp (Matryoshka −" in said
+    assert re.search(r", told apart; mse \+0.(19|20|21)", said)
+    assert "a random SAE is no worse than 1 of 2 variants of its k" in said
+    (line,) = (line for line in said.splitlines() if line.startswith("| autointerp | +0."))
+    assert line.endswith("| mse |  |")  # apart, and neither is better
 
 
 def test_saes_that_grew_under_snap_are_held_to_the_others_though_they_say_when_they_went_over():
@@ -305,8 +357,8 @@ def test_saes_that_grew_under_snap_are_held_to_the_others_though_they_say_when_t
     trained = {**BASE, "sae": "trained", "k": 40.0, "train_seed": 0, "width": 1024, "eval": "saebench_core"}
     rows.append({**trained, "metric": "explained_variance", "value": 0.8})
     found = page_of("losses/page").Found(table(rows)).claims()
-    (claim,) = (one for one in found if "BatchTopK SAEs that" in one.words)
-    assert claim.verdict == "holds" and claim.said.startswith("Holds for snap (hedging degree -0.")
+    (claim,) = (one for one in found if "(BatchTopK SAEs, when they grow)" in one.words)
+    assert claim.verdict == "holds" and claim.said.startswith("Holds for snap − mse (hedging degree -0.")
     assert "l2" not in claim.said  # there is none
 
 
@@ -346,19 +398,21 @@ def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
             value = 0.5 + own + 0.05 * (loss == "snap") + 0.001 * rng.normal()
             rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10", "value": value})
     said = page_of("losses/page").page(table(rows))
-    assert re.search(r"Seed by seed, each by itself, snap less mse is on one side of 0 on TPP \+0.0[45]", said)
-    assert re.search(r"\| TPP \| .* \| none \| [\d.]+ \| \+0.0[45]\d+ \[0.0[45]", said)
+    assert re.search(
+        r"BatchTopK SAEs.\*\* Does not hold: 2 of 3 differences on 6 metrics are real: TPP, snap − [a-z0-9]+ \+0.0[45]",
+        said,
+    )
+    assert re.search(r"\| TPP \| .* \| l2 / snap, mse / snap \| 0.00\d+ \|", said)
 
 
-def test_losses_that_share_no_seeds_have_nothing_seed_by_seed():
+def test_losses_that_share_no_seeds_are_not_compared():
     rng, rows = np.random.default_rng(4), list[dict[str, Any]]()
     for loss, seeds in {"mse": range(3), "snap": range(3, 6)}.items():
         for s in seeds:
             one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "value": rng.normal()}
             rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10"})
     said = page_of("losses/page").page(table(rows))
-    assert "snap less mse is on one side of 0 on none." in said
-    assert re.search(r"\| TPP \| .* \| none \| [\d.]+ \|  \|", said)
+    assert "between the losses of BatchTopK SAEs.** Cannot tell: not measured." in said and "| TPP | 0." not in said
 
 
 def test_what_is_compared_for_one_claim_is_one_question():
@@ -367,10 +421,10 @@ def test_what_is_compared_for_one_claim_is_one_question():
     page = page_of("losses/page")
     for shown, (loss, s) in itertools.product(page.PANELS, itertools.product(("mse", "l2", "snap"), range(3))):
         one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "higher_is_better": True}
-        value = 0.5 + (0.035 if (loss, shown.words) == ("l2", "TPP") else 0.0) + 0.01 * rng.normal()
+        value = 0.5 + (0.03 if (loss, shown.words) == ("l2", "TPP") else 0.0) + 0.01 * rng.normal()
         rows.append({**one, "eval": shown.eval, "metric": shown.metric, "params": shown.params, "value": value})
     found = page.Found(table(rows))
     assert found.loss.loc[found.loss["words"] == "TPP", "apart"].any()
-    claim = next(one for one in found.claims() if one.words == "Nor those of BatchTopK SAEs.")
-    assert claim.verdict == "none found" and claim.said.startswith("None found among 18 differences on 6 metrics.")
+    claim = next(one for one in found.claims() if "the losses of BatchTopK SAEs" in one.words)
+    assert claim.verdict == "holds" and claim.said.startswith("Holds: none found among 18 differences on 6 metrics.")
     assert (found.apart["batchtopk"]["detectable"].to_numpy() > found.loss["detectable"].to_numpy()).all()

@@ -34,17 +34,9 @@ def oriented(row: Any, first: str) -> Difference:
 
 def difference(rows: DataFrame, first: str, second: str) -> Difference | None:
     """The first of `rows` that compares the two: `first` less `second`, with its simultaneous interval. None where no row does."""
-    for row in _between(rows, first, second).itertuples():
-        return oriented(row, first)
-    return None
-
-
-def paired_difference(rows: DataFrame, first: str, second: str) -> Difference | None:
-    """The same with its interval seed by seed, by itself; None, too, where they share no two training seeds."""
-    for row in _between(rows, first, second).dropna(subset="paired_low").itertuples():
-        found = Difference(row.difference, row.paired_low, row.paired_high)
-        return found if row.first == first else -found
-    return None
+    levels = [first, second]
+    found = rows[rows["first"].isin(levels) & rows["second"].isin(levels)]
+    return None if found.empty else oriented(next(found.itertuples()), first)
 
 
 def level_means(rows: DataFrame) -> dict[str, float]:
@@ -52,7 +44,3 @@ def level_means(rows: DataFrame) -> dict[str, float]:
     return {
         level: mean for end in ("first", "second") for level, mean in zip(rows[end], rows[f"{end}_mean"], strict=True)
     }
-
-
-def _between(rows: DataFrame, *levels: str) -> DataFrame:
-    return rows[rows["first"].isin(levels) & rows["second"].isin(levels)]

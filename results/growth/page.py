@@ -11,7 +11,7 @@ import pandas as pd
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
-from hedgebench.verdicts import Claim, claim_of_each, falls, listed
+from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, falls, listed
 
 HERE = Path(__file__).parent
 NULLS = {
@@ -58,8 +58,9 @@ class Grown:
         self.seeds = sorted(int(s) for s in set(self.values.index.get_level_values("train_seed")))
 
     def of(self, metric: str, params: str = "") -> pd.Series[float]:
-        """One number for each width and seed."""
-        return self.values[metric, params].dropna()
+        """One number for each width and seed; empty where the table has none."""
+        found = self.values.get((metric, params))
+        return self.values.iloc[:0].sum(axis=1) if found is None else found.dropna()
 
     def at(self, width: int, metric: str, params: str = "") -> Interval:
         """Its interval over training seeds at one width."""
@@ -69,18 +70,21 @@ class Grown:
         """The interval over training seeds of each seed's mean over widths."""
         return mean_interval(self.of(metric, params).groupby("train_seed").mean().to_numpy())
 
-    def held(self, metric: str, params: str) -> str:
-        """Whether a number is above 0, overall and at which widths; no average is taken over widths that contradict each other."""
+    def held(self, metric: str, params: str) -> tuple[str, str]:
+        """Whether a number is above 0, overall and at which widths: the verdict, and the numbers; no average is taken over widths that contradict each other."""
+        if self.of(metric, params).empty:
+            return "cannot tell", NOT_MEASURED
         at = {width: self.at(width, metric, params) for width in self.widths}
-        above = [str(width - self.added) for width, interval in at.items() if interval.low > 0]
-        below = [str(width - self.added) for width, interval in at.items() if interval.high < 0]
-        said = [f"{word} {', '.join(widths)}" for word, widths in (("above at", above), ("below at", below)) if widths]
-        if untold := len(at) - len(above) - len(below):
+        over = [str(width - self.added) for width, interval in at.items() if above(interval)]
+        under = [str(width - self.added) for width, interval in at.items() if below(interval)]
+        said = [f"{word} {', '.join(widths)}" for word, widths in (("above at", over), ("below at", under)) if widths]
+        if untold := len(at) - len(over) - len(under):
             said.append(f"not to be told at {untold} of {len(at)} widths")
-        if above and below:
-            return f"depends on the width ({'; '.join(said)})"
+        if over and under:
+            return "holds in part", "; ".join(said)
         overall = self.overall(metric, params)
-        return f"{sign(overall)} ({'; '.join([str(overall), *said])})"
+        verdict = "holds" if above(overall) else "does not hold" if below(overall) else "cannot tell"
+        return verdict, "; ".join([str(overall), *said])
 
     def per_doubling(self, metric: str, params: str = "", given: str | None = None) -> Interval:
         """The interval over training seeds of the change when the width before growth doubles: the slope of a straight line in its log2.
@@ -130,17 +134,22 @@ class Grown:
             "d": self.d,
             "added": self.added,
             "start": self.widths[0] - self.added,
+            "scales": self._scales(),
             "l0_first": f"{l0.iloc[0]:.1f}",
             "l0_last": f"{l0.iloc[-1]:.1f}",
             "first": self.widths[0],
             "last": self.widths[-1],
         }
 
+    def _scales(self) -> str:
+        """How far the null without new latents is drawn out, from the narrowest to the widest."""
+        means = self.of("scale", "null=reordered").groupby("width").mean()
+        return f"{means.iloc[0]:.1f} (the narrowest) to {means.iloc[-1]:.1f} (the widest)" if len(means) else "no"
+
     def shares(self) -> str:
         """The post's measure at each width, beside the same of every null; means over seeds."""
         columns = {"new rows": ("delta_share", "")}
-        columns |= {f"null: {name}": ("null_share", f"null={name}") for name in NULLS}
-        return self._table(columns)
+        return self._table(columns | {f"null: {name}": ("null_share", f"null={name}") for name in NULLS})
 
     def sizes(self) -> str:
         """How far rows moved that way: g, and the same of every null; means over seeds."""
@@ -155,6 +164,7 @@ class Grown:
         return self._table(columns)
 
     def _table(self, columns: dict[str, tuple[str, str]]) -> str:
+        columns = {words: column for words, column in columns.items() if len(self.of(*column))}
         rows = (
             [
                 f"{width - self.added} → {width}",
@@ -167,55 +177,47 @@ class Grown:
     def claims(self) -> list[Claim]:
         """The post's findings one by one, and the questions it did not ask."""
         given_live = self.per_doubling("delta_share", given="live_added")
-        verdict, _, more = self.held("share_excess", "null=isotropic").removesuffix(")").partition(" (")
+        verdict, more = self.held("share_excess", "null=isotropic")
         fall, numbers = falls(self.per_doubling("delta_share"), self.steps("delta_share"))
-        lines = [
-            Claim(
-                "The post's finding: more of the change lies in the span of the new rows than in a random span (the post: 40 to 50 % of it, and 2 %).",
+        return [
+            claim(
+                "More of the change lies in the span of the new rows than in a random span (the post: 40 to 50 % of it, and 2 %).",
                 verdict,
-                f"{verdict[0].upper()}{verdict[1:]}: the share is {self.overall('delta_share')}, beyond the random span's {self.added / self.d:.3f} by {more}.",
+                f"the share is {self.overall('delta_share')}, beyond the random span's {self.added / self.d:.3f} by {more}",
             ),
-            Claim(
-                "The post's finding: that share falls with width.",
+            claim(
+                "That share falls with width.",
                 fall,
-                f"{fall[0].upper()}{fall[1:]}: {numbers}; it {trend(given_live)} among SAEs with an equal share of live new latents.",
+                f"{numbers}; where new latents live equally often it {trend(given_live)} per doubling",
             ),
-            claim_of_each(
-                "The post's finding: the decoder bias's norm falls as the SAE grows, up to about d_model.", self.bias()
-            ),
+            claim_of_each("The decoder bias's norm falls as the SAE grows, up to about d_model.", self.bias()),
+            *(self._beyond(name, words) for name, words in list(NULLS.items())[1:]),
         ]
-        for name, words in list(NULLS.items())[1:]:
-            null, g = (
-                f"null={name}",
-                "the projection (g; `excess`, the headline)" if name == "reordered" else "the projection (g)",
-            )
-            way, far = self.held("share_excess", null), self.held("excess", null)
-            said = f"the share {way}, and {trend(self.per_doubling('share_excess', null))} per doubling; {g} {far}, and {trend(self.per_doubling('excess', null))} per doubling."
-            verdict = f"the share {way.split(' (')[0]}; the projection {far.split(' (')[0]}"
-            lines.append(Claim(f"Beyond {words} (`{name}`):", verdict, said, ours=True))
-        return lines
+
+    def _beyond(self, name: str, words: str) -> Claim:
+        """Whether the change lies in the span beyond a harder null: by its share, and by its size."""
+        found, null = {}, f"null={name}"
+        for measure, metric in (("the share", "share_excess"), ("the projection g", "excess")):
+            verdict, numbers = self.held(metric, null)
+            if numbers != NOT_MEASURED:
+                numbers += f"; {trend(self.per_doubling(metric, null))} per doubling"
+            found[measure] = verdict, numbers
+        return claim_of_each(f"Some of that lies beyond {words} (`{name}`).", found, ours=True)
 
     def beside(self) -> list[str]:
         """What the encoder says, and the published degree."""
         return [
             f"- Hedging degree (arXiv 2505.11756): decoder rows {self.overall('hedging_degree')}, encoder columns {self.overall('hedging_degree', 'weights=encoder')}; "
             f"per doubling of the width {self.per_doubling('hedging_degree')}.",
-            f"- Encoder columns: share {self.overall('delta_share', 'weights=encoder')}, excess over the second control {self.held('excess', 'weights=encoder')}.",
-            f"- Symmetry (1: both sides changed alike, as hedging does; 0: the encoder alone, as absorption does): {self.overall('symmetry')}.",
+            f"- Encoder columns: share {self.overall('delta_share', 'weights=encoder')}; whether beyond no new latents: {' ('.join(self.held('excess', 'weights=encoder'))}).",
+            f"- Symmetry (1: both sides changed alike, as hedging does; 0: one side alone, as absorption changes the encoder): {self.overall('symmetry')}.",
         ]
-
-
-def sign(interval: Interval) -> str:
-    """Whether a number is above 0: where all of its interval is on one side, or cannot be told."""
-    if interval.low > 0:
-        return "holds"
-    return "does not hold, the opposite does" if interval.high < 0 else "cannot be told from nothing"
 
 
 def trend(slope: Interval) -> str:
     """A slope in words."""
-    word = "rises" if slope.low > 0 else "falls" if slope.high < 0 else "neither rises nor falls for certain:"
-    return f"{word} {slope}"
+    word = "rises" if above(slope) else "falls" if below(slope) else "neither rises nor falls for certain"
+    return f"{word}, {slope}"
 
 
 HEAD = """# A growing SAE (row 18)
@@ -233,7 +235,7 @@ seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of 
 
 ![share](grow_delta-share-against-width.png)
 
-Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Widths are before growth (the figures have the width after it), but of the decoder bias. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. *Depends on the width*: above 0 at some widths and below at others, so that no average is taken.
+Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Widths are before growth (the figures have the width after it), but of the decoder bias. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. *Holds in part*: above 0 at some widths and below at others, so that no average is taken.
 At which widths something lies above or below is told by each interval by itself; [figures.md](figures.md) counts widths by simultaneous ones, which are fewer. Metrics: `hedgebench list`, eval `grow_delta`.
 The run's records are gone but for this table, so that there is no `records.tar.xz`.
 """
@@ -241,7 +243,7 @@ LIMITS = """## Limits
 
 One model of 135M parameters, one layer, less than a hundredth of the post's tokens, and {seeds} seeds. The intervals hold training seeds only: one order of the data, one text;
 and with `other_seed` each seed is held to the others, so that its values are not independent. After its growth an SAE trains on for fifteen sixteenths (the narrowest) to nine sixteenths (the widest) of the run: how far
-rows move, and with it the projection and the hedging degree, shrinks with that, too. The random span of
+rows move, and with it the projection and the hedging degree, shrinks with that, too. What no new latents would do is drawn out to how far the grown SAE's rows turned, by {scales} times (`scale`): where that is far from 1, what lies beyond it is an extrapolation. The random span of
 {added} of {d} dimensions is larger here than in the post (64 of 2304: .028). The nulls `other_seed` and `residual` know part of the answer: other seeds add some of the same features, and what the
 control leaves over is made of what it lacks. What the measures say where hedging is known: [toy worlds](../toy/growth.md)."""
 

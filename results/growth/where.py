@@ -39,7 +39,9 @@ SIDES = {
 """Whether the encoder's columns change as the decoder's rows do: hedging is of both sides alike, absorption of the encoder."""
 SCALE = {"scale": ("scale", "null=reordered")}
 SHOWN = {**FAR, **WAY, **SIDES, **SCALE}
-FAR_DEGREE, ENCODER = "hedging degree", "encoder columns beyond no new latents"
+DEGREE, OTHER_SEEDS, EXCESS, ENCODER = "hedging degree", "beyond other training seeds' rows", "beyond no new latents (excess)", "encoder columns beyond no new latents"  # fmt: skip
+ALIKE = 0.5
+"""The symmetry from which on both sides change more alike than not."""
 _KEYS = ["layer", "k", "width", "train_seed"]
 
 
@@ -139,45 +141,68 @@ class Where:
         return [
             claim_of_each(
                 "Old decoder rows give some of themselves up to the new rows' span, beyond a random span (by which the paper says that SAEs of a language model hedge).",
-                self._above([FAR_DEGREE]),
+                self._above([DEGREE]),
             ),
-            self._narrower("The narrower, the more hedging: hedging degree.", FAR_DEGREE),
+            self._narrower("The narrower, the more hedging: hedging degree.", DEGREE),
             claim_of_each("Some of that lies beyond harder nulls, too.", self._above(list(FAR)[1:]), ours=True),
             claim_of_each(
-                "Encoder columns give something up, too (beyond no new latents): hedging is of both sides alike.",
-                self._above([ENCODER], f"; {self._symmetry()}"),
+                "Encoder columns give something up, too (beyond no new latents).", self._above([ENCODER]), ours=True
+            ),
+            claim_of_each(
+                f"They change as decoder rows do, as in hedging (symmetry of {ALIKE} or more).",
+                self._alike(),
                 ours=True,
             ),
             *(self._narrower(f"The narrower, the more hedging: {words}.", words, ours=True) for words in list(FAR)[1:]),
             *(self._narrower(f"The narrower, the larger the {words}.", words, ours=True) for words in WAY),
             *(
-                claim_of_each(f"The smaller L0, the more hedging: {words}.", judged(slopes, below, above), ours=True)
+                claim_of_each(
+                    f"The smaller L0, the more hedging: {words}.",
+                    judged(slopes, below, above, "per doubling of k"),
+                    ours=True,
+                )
                 for words, slopes in per_k.items()
             ),
-            claim_of_each("Layers differ in hedging.", self._by_layer(), ours=True),
+            claim_of_each(f"Layers differ in hedging{self._at_k()}.", self._by_layer(), ours=True),
         ]
 
-    def _symmetry(self) -> str:
-        """The range of the symmetry, and how it goes with the width."""
-        means = self.of("symmetry").groupby(["layer", "k", "width"]).mean()
-        slopes = ", ".join(
-            f"{self.per_doubling('symmetry', layer, k)} at layer {layer}, k {k:.0f}" for layer, k in self.series
-        )
-        return (
-            f"symmetry (1: both sides alike) {means.min():.2f} to {means.max():.2f}, per doubling of the width {slopes}"
-        )
+    def _alike(self) -> dict[str, tuple[str, str]]:
+        """Whether encoder columns change as decoder rows do, series by series: by the symmetry, and how much each gives up at the ends."""
+        found = {}
+        for name, (layer, k) in zip(self._names, self.series, strict=True):
+            at = {width: mean_interval(of) for width, of in self.of("symmetry").loc[layer, k].groupby("width")}
+            alike, unlike = (
+                [one for one in at.values() if one.low >= ALIKE],
+                [one for one in at.values() if one.high < ALIKE],
+            )
+            verdict = "holds in part" if alike and unlike else "cannot tell"
+            if at and len(at) in (len(alike), len(unlike)):
+                verdict = "holds" if alike else "does not hold"
+            narrowest, widest = min(at), max(at)
+            encoder, decoder = (self.of(words).loc[layer, k, widest].mean() for words in (ENCODER, EXCESS))
+            found[name] = (
+                verdict,
+                f"{at[narrowest].mean:.2f} at {narrowest - self.added:,} latents to {at[widest].mean:.2f} at {widest - self.added:,}, {self.per_doubling('symmetry', layer, k)} per doubling; there encoder columns give up {encoder:.3f}, decoder rows {decoder:.3f}",
+            )
+        return found
 
-    def _above(self, measures: Sequence[str], more: str = "") -> dict[str, tuple[str, str]]:
-        """Of each measure: whether it is above 0 in all series at all widths, and its range."""
+    def _at_k(self) -> str:
+        """At which k layers are compared, and what the SAEs had read before they grew."""
+        return f" (k {self.layers_k:.0f}, {_training(HERE / 'layers/train-4.yaml')})" if self.layers_k else ""
+
+    def _above(self, measures: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Of each measure: whether it is above 0 in all series at all widths with two seeds and more, and its range."""
         found = {}
         for words in measures:
-            at = [mean_interval(of) for _, of in self.of(words).groupby(["layer", "k", "width"])]
+            at = [mean_interval(of) for _, of in self.of(words).groupby(_KEYS[:-1]) if len(of) > 1]
+            if not at:
+                continue
             verdict = "holds" if all(map(above, at)) else "holds in part" if any(map(above, at)) else "cannot tell"
             means = [one.mean for one in at]
             numbers = f"{min(means):.3f} to {max(means):.3f}"
             found[words] = (
                 verdict,
-                f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings of layer, k and width{more}",
+                f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings of layer, k and width",
             )
         return found
 
@@ -220,14 +245,15 @@ class Where:
         values = self.of(words).xs(self.layers_k, level="k").unstack("width")  # noqa: PD010 - of one index
         common = values.columns[values.notna().groupby("layer").any().all()]
         seeds = values[common].mean(axis=1, skipna=False).dropna()
-        layers = sorted({int(layer) for layer in seeds.index.get_level_values("layer")})
-        return layers, compare([seeds.loc[layer] for layer in layers])
+        layers = sorted(int(layer) for layer, of in seeds.groupby("layer") if len(of) > 1)
+        return (layers, compare([seeds.loc[layer] for layer in layers])) if len(layers) > 1 else None
 
     def _by_layer(self) -> dict[str, tuple[str, str]]:
         """Of each measure of how far: whether two layers differ, and which."""
         found = {}
         for words in FAR:
-            if (layers := self.layers(words)) is None:
+            # each seed's value is of its rows and those of other seeds, so that a layer's are not independent
+            if words == OTHER_SEEDS or (layers := self.layers(words)) is None:
                 continue
             apart = _apart(*layers)
             means = "; ".join(
@@ -289,7 +315,7 @@ Before they grow, SAEs of k 8 (layers and widths) were trained on {narrow_traini
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
-BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where one side alone changes, symmetry is 0.
+BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where one side alone changes, as absorption changes the encoder, symmetry is 0.
 """
 SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
 """

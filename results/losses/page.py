@@ -11,12 +11,12 @@ import pandas as pd
 
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
-from hedgebench.stats.differences import difference, level_means, oriented, paired_difference
+from hedgebench.stats.differences import difference, level_means, oriented
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import mean_interval
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, listed
+from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each, listed
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
@@ -77,6 +77,9 @@ VARIANCE = POST[0]
 SCR = POST[4]
 HIGHER = 40
 """The least k of what the post says of SCR, at "higher L0"."""
+POWER = "would be found 4 times in 5:"
+"""Before minimal detectable differences."""
+DIFFERS = "does not hold"
 LITTLE = 4
 """A difference between losses is little that goes so often into the one between the architectures."""
 
@@ -117,29 +120,32 @@ class Found:
         self.estimated = _only(scores, [ESTIMATE, *CHECKS])
         scores = self.scores = _only(_ended(scores), EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
-        self.loss = _shown(effects(plain, "loss", "k"))
+        self.loss = _shown(effects(plain, "loss", "k", paired=True))
         self.architecture = _shown(effects(plain, "architecture", "k"))
         self.pooled = _shown(effects(plain, "architecture", ["loss", "k"]))
         balanced = _balanced(scores[scores["loss"] == "mse"])
-        self.balance = _shown(effects(balanced, "objective", "k"))
+        self.balance = _shown(effects(balanced, "objective", "k", paired=True))
         self.l0 = _shown(effects(plain, "k", "loss"))
-        # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
+        # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers. SAEs of one training seed start from the same weights and see the same
+        # batches, so that losses and multipliers are held to each other seed by seed; of two architectures that would leave two degrees of freedom
         panels = _only(plain, PANELS)
         claimed = panels[(panels["eval"] != SCR.eval) | (panels["k"] >= HIGHER)]
         self.levels = _shown(effects(claimed, "architecture", ["loss", "k"], together=True))
         self.levels_by_loss = _shown(effects(claimed, "architecture", "k"))
         self.apart, self.grown = (
             {
-                architecture: _shown(effects(rows[rows["architecture"] == architecture], "loss", "k", together=True))
+                architecture: _shown(
+                    effects(rows[rows["architecture"] == architecture], "loss", "k", together=True, paired=True)
+                )
                 for architecture in ARCHITECTURES
             }
             for rows in (panels, _only(plain, GROWN))
         )
         drawn = _only(plain, [VARIANCE])
         self.drawn = _shown(
-            effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k")
+            effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k", paired=True)
         )
-        self.between = _shown(effects(_only(balanced, POST), "objective", "k", together=True))
+        self.between = _shown(effects(_only(balanced, POST), "objective", "k", together=True, paired=True))
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -156,71 +162,69 @@ class Found:
         }
 
     def claims(self) -> list[Claim]:
-        """The post's findings one by one, then what it asks of toy worlds alone."""
+        """The sources' findings one by one, then what they ask of toy worlds alone."""
         shown = {shown.words: shown for shown in POST}
+        better = "Matryoshka SAEs are better on"
         return [
-            self._variance(),
-            self._drawn(),
+            self._curves("batchtopk"),
+            self._curves(MATRYOSHKA),
             self._levels("Matryoshka SAEs absorb less.", shown["absorption, full"], shown["absorption, fraction"]),
-            self._levels("Matryoshka SAEs are better on TPP.", shown["TPP"]),
-            self._levels(f"... and seem so on SCR, at higher L0 (k {HIGHER} and more).", SCR),
-            self._levels("... and appear so in sparse probing with one latent.", shown["sparse probing, k = 1"]),
+            self._levels(f"{better} TPP.", shown["TPP"]),
+            self._levels(f"{better} SCR, at higher L0 (k {HIGHER} and more), as it seems to the post.", SCR),
             self._levels(
-                "Matryoshka SAEs are better on autointerp (the post: too noisy to tell).", shown["autointerp"]
-            )._replace(ours=True),
-            self._panels("It is not possible to distinguish the Matryoshka variants on these six.", MATRYOSHKA),
-            self._panels("Nor those of BatchTopK SAEs.", "batchtopk"),
-            self._hedging("L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs that grow).", "batchtopk"),
-            self._hedging("The same of Matryoshka SAEs that grow.", MATRYOSHKA),
+                f"{better} sparse probing with one latent, as it appears to the post.", shown["sparse probing, k = 1"]
+            ),
+            self._levels(f"{better} autointerp (too noisy to tell for the post).", shown["autointerp"], ours=True),
+            self._panels(
+                "The losses of Matryoshka SAEs cannot be told apart on the six metrics of the post's panels.",
+                MATRYOSHKA,
+            ),
+            self._panels("There is no obvious difference on them between the losses of BatchTopK SAEs.", "batchtopk"),
+            self._improved(),
             self._between(),
+            self._hedging(
+                "L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs, when they grow).", "batchtopk"
+            ),
+            self._hedging(
+                "L2 and snap hedge less than mse, as in toy worlds (Matryoshka SAEs whose outermost level grows, which is no measure of what inner levels mix in).",
+                MATRYOSHKA,
+            ),
         ]
 
-    def _variance(self) -> Claim:
-        """Whether BatchTopK's losses differ in explained variance, beside what L0 does."""
-        words = "There is no noticeable difference between losses in the curves of explained variance (BatchTopK)."
-        rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == "batchtopk")]
-        found = _differ(words, rows)
-        ks = self.l0[(self.l0["words"] == VARIANCE.words) & (self.l0["architecture"] == "batchtopk")]
-        step = ks[(ks["first"].astype(float) * 2) == ks["second"].astype(float)]
-        if rows.empty or step.empty:
+    def _curves(self, architecture: str) -> Claim:
+        """Whether losses differ in explained variance, beside what L0 and the architecture do."""
+        matryoshka = architecture == MATRYOSHKA
+        words = "There is no noticeable difference between losses in the curves of explained variance against L0 ({})."
+        rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == architecture)]
+        asked = self.drawn if matryoshka else rows
+        found = _differ(words.format("Matryoshka, mse and snap" if matryoshka else "BatchTopK"), asked)
+        levels = self.pooled.loc[self.pooled["words"] == VARIANCE.words, "difference"].abs()
+        if asked.empty or levels.empty:
             return found
-        least = abs(float(step.loc[step["second"].astype(float).idxmax(), "difference"]))
-        largest = rows["difference"].abs().max()
-        return found._replace(
-            said=f"{found.said} The largest is {largest:.4f}, beside {least:.3f} for the last doubling of k."
-        )
-
-    def _drawn(self) -> Claim:
-        """Whether the two losses that the post draws of Matryoshka SAEs differ in explained variance, and what L2 adds."""
-        found = _differ("The same of Matryoshka SAEs (the post: mse and snap).", self.drawn)
-        rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == MATRYOSHKA)]
-        levels = self.pooled[self.pooled["words"] == VARIANCE.words]
-        if rows.empty or levels.empty:
-            return found
-        beside = abs(levels["difference"].item())
-        l2 = f"L2, which the post does not draw: less mse {_less(rows, 'l2', 'mse')}. Between the architectures lie {beside:.3f}."
-        if found.verdict == "does not hold" and self.drawn["difference"].abs().max() < beside / LITTLE:
-            return found._replace(
-                verdict="does not hold, by little",
-                said=f"{found.said} {l2} That is little: less than 1 in {LITTLE} of it.",
-            )
-        return found._replace(said=f"{found.said} {l2}")
+        said, largest, beside = found.said, rows["difference"].abs().max(), levels.item()
+        if matryoshka and (l2 := _less(rows, "l2", "mse")):
+            said += f" L2, which the post does not draw of them: l2 − mse {l2}."
+        said += f" The largest difference between losses is {largest:.4f}; {beside:.3f} lie between the architectures."
+        if found.verdict == DIFFERS and asked["difference"].abs().max() < beside / LITTLE:
+            little = f"{DIFFERS}, by little"
+            return found._replace(verdict=little, said=said.replace(DIFFERS.capitalize(), little.capitalize(), 1))
+        return found._replace(said=said)
 
     def _panels(self, words: str, architecture: str) -> Claim:
         """Whether losses can be told apart on the six panels, all differences being one question."""
-        found = _differ(words, self.apart[architecture], f" on {len(PANELS)} metrics")
         rows = self.apart[architecture]
+        found = _differ(words, rows, f" on {len(PANELS)} metrics")
         if rows.empty:
             return found
         levels = self.pooled.set_index("words")["difference"].abs()
-        found_if = rows.groupby("words", sort=False)["detectable"].max()
-        missed = [name for name, size in found_if.items() if size > levels.get(name, np.inf)]
-        paired = {words: paired_difference(pairs, "snap", "mse") for words, pairs in rows.groupby("words", sort=False)}
-        apart = [f"{words} {one:.4f}" for words, one in paired.items() if one and (above(one) or below(one))]
-        said = f"Seed by seed, each by itself, snap less mse is on one side of 0 on {', '.join(apart) or 'none'}."
+        least = rows.groupby("words", sort=False)["detectable"].max()
+        missed = [name for name, size in least.items() if size > levels.get(name, np.inf)]
+        said = found.said
         if missed:
-            said = f"A difference as large as that between the architectures might be missed on {', '.join(missed)}. {said}"
-        return found._replace(said=f"{found.said} {said}")
+            said += f" A difference as large as that between the architectures might be missed on {_and(missed)}."
+        if blind := [shown.words for shown in PANELS if shown.words in least.index and self._blind(shown)]:
+            said += f" A random SAE does as well as some of these on {_and(blind)}, which says little, then."
+        return found._replace(said=said)
 
     def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
@@ -235,51 +239,66 @@ class Found:
             if (change < 0).all():
                 verdict = "holds"
             cells = (f"{name} {_less(of, loss, 'mse')}" for name, of in pairs.groupby("words", sort=False))
-            found[loss] = (verdict, "; ".join(cells))
+            found[f"{loss} − mse"] = (verdict, "; ".join(cells))
         return claim_of_each(words, found, ours=True)
 
-    def _levels(self, words: str, *metrics: Shown) -> Claim:
+    def _levels(self, words: str, *metrics: Shown, ours: bool = False) -> Claim:
         """Whether Matryoshka SAEs are better than BatchTopK SAEs on some of the panels, over all losses; and loss by loss."""
         found = {}
         for shown in metrics:
             rows = self.levels[self.levels["words"] == shown.words]
             if rows.empty:
                 continue
-            verdict, apart, blind = "cannot tell", rows["apart"].item(), "random" in self._no_worse(shown)
+            verdict, apart, blind = "cannot tell", rows["apart"].item(), self._blind(shown)
             if apart and not blind:
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
             by_loss = self.levels_by_loss[self.levels_by_loss["words"] == shown.words]
             each = ", ".join(f"{row.loss} {oriented(row, MATRYOSHKA).mean:+.3f}" for row in by_loss.itertuples())
-            numbers = f"Matryoshka less BatchTopK {_less(rows, *LEVELS)}{', apart' if apart else ''}; {each}; found four times in five would be {rows['detectable'].item():.3g}"
-            if blind:
-                numbers += "; but a random SAE is no worse than some of these, so that the metric says little"
-            found[shown.words] = verdict, numbers
+            numbers = f"Matryoshka − BatchTopK {_less(rows, *LEVELS)}{', told apart' if apart else ''}; {each}; {POWER} {rows['detectable'].item():.3g}"
+            found[shown.words] = verdict, f"{numbers}; {blind}" if blind else numbers
+        return claim_of_each(words, found, ours)
+
+    def _improved(self) -> Claim:
+        """Whether some multiplier makes Matryoshka SAEs better, and on what."""
+        words = "Balanced Matryoshka SAEs (a multiplier below 1) are an improved variant of Matryoshka SAEs."
+        found = {}
+        for shown in POST:
+            rows = self.between[self.between["words"] == shown.words]
+            levels = [level for level in self._multipliers if difference(rows, level, "") is not None]
+            better = {level for level in levels if (level, "") in _wins(rows)}
+            worse = {level for level in levels if ("", level) in _wins(rows)}
+            if not levels:
+                continue
+            numbers = "; ".join(f"{level.removeprefix('balance=')} − 1 {_less(rows, level, '')}" for level in levels)
+            blind = self._blind(shown)
+            verdict = "cannot tell" if blind or bool(better) == bool(worse) else "holds" if better else "does not hold"
+            found[shown.words] = verdict, f"{numbers}; {blind}" if blind else numbers
         return claim_of_each(words, found)
 
     def _between(self) -> Claim:
         """On which metrics of the post a multiplier between beats both ends, and what beats it."""
         words = "Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds."
-        levels = sorted({*self.between["first"], *self.between["second"]} - {"", "balance=0"})
-        if not levels:
-            return claim(words, "cannot tell", NOT_MEASURED, ours=True)
-        ends = ("", "balance=0")
-        verdicts = {}
-        for shown in POST:
-            rows = self.between[(self.between["words"] == shown.words) & self.between["apart"]]
-            wins = {(row.first, row.second) for row in rows.itertuples() if row.better == "first"}
-            wins |= {(row.second, row.first) for row in rows.itertuples() if row.better == "second"}
-            both = [level.removeprefix("balance=") for level in levels if {(level, end) for end in ends} <= wins]
-            best = [end for end in ends if {(end, level) for level in levels} <= wins]
-            if both:
-                verdicts[shown.words] = "holds", ", ".join(both)
+        ends, found = ("", "balance=0"), {}
+        for shown in POST if self._multipliers else ():
+            rows = self.between[self.between["words"] == shown.words]
+            wins = _wins(rows)
+            both = [level for level in self._multipliers if {(level, end) for end in ends} <= wins]
+            best = [end for end in ends if {(end, level) for level in self._multipliers} <= wins]
+            if self._blind(shown):
+                found[shown.words] = "cannot tell", "a random SAE does as well as some of these"
+            elif both:
+                found[shown.words] = "holds", ", ".join(level.removeprefix("balance=") for level in both)
             elif best:
-                verdicts[shown.words] = (
-                    "does not hold",
-                    f"{best[0].removeprefix('balance=') or '1'} is better than all between",
-                )
-            elif (self.between["words"] == shown.words).any():
-                verdicts[shown.words] = "cannot tell", "none is better than both ends for certain"
-        return claim_of_each(words, verdicts, ours=True)
+                end = best[0].removeprefix("balance=") or "1"
+                found[shown.words] = "does not hold", f"{end} is better than all between"
+            elif len(rows):
+                found[shown.words] = "cannot tell", "none is better than both ends for certain"
+        return claim_of_each(words, found, ours=True)
+
+    @property
+    def _multipliers(self) -> list[str]:
+        """Of balanced Matryoshka SAEs, without the ends."""
+        return sorted({*self.between["first"], *self.between["second"]} - {"", "balance=0"})
 
     def losses(self, architecture: str) -> str:
         """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found."""
@@ -287,15 +306,14 @@ class Found:
         pairs = (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))
         lines = []
         for words, of in rows.groupby("words", sort=False):
-            means, paired = level_means(of), paired_difference(of, "snap", "mse")
+            means = level_means(of)
             cells = [f"{means[loss]:.3f}" if loss in means else "" for loss in LOSSES]
-            cells += [_less(of, *pair) for pair in pairs]
+            cells += [_less(of, *pair, digits=4) for pair in pairs]
             real = [f"{row.first} / {row.second}" for row in of[of["apart"]].itertuples()]
-            cells += [", ".join(real) or "none", f"{of['detectable'].max():.3g}", f"{paired:.4f}" if paired else ""]
-            lines.append([words, *cells])
+            lines.append([words, *cells, ", ".join(real) or "none", f"{of['detectable'].max():.3g}"])
         compared = [f"{first} − {second}" for first, second in pairs]
-        columns = ["metric", *LOSSES, *compared, "apart", "found 4 times in 5", "snap − mse, seed by seed"]
-        return f"\n**{ARCHITECTURES[architecture]}**\n\n{markdown_table(columns, lines)}\n"
+        table = markdown_table(["metric", *LOSSES, *compared, "apart", "found 4 times in 5"], lines)
+        return f"\n**{ARCHITECTURES[architecture]}**\n\n{table}\n"
 
     def estimates(self) -> str:
         """A row for each architecture and loss, over training seeds; then one for each SAE on which the estimate was checked. No comparison: its level ranks no SAEs."""
@@ -329,6 +347,8 @@ class Found:
                 for row in [*real.itertuples(), *pooled[pooled["apart"]].itertuples()]
                 if row.better
             }
+            if any(words == shown.words and (shown in GROWN or self._blind(shown)) for shown in EVERY):
+                better = set()
             lines.append([words, *cells, ", ".join(real["loss"]) or "none", ", ".join(sorted(better))])
         return markdown_table(["metric", "all losses", "apart", *LOSSES, "apart for", "better"], lines)
 
@@ -351,6 +371,8 @@ class Found:
         names, lines = control_rows(self.scores), []
         for shown in [*POST, SAE_PROBES]:
             variants, controls, higher = self._beside_controls(shown)
+            if variants.empty:
+                continue
             cells = [f"{controls[name]:.3f}" if name in controls else "" for name in names]
             spread = f"{variants.min():.3f} to {variants.max():.3f}"
             no_worse = ", ".join(self._no_worse(shown)) or "none"
@@ -377,6 +399,15 @@ class Found:
             return []
         found = {name.split("/")[-1]: mean for name, mean in controls.items()}
         return [name for name, mean in found.items() if (mean >= variants.min() if higher else mean <= variants.max())]
+
+    def _blind(self, shown: Shown) -> str:
+        """How many variants a random SAE is no worse than, in words; empty where it is worse than all."""
+        variants, controls, higher = self._beside_controls(shown)
+        found = 0
+        for name, mean in controls.items():
+            if name.endswith("/random"):
+                found = int((variants <= mean).sum() if higher else (variants >= mean).sum())
+        return f"but a random SAE is no worse than {found} of {len(variants)} variants of its k" if found else ""
 
     def shared(self) -> str:
         """A row for each architecture and k: the share of latents that other training seeds have, too."""
@@ -427,19 +458,18 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _differ(words: str, rows: pd.DataFrame, on: str = "") -> Claim:
-    """A claim that losses do not differ, from differences that are one question."""
+    """A claim that losses do not differ, from differences that are one question: it holds as far as none is found."""
     if rows.empty:
         return claim(words, "cannot tell", NOT_MEASURED)
     apart = rows[rows["apart"]]
     most = rows.groupby("words", sort=False)["detectable"].max()
-    least = "; ".join(f"{name} {size:.3g}" if len(most) > 1 else f"{size:.3g}" for name, size in most.items())
-    found = f"Found four times in five would be: {least}."
-    said = "; ".join(f"{row.words}, {_later_first(row)}" for row in apart.itertuples())
+    sizes = ", ".join(f"{name} {size:.3g}" if len(most) > 1 else f"{size:.3g}" for name, size in most.items())
+    least = f"{POWER[0].upper()}{POWER[1:]} {sizes}."
     if apart.empty:
-        return Claim(words, "none found", f"None found among {_count(rows)}{on}. {found}")
-    if len(rows) == 1:
-        return Claim(words, "does not hold", f"Does not hold: {said}. {found}")
-    return Claim(words, "does not hold", f"Does not hold: {len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}. {found}")  # fmt: skip
+        return Claim(words, "holds", f"Holds: none found among {_count(rows)}{on}. {least}")
+    said = "; ".join(f"{row.words}, {_later_first(row)}" for row in apart.itertuples())
+    found = f"{len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}"
+    return Claim(words, DIFFERS, f"{DIFFERS.capitalize()}: {found if len(rows) > 1 else said}. {least}")
 
 
 def _count(rows: pd.DataFrame) -> str:
@@ -449,12 +479,23 @@ def _count(rows: pd.DataFrame) -> str:
 def _later_first(row: Any) -> str:
     """A difference between two losses, mse last."""
     first, second = sorted((row.first, row.second), key=LOSSES.index, reverse=True)
-    return f"{first} less {second} {oriented(row, first):.3g}"
+    return f"{first} − {second} {oriented(row, first):.4f}"
 
 
-def _less(rows: pd.DataFrame, first: str, second: str) -> str:
+def _less(rows: pd.DataFrame, first: str, second: str, digits: int = 3) -> str:
     """A cell of a table: one value of a setting less another, empty where they are not compared."""
-    return str(difference(rows, first, second) or "")
+    found = difference(rows, first, second)
+    return format(found, f".{digits}f") if found else ""
+
+
+def _wins(rows: pd.DataFrame) -> set[tuple[str, str]]:
+    """Of the pairs that are told apart: which value is better than which."""
+    ends = [(row.first, row.second, row.better) for row in rows[rows["apart"]].itertuples()]
+    return {(one, other) if better == "first" else (other, one) for one, other, better in ends if better}
+
+
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 HEAD = """# Losses (rows 15 to 17)
@@ -482,10 +523,11 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 
 ![six panels](saebench_against_l0.png)
 """
-LOSS = """Means over L0s; differences with simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`), each training seed counted once. *Apart*: told apart when the pairs of its line are tested together at 5 % (Holm): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the
-difference that would be, by such a test. The claims above test more together (Limits). *Seed by seed*: the interval of the differences within training seeds, by itself, one of twenty beside the truth: SAEs of one seed start alike, and snap is mse for the first half of training, so that the two vary alike.
-Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old
-rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`; [figures](grown/figures.md)). Of Matryoshka SAEs the outermost level grows: what rows of inner levels mix in because they have to do alone, new latents do not take from them, so that these numbers are no measure of it.
+LOSS = """Means over L0s. SAEs of one training seed start from the same weights and see the same batches under every loss, so that losses are compared seed by seed (seeds as blocks: `hedgebench.stats.effects`, `paired`). Differences have simultaneous 95 % intervals over the pairs of a line.
+*Apart*: told apart when the pairs of its line are tested together at 5 % (Holm): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the smallest difference that such a test finds with a chance of .8. The claims above test more together (Limits).
+
+Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`; [figures](grown/figures.md)). Of Matryoshka SAEs the outermost level grows: what rows of inner levels mix in because they have to do alone,
+new latents do not take from them, so that these numbers are no measure of it.
 """
 SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
 """
@@ -495,8 +537,9 @@ CHECKED = """
 What it reads on two of these SAEs where the answer is known: where what is missing has a sign at random and no row owes anything (0 would be right), and how often it is higher for a latent that was made to hedge .3 of its row than for another (1 would be right), or for one that follows a feature of random sign (.5 would be right).
 """
 ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself; 95 % intervals, each by itself. *Apart*: told apart at 5 %, each by itself.
+Which is *better* is left blank where a random SAE does as well as some of these, and of hedging, which growth does not measure in Matryoshka SAEs (above).
 """
-BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK; k {ks}. *Apart*: told apart when the pairs of its line are tested together at 5 %.
+BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK; k {ks}. Seed by seed, as losses are. *Apart*: told apart when the pairs of its line are tested together at 5 %.
 """
 CONTROLS = """Of one BatchTopK SAE (k 40, mse): random unit rows at its L0 (`random`), its decoder rows shuffled (`permuted`: on metrics of activations alone, such as probing, that SAE itself), and principal components in place of latents (`pca`); beside them the variants of that k. *No worse*: controls as good as the worst variant, or better: where `random` is among
 them, a metric says little of these SAEs. On which metrics the answer is known and found, or not, has [a page of its own](../validity/README.md).

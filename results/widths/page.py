@@ -15,7 +15,7 @@ from hedgebench.stats.differences import oriented
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, falls, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -88,8 +88,8 @@ class Widths:
         )
         return [
             claim_of_each("The norm falls with the width, up to about d_model.", self._narrow()),
-            claim_of_each("Beyond, it rises.", judged(wide, above, below)),
-            claim_of_each("... as √n would, by an exponent of .5 of the width.", root),
+            claim_of_each("Beyond d_model it rises.", judged(wide, above, below, "as exponent of the width")),
+            claim_of_each("It rises as √n would, by an exponent of .5 of the width.", root),
             *(self._lower(family) for family in FAMILIES.values()),
         ]
 
@@ -98,6 +98,7 @@ class Widths:
         found = {}
         for name in self.names:
             if (slope := self.slope(name, beyond=False)) is None:
+                found[name] = "cannot tell", f"fewer than three widths up to {self.d_in}"
                 continue
             rows = self.rows[(self.rows["series"] == name) & (self.rows["width"] <= self.d_in)]
             steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
@@ -110,17 +111,18 @@ class Widths:
 
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
-        words = f"It is smaller at a lower L0 ({family}{', by its weight' if family == 'L1' else ''})."
-        found = self._effects
-        rows = found[found["family"] == family]
-        numbers = "; ".join(f"{row.first} less {row.second} {oriented(row, row.first)}" for row in rows.itertuples())
-        if rows.empty:
-            return claim(words, "cannot tell", "not measured at two L0s")
-        if (rows["high"] < 0).all():
-            return claim(words, "holds", numbers)
-        if (rows["low"] > 0).all():
-            return claim(words, "does not hold", f"the opposite does ({numbers})")
-        return claim(words, "holds in part" if (rows["high"] < 0).any() else "cannot tell", numbers)
+        rows = self._effects[self._effects["family"] == family]
+        setting = "weight" if family == "L1" else "k"
+        found = {
+            f"{setting} {row.first} − {setting} {row.second} at {', '.join(row.over.split())} latents".replace(
+                "l1=", ""
+            ): oriented(row, row.first)
+            for row in rows.itertuples()
+        }
+        return claim_of_each(
+            f"It is smaller at a lower L0, as the post sees in Gemma Scope's SAEs of 16k latents and more (here {family} SAEs).",
+            judged(found, below, above),
+        )
 
     @cached_property
     def _effects(self) -> pd.DataFrame:
