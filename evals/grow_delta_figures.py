@@ -44,7 +44,7 @@ _DEGREES = (
 
 _TOGETHER = "Above and below: by 95 % intervals over training seeds that hold for all widths together."
 HOW = (
-    "Points are SAEs, lines their means over training seeds, bands 95 % intervals of these at each width by itself; colours and lines say what is measured, markers whose it is. "
+    "Points are SAEs, lines their means over training seeds, bands 95 % intervals of these at each width by itself. Colours say what is measured; of several kinds of SAE shades, lines and markers say which, of a single one lines, too, what is measured. "
     "Above it: how many of the new latents fire at all."
 )
 
@@ -138,7 +138,7 @@ def _table(scores: DataFrame, lines: tuple[_Line, ...]) -> DataFrame:
 
 
 def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -> None:
-    """A point for every SAE, and the means at each width with their interval over training seeds, for every family; the live new latents above."""
+    """A point for every SAE, and the means at each width with their interval over training seeds, for every family; the live new latents above. Of several families, lines say which, and colours alone what is measured."""
     from matplotlib.lines import Line2D
 
     known, live = _known(scores, lines), points(scores, "grow_delta", ("live_added", ""))
@@ -148,12 +148,11 @@ def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -
     for line in lines:
         chosen = _of(known, line)
         for family, group in chosen.groupby("family"):
-            _series(axes, group, line.colour, line.style, looks[family])
+            _series(axes, group, line.colour, looks[family].linestyle if words else line.style, looks[family])
         if len(chosen):
-            handles.append(Line2D([], [], color=line.colour, linestyle=line.style, label=line.words))
+            handles.append(Line2D([], [], color=line.colour, linestyle="-" if words else line.style, label=line.words))
     for family, name in words.items():
-        look = looks[family]._replace(color=shaded(_GREY, looks[family].shade))
-        handles.append(handle(look, name, joined=False))
+        handles.append(handle(looks[family]._replace(color=shaded(_GREY, looks[family].shade)), name))
     axes.legend(handles=handles, fontsize="small")
     width_axis(axes, known["width"])
     axes.set(xlabel="width after growing (latents)")
@@ -161,7 +160,7 @@ def _draw(scores: DataFrame, axes: Axes, lines: tuple[_Line, ...], title: str) -
     if len(live):
         above = axes.inset_axes((0, 1.03, 1, 0.13), sharex=axes)
         for family, group in live[live["family"].isin(looks)].groupby("family"):
-            _series(above, group, _GREY, "-", looks[family])
+            _series(above, group, _GREY, looks[family].linestyle if words else "-", looks[family])
         above.set_ylim(0, 1.1)
         above.set_yticks([0, 0.5, 1])
         above.tick_params(labelbottom=False, labelsize="small")

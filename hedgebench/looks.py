@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hedgebench.control_cards import control_kind
 from hedgebench.letters import shown
-from hedgebench.one_line import one_line
+from hedgebench.one_line import natural, one_line
 
 if TYPE_CHECKING:
     from matplotlib.typing import LineStyleType, MarkerType
@@ -230,10 +230,10 @@ def _rank(loss: str) -> int:
 
 
 def _order(keys: Iterable[tuple[str, ...]], *, newest_first: bool = False) -> dict[tuple[str, ...], int]:
-    """The place of each key, numbers by size and before text; with `newest_first` from the largest first part."""
+    """The place of each key, numbers by size and before text, also within a text; with `newest_first` from the largest first part."""
 
-    def place(key: tuple[str, ...]) -> list[tuple[float, str]]:
-        parts = [(float(part), "") if _is_number(part) else (float("inf"), part) for part in key]
+    def place(key: tuple[str, ...]) -> list[tuple[float, list[tuple[float, str]]]]:
+        parts = [(float(part), []) if _is_number(part) else (float("inf"), natural(part)) for part in key]
         if newest_first:
             parts[0] = (-parts[0][0], parts[0][1])
         return parts

@@ -15,6 +15,11 @@ def one_line(text: str) -> str:
     )
 
 
+def natural(text: str) -> list[tuple[float, str]]:
+    """A key for sorting, by which whole numbers within a text go by their size: `blocks.4` before `blocks.12`."""
+    return [(float(part), "") if part.isdecimal() else (float("inf"), part) for part in re.split(r"(\d+)", text)]
+
+
 def no_formula(value: Any) -> Any:
     """What may stand in a cell of a CSV that people open: a text that a spreadsheet would take for a formula has an apostrophe before it; what is no text stays as it is."""
     if not isinstance(value, str):

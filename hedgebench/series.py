@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hedgebench.looks import EDITION
 from hedgebench.made_with import settings
+from hedgebench.one_line import natural
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -122,7 +123,7 @@ def with_family(rows: DataFrame) -> DataFrame:
 
 def labels(rows: DataFrame) -> dict[str, str]:
     """What tells the families of some rows apart, in words; nothing where there is but one."""
-    parts = {family: _words(family) for family in sorted(rows["family"].unique())}
+    parts = {family: _words(family) for family in sorted(rows["family"].unique(), key=natural)}
     every = list(parts.values())
     keys = dict.fromkeys(key for words in every for key in words)
     differing = [key for key in keys if len({words.get(key, "") for words in every}) > 1]

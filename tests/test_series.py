@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from hedgebench.one_line import natural
 from hedgebench.results import SCORES, _frame
 from hedgebench.series import labels, means, points
 from hedgebench.stats.intervals import mean_interval
@@ -92,3 +93,9 @@ def test_only_what_is_asked_for_counts():
     others = ({"metric": "b"}, {"params": ""}, {"slice_by": "pair"}, {"eval": "x"}, {"width": None}, {"value": None})
     assert known(row(64, 0, 1.0), *(row(64, 0, 7.0) | other for other in others))["value"].tolist() == [1.0]
     assert known().empty and means(known()).empty
+
+
+def test_hook_points_go_by_their_layer():
+    hooks = [f"blocks.{layer}.hook_resid_post" for layer in (12, 4, 8)]
+    assert sorted(hooks, key=natural) == [f"blocks.{layer}.hook_resid_post" for layer in (4, 8, 12)]
+    assert sorted(["b", "a2", "a", "10", "9", ""], key=natural) == ["", "9", "10", "a", "a2", "b"]
