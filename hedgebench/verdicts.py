@@ -50,6 +50,15 @@ def listed(claims: Sequence[Claim]) -> list[str]:
     return [*theirs, *(["\nAsked by us:\n", *ours] if ours else [])]
 
 
+def so_far(measured: int, planned: int) -> str:
+    """A sentence on how many of the planned SAEs are in a table; none where all are."""
+    return (
+        f"Of the {planned} SAEs that the configs name, {measured} are in the table so far. "
+        if measured < planned
+        else ""
+    )
+
+
 def judged(
     found: Mapping[str, Any], holds: Callable[[Any], bool], fails: Callable[[Any], bool], per: str = ""
 ) -> dict[str, tuple[str, str]]:

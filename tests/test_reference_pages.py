@@ -252,7 +252,9 @@ def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float, by
     said = page_of("losses/page").page(table(rows))
     assert str(found) in said
     assert "what inner levels mix in).** Cannot tell: not measured." in said
-    assert "9 SAEs (the configs name 81; training goes on where it was broken off) of 1,024 latents" in said
+    assert (
+        "9 SAEs of 1,024 latents" in said and "Of the 81 SAEs that the configs name, 9 are in the table so far." in said
+    )
 
 
 def test_committed_pages_are_those_of_the_committed_tables():

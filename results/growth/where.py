@@ -14,7 +14,7 @@ from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare
-from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
 
 HERE = Path(__file__).parent
 FAR = {
@@ -91,7 +91,9 @@ class Where:
         index = self.values.index
         return {
             "grown": len(self.values),
-            "planned": sum(map(_entries, [HERE / "grow-l0.yaml", *HERE.glob("layers/grow-*.yaml")])),
+            "so_far": so_far(
+                len(self.values), sum(map(_entries, [HERE / "grow-l0.yaml", *HERE.glob("layers/grow-*.yaml")]))
+            ),
             "added": self.added,
             "tokens": f"{self.tokens:,}",
             "seeds": index.get_level_values("train_seed").nunique(),
@@ -294,7 +296,7 @@ def _training(config: Path) -> str:
 
 HEAD = """# The hedging degree by width, L0 and layer (row 21)
 
-{grown} BatchTopK SAEs (the configs name {planned}; training goes on where it was broken off) of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layer {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
+{grown} BatchTopK SAEs of SmolLM2-135M, {narrowest} to {widest} latents, k {ks}, layer {layers}, grow by {added} latents and are trained on for {tokens} tokens, {seeds} training seeds; a copy that does not grow is trained on beside each (the
 control), and another on another order of the data. After arXiv 2505.11756: how far the old rows' change (grown less control) reaches into the span of the new rows. Widths are before growth, if not said otherwise (the figures have the width after it).
 Before they grow, SAEs of k 8 (layers and widths) were trained on {narrow_training}, those of other k (L0s and widths, layer 8) on {wide_training}: columns of different k differ in more than k and layer, and only those of k 8 are compared across layers.
 
@@ -323,7 +325,7 @@ LAYERS = """Means over the widths that all have ± standard error over training 
 """
 LIMITS = """## Limits
 
-One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
+{so_far}One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
 old row gives up to {added} new ones, not all that it hedges of what the SAE lacks. The intervals hold training seeds only: one order of the data, one text; and beside other training seeds' rows each seed is held to the others, so that its values are not independent.
 
 That rows move into the new rows' span is what hedging predicts, and not hedging alone: absorbed and split features move rows, too. Where hedging is known, in [toy worlds](../toy/growth.md), the mean projection is what new latents take of it, the degree is no measure of its size, and the share does not follow it.

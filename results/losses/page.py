@@ -16,7 +16,7 @@ from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import mean_interval
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each, listed
+from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each, listed, so_far
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
@@ -151,9 +151,10 @@ class Found:
         """What was trained."""
         scores = self.scores[self.scores["eval"] != "grow_delta"]
         saes = scores[~scores["sae"].isin(control_rows(scores)) & scores["train_seed"].notna()].drop_duplicates("sae")
+        planned = sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "matryoshka"))
         return {
             "saes": len(saes),
-            "planned": sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "matryoshka")),
+            "so_far": so_far(len(saes), planned),
             "width": f"{int(saes['width'].iloc[0]):,}",
             "tokens": f"{int(saes['train_tokens'].iloc[0]):,}",
             "seeds": saes["train_seed"].nunique(),
@@ -500,7 +501,7 @@ def _and(names: Sequence[str]) -> str:
 
 HEAD = """# Losses (rows 15 to 17)
 
-BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M after layer 8, under MSE, L2 and snap loss, after the post on feature hedging: {saes} SAEs (the configs name {planned}; training goes on where it was broken off) of {width} latents,
+BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M after layer 8, under MSE, L2 and snap loss, after the post on feature hedging: {saes} SAEs of {width} latents,
 {tokens} tokens each, k {ks}, {seeds} training seeds, {eval_seeds} evaluation seeds. Losses of one training seed start from the same weights and see the same batches.
 
     OMP_NUM_THREADS=1 hedgebench train results/losses/train-batchtopk.yaml --out out/losses/saes
@@ -546,7 +547,7 @@ them, a metric says little of these SAEs. On which metrics the answer is known a
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
+{so_far}One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
 and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `hedging_estimate` is of those of k 40, and holds none to another;
 `toy_recovery` needs known features, and is not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all that it compares;
 in the tables, a line: a table may tell apart what a claim does not.

@@ -15,7 +15,7 @@ from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.differences import Difference
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
 
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
@@ -77,7 +77,7 @@ class Seeds:
         """What was trained."""
         return {
             "saes": self.saes,
-            "planned": sum(len(read_config(HERE.parent / file).saes) for file in CONFIGS),
+            "so_far": so_far(self.saes, sum(len(read_config(HERE.parent / file).saes) for file in CONFIGS)),
             "tokens": f"{int(self.rows['train_tokens'].dropna().iloc[0]):,}",
             "seeds": int(self.rows["n"].min()),
             "df": f"{self.rows['n'].min() - 1:.0f}",
@@ -218,7 +218,7 @@ def _series(row: Any) -> str:
 
 HEAD = """# Do training seeds find the same latents? (row 22)
 
-{saes} TopK, BatchTopK and L1 SAEs (the configs name {planned}; training goes on where it was broken off) of the residual stream of SmolLM2-135M after layer 8, {tokens} tokens each, {seeds} training seeds on the same data, after arXiv 2501.16615. A latent is shared where the best pairings by
+{saes} TopK, BatchTopK and L1 SAEs of the residual stream of SmolLM2-135M after layer 8, {tokens} tokens each, {seeds} training seeds on the same data, after arXiv 2501.16615. A latent is shared where the best pairings by
 encoder and by decoder give it the same counterpart, and both cosines are .7 at least (`hedgebench list`, eval `seed_overlap`).
 
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes
@@ -238,7 +238,7 @@ EQUAL = """L1 SAEs have no k: their share at an L0 of k is read between the two 
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. L1 SAEs at an L0 of k are none of those that were trained: their share there is read between two weights, of L0 {l1_l0s}. The paper's SAEs have 131,072 latents, {narrower} times as many as the widest here.
+{so_far}One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. L1 SAEs at an L0 of k are none of those that were trained: their share there is read between two weights, of L0 {l1_l0s}. The paper's SAEs have 131,072 latents, {narrower} times as many as the widest here.
 """
 
 

@@ -15,7 +15,7 @@ from hedgebench.stats.differences import oriented
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -54,9 +54,11 @@ class Widths:
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
+        saes = self.rows["sae"].nunique()
+        planned = sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "l1"))
         return {
-            "saes": self.rows["sae"].nunique(),
-            "planned": sum(len(read_config(HERE / f"train-{name}.yaml").saes) for name in ("batchtopk", "l1")),
+            "saes": saes,
+            "so_far": so_far(saes, planned),
             "narrowest": f"{self.rows['width'].min():,}",
             "widest": f"{self.rows['width'].max():,}",
             "tokens": f"{int(self.rows['train_tokens'].iloc[0]):,}",
@@ -175,7 +177,7 @@ def _series(row: Any) -> str:
 
 HEAD = """# The decoder bias against width (rows 19 and 20)
 
-{saes} BatchTopK and L1 SAEs (the configs name {planned}; training goes on where it was broken off) of the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), {narrowest} to {widest} latents, {tokens} tokens each, {seeds} training seeds. After the post on feature hedging, which grew
+{saes} BatchTopK and L1 SAEs of the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), {narrowest} to {widest} latents, {tokens} tokens each, {seeds} training seeds. After the post on feature hedging, which grew
 one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
 
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes
@@ -194,7 +196,7 @@ EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (
 """
 LIMITS = """## Limits
 
-One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
+{so_far}One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
 changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
 """
 
