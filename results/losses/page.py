@@ -125,7 +125,6 @@ class Found:
         self.pooled = _shown(effects(plain, "architecture", ["loss", "k"]))
         balanced = _balanced(scores[scores["loss"] == "mse"])
         self.balance = _shown(effects(balanced, "objective", "k", paired=True))
-        self.l0 = _shown(effects(plain, "k", "loss"))
         # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers. SAEs of one training seed start from the same weights and see the same
         # batches, so that losses and multipliers are held to each other seed by seed; of two architectures that would leave two degrees of freedom
         panels = _only(plain, PANELS)
