@@ -44,7 +44,7 @@ _DEGREES = (
 
 _TOGETHER = "Above and below: by 95 % intervals over training seeds that hold for all widths together."
 HOW = (
-    "Points are SAEs, lines their means over training seeds, bands 95 % intervals of these at each width by itself. Colours say what is measured; of several kinds of SAE shades, lines and markers say which, of a single one lines, too, what is measured. "
+    "Points are SAEs, lines their means over training seeds, bands 95 % intervals of these at each width by itself. Colours say what is measured. Where there are several kinds of SAE, lines, shades and markers say which it is. "
     "Above it: how many of the new latents fire at all."
 )
 

@@ -16,8 +16,9 @@ def one_line(text: str) -> str:
 
 
 def natural(text: str) -> list[tuple[float, str]]:
-    """A key for sorting, by which whole numbers within a text go by their size: `blocks.4` before `blocks.12`."""
-    return [(float(part), "") if part.isdecimal() else (float("inf"), part) for part in re.split(r"(\d+)", text)]
+    """A key for sorting, by which numbers within a text go by their size: `blocks.4` before `blocks.12`, `l1=0.25` before `l1=0.5`."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(float(part), "") if i % 2 else (float("inf"), part) for i, part in enumerate(parts)]
 
 
 def no_formula(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -88,6 +89,38 @@ def test_the_same_records_pack_to_the_same_bytes(tmp_path: Path):
         command = [sys.executable, "results/pack.py", str(tmp_path / place), str(tmp_path / f"{place}.tar.xz")]
         subprocess.run(command, cwd=REPOSITORY, check=True)
     assert (tmp_path / "a.tar.xz").read_bytes() == (tmp_path / "b.tar.xz").read_bytes()
+
+
+def test_a_packed_card_names_its_sae_by_its_place_in_the_repository(tmp_path: Path):
+    places = {"a": f"{REPOSITORY}/results/widths/../../out/saes/one", "b": "/elsewhere/one", "c": None}
+    for digest, place in places.items():
+        for file, content in (("records/an_eval/1.json", {}), (f"checkpoints/{digest}.json", {"ref": place, "k": 8.0})):
+            (tmp_path / "run" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "run" / file).write_text(json.dumps(content))
+    command = [sys.executable, "results/pack.py", str(tmp_path / "run"), str(tmp_path / "run.tar.xz")]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
+    with tarfile.open(tmp_path / "run.tar.xz") as packed:
+        packed.extractall(tmp_path / "again", filter="data")
+    found = {card.stem: json.loads(card.read_text()) for card in (tmp_path / "again/checkpoints").iterdir()}
+    assert found == {
+        "a": {"ref": "out/saes/one", "k": 8.0},
+        "b": {"ref": "/elsewhere/one", "k": 8.0},
+        "c": {"ref": None, "k": 8.0},
+    }
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_no_packed_card_names_a_place_on_a_machine(archive: Path):
+    with tarfile.open(archive) as packed:
+        cards = [json.loads(packed.extractfile(one).read()) for one in packed if one.name.startswith("checkpoints/")]
+    assert cards and not [card["ref"] for card in cards if str(card["ref"]).startswith("/")]
+
+
+def test_of_seeds_that_are_measured_together_a_table_has_one_group():
+    for name in ("losses", "seeds"):
+        scores = pd.read_parquet(REPOSITORY / f"results/{name}/scores.parquet")
+        groups = scores[(scores["eval"] == "seed_overlap") & (scores["metric"] == "shared")]
+        assert groups.groupby("recipe")["digest"].nunique().eq(1).all()
 
 
 def test_a_folder_without_records_is_not_packed(tmp_path: Path):

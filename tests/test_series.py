@@ -99,3 +99,5 @@ def test_hook_points_go_by_their_layer():
     hooks = [f"blocks.{layer}.hook_resid_post" for layer in (12, 4, 8)]
     assert sorted(hooks, key=natural) == [f"blocks.{layer}.hook_resid_post" for layer in (4, 8, 12)]
     assert sorted(["b", "a2", "a", "10", "9", ""], key=natural) == ["", "9", "10", "a", "a2", "b"]
+    multipliers = [f"balance={share}" for share in ("0.75", "0.125", "0.5", "0", "0.25")]
+    assert sorted(multipliers, key=natural) == [f"balance={share}" for share in ("0", "0.125", "0.25", "0.5", "0.75")]

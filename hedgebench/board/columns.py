@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hedgebench.board.sources import declared, plain
 from hedgebench.made_with import settings
+from hedgebench.one_line import natural
 
 if TYPE_CHECKING:
     from hedgebench.board.sources import Source
@@ -114,14 +114,9 @@ def _order(rows: Sequence[Mapping[str, Any]], evals: Mapping[str, Plugin]) -> An
 
     def order(key: Key) -> tuple[Any, ...]:
         name = key.setting.eval
-        return evals_[name], settings_[key.setting], metrics[name, key.metric], _natural(key.params)
+        return evals_[name], settings_[key.setting], metrics[name, key.metric], natural(key.params)
 
     return order
-
-
-def _natural(text: str) -> list[tuple[int, float, str]]:
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)
-    return [(0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts)]
 
 
 def _first(ordered: Sequence[Key], ways: Mapping[Key, bool | None]) -> list[Key]:

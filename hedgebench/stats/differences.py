@@ -34,9 +34,14 @@ def oriented(row: Any, first: str) -> Difference:
 
 def difference(rows: DataFrame, first: str, second: str) -> Difference | None:
     """The first of `rows` that compares the two: `first` less `second`, with its simultaneous interval. None where no row does."""
-    levels = [first, second]
-    found = rows[rows["first"].isin(levels) & rows["second"].isin(levels)]
-    return None if found.empty else oriented(next(found.itertuples()), first)
+    row = _between(rows, first, second)
+    return None if row is None else oriented(row, first)
+
+
+def paired_difference(rows: DataFrame, first: str, second: str) -> Difference | None:
+    """The same with its interval seed by seed, by itself; None, too, where they share no two training seeds."""
+    row = _between(rows.dropna(subset="paired_low"), first, second)
+    return None if row is None else oriented(row._replace(low=row.paired_low, high=row.paired_high), first)
 
 
 def level_means(rows: DataFrame) -> dict[str, float]:
@@ -44,3 +49,8 @@ def level_means(rows: DataFrame) -> dict[str, float]:
     return {
         level: mean for end in ("first", "second") for level, mean in zip(rows[end], rows[f"{end}_mean"], strict=True)
     }
+
+
+def _between(rows: DataFrame, *levels: str) -> Any:
+    found = rows[rows["first"].isin(levels) & rows["second"].isin(levels)]
+    return next(found.itertuples(), None)

@@ -10,7 +10,8 @@ import numpy as np
 
 from hedgebench.scores_table import scores_table
 from hedgebench.stats.grid import COLUMN, PLACE, VARIANT, Grid, grids
-from hedgebench.stats.pairwise import ALPHA, compare, compare_paired, holm
+from hedgebench.stats.intervals import mean_interval
+from hedgebench.stats.pairwise import ALPHA, compare, holm
 from hedgebench.stats.power import detectable
 from hedgebench.stats.tables import control_rows
 from hedgebench.types import BadInput
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTINGS = ("architecture", "loss", "width", "k", "objective", "train_tokens")
 """Of training: what may be compared, or averaged over."""
-_EFFECT = ["difference", "stderr", "df", "low", "high", "p", "apart", "better", "sd", "detectable", "n_seeds"]
+_EFFECT = ["difference", "stderr", "df", "low", "high", "p", "apart", "better", "sd", "detectable", "n_seeds", "paired_low", "paired_high"]  # fmt: skip
 
 
 class _Crossed(NamedTuple):
@@ -43,30 +44,26 @@ class _Pair(NamedTuple):
     """Of their standard deviations, where each has its own."""
     variants: int
     """Values of the setting."""
-    paired: bool
-    """Whether they are held to each other seed by seed."""
     higher_is_better: bool | None
 
 
-def effects(
-    scores: DataFrame, of: str, over: str | Sequence[str], *, together: bool = False, paired: bool = False
-) -> DataFrame:
+def effects(scores: DataFrame, of: str, over: str | Sequence[str], *, together: bool = False) -> DataFrame:
     """What a setting of training does to each metric, averaged over another; SAEs are otherwise alike. Controls take no part.
 
-    A training seed counts once, with the mean over its SAEs: they start from the same draws, so that four L0s are not four seeds. Read are the values of `over` that most values of `of` have in common, of these the most that have the same
-    training seeds; an SAE counts with its mean over the evaluation seeds that all have.
+    A training seed counts once, with the mean over its SAEs: they start from the same draws, so that four L0s are not four seeds. Read are those values of `over` at which the most values of `of`
+    are there, with the seeds that these have at most of them: an L0 that lacks a seed is left out, rather than the seed. An SAE counts with its mean over the evaluation seeds that all have.
 
     Args:
         scores: The scores table.
         of: The setting that is compared, of `SETTINGS`.
         over: Another, or several, whose values (for several: combinations of values) are averaged over with equal weights.
         together: Make all comparisons of the table at once, as of one question; else the pairs of each metric among SAEs that are else alike, a question for each.
-        paired: Hold values of `of` to each other seed by seed, at the training seeds that all have: for SAEs that a seed gives the same start and the same batches, so that what it does to all of them alike is no difference.
 
     Returns:
         A row for each pair of values of `of`, of each metric, among SAEs that are else alike: `COLUMN`, `PLACE`, the other settings, `over` (the values, in words), first, second, first_mean, second_mean, difference (first less second), stderr, df,
         low, high (simultaneous 95 % interval, Bonferroni's), p (adjusted for all that is compared at once, Holm's), apart (p below .05), better (`first` or `second`; missing where they are not apart or the metric has no better end), sd (of a training seed's
-        mean; of `paired` ones what is left without what a seed does to all), detectable (the difference that would be found 4 times of 5 among as many comparisons; at most, where seeds differ in number), n_seeds (of either, the fewer).
+        mean), detectable (the difference that would be found 4 times of 5 among as many comparisons; at most, where seeds differ in number), n_seeds (of either, the fewer), paired_low, paired_high (95 % interval of the difference seed by seed, by itself, over the seeds that both have: narrower
+        where SAEs of one seed, which start from the same draws, vary alike; missing of fewer than two).
 
     Raises:
         BadInput: No such setting, or twice the same.
@@ -84,9 +81,7 @@ def effects(
         [pair._replace(row={**grid.column, **dict(zip(alike, family, strict=True)), **pair.row}) for pair in pairs]
         for grid in grids(scores)
         for family, members in saes.groupby(alike, sort=False, dropna=False)
-        if (
-            pairs := _pairs(grid, _crossed(grid.where(grid.table.index.isin(members.index)), members, of, over), paired)
-        )
+        if (pairs := _pairs(grid, _crossed(grid.where(grid.table.index.isin(members.index)), members, of, over)))
     ]
     if together and questions:
         questions = [list(itertools.chain(*questions))]
@@ -107,40 +102,37 @@ def _crossed(grid: Grid, saes: DataFrame, of: str, over: list[str]) -> _Crossed 
         if len(members) > 1 and members["train_seed"].is_unique:
             cells[_plain(level), tuple(map(_plain, block))] = means[members.index].set_axis(members["train_seed"])
     there: dict[tuple[Any, ...], dict[Any, frozenset[Any]]] = {}
-    for (level, block), seeds in cells.items():
-        there.setdefault(block, {})[level] = frozenset(seeds.index)
+    for (level, block), values in cells.items():
+        there.setdefault(block, {})[level] = frozenset(values.index)
     shapes = list(there.values())
-    # of the blocks that most levels have, those with the same levels and seeds as most others: one that is half trained would cost all others a seed
+    # of the blocks that most levels have, those with the levels and seeds that most others have, or more
     shape = max(shapes, key=lambda one: (len(one), shapes.count(one), sum(map(len, one.values()))), default={})
-    blocks = [block for block, one in there.items() if one == shape]
-    found = {level: pd.concat([cells[level, block] for block in blocks], axis=1).mean(axis=1) for level in shape}
+    blocks = [block for block, one in there.items() if all(one.get(level, set()) >= shape[level] for level in shape)]
+    found = {}
+    for level, seeds in shape.items():
+        at = pd.concat([cells[level, block] for block in blocks], axis=1, join="inner")
+        found[level] = at[at.index.isin(seeds)].mean(axis=1)
     return _Crossed(list(found), blocks, list(found.values())) if len(found) > 1 else None
 
 
-def _pairs(grid: Grid, crossed: _Crossed | None, paired: bool) -> list[_Pair]:
+def _pairs(grid: Grid, crossed: _Crossed | None) -> list[_Pair]:
     """All pairs of one metric of SAEs that are otherwise alike."""
-    import pandas as pd
-
     if crossed is None:
         return []
-    if paired:
-        shared = pd.concat(crossed.seeds, axis=1, join="inner").to_numpy().T
-        if shared.shape[1] < 2:
-            return []
-        pairs, n = compare_paired(shared), np.full(len(shared), shared.shape[1])
-    else:
-        pairs = compare([seeds.to_numpy() for seeds in crossed.seeds])
-        n = np.array([len(seeds) for seeds in crossed.seeds])
+    pairs = compare([seeds.to_numpy() for seeds in crossed.seeds])
+    n = np.array([len(seeds) for seeds in crossed.seeds])
     own = pairs.error * np.sqrt(n)
     found = []
     for k, (i, j) in enumerate(zip(pairs.first, pairs.second, strict=True)):
-        sd = pairs.stderr[k] * np.sqrt(n[i] / 2) if paired else np.hypot(own[i], own[j]) / np.sqrt(2)
+        low, high = _paired(crossed.seeds[i], crossed.seeds[j])
         sizes = {
             "first_mean": float(pairs.means[i]),
             "second_mean": float(pairs.means[j]),
             "difference": float(pairs.difference[k]),
             "stderr": float(pairs.stderr[k]),
-            "sd": float(sd),
+            "sd": float(np.hypot(own[i], own[j]) / np.sqrt(2)),
+            "paired_low": low,
+            "paired_high": high,
         }
         row = {
             "over": " ".join("/".join(map(_word, block)) for block in crossed.blocks),
@@ -150,8 +142,8 @@ def _pairs(grid: Grid, crossed: _Crossed | None, paired: bool) -> list[_Pair]:
             "df": float(pairs.df[k]),
             "n_seeds": int(n[[i, j]].min()),
         }
-        ratio = None if pairs.pooled else (1.0, 1.0) if paired else (float(own[i]), float(own[j]))
-        found.append(_Pair(row, ratio, len(n), paired, grid.higher_is_better))
+        ratio = None if pairs.pooled else (float(own[i]), float(own[j]))
+        found.append(_Pair(row, ratio, len(n), grid.higher_is_better))
     return found
 
 
@@ -181,10 +173,17 @@ def _answers(question: list[_Pair]) -> Iterator[dict[str, Any]]:
             "p": float(p[k]),
             "apart": apart,
             "better": better,
-            "detectable": detectable(
-                spread, pair.row["n_seeds"], pair.variants, paired=pair.paired, comparisons=len(question)
-            ),
+            "detectable": detectable(spread, pair.row["n_seeds"], pair.variants, comparisons=len(question)),
         }
+
+
+def _paired(first: Series[float], second: Series[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the difference seed by seed; None of fewer than two seeds that both have."""
+    both = (first - second).dropna()
+    if len(both) < 2:
+        return None, None
+    found = mean_interval(both)
+    return found.low, found.high
 
 
 def _plain(value: Any) -> Any:

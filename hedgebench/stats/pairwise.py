@@ -93,7 +93,7 @@ def compare(groups: Sequence[ArrayLike], pooled: bool | None = None) -> Pairs:
 
 
 def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
-    """Compare by values at the same seeds: SAEs at evaluation seeds (do these SAEs differ, whatever the seed? Nothing is said of others trained alike), or recipes at training seeds that give them the same start and the same batches.
+    """Compare SAEs by their values at the same evaluation seeds: do these SAEs differ, whatever the seed? Nothing is said of others trained alike.
 
     Args:
         values: [v, b], b >= 2 seeds.
@@ -103,7 +103,7 @@ def compare_paired(values: ArrayLike, pooled: bool | None = None) -> Pairs:
     values = np.array(rows)
     v, b = values.shape
     if b < 2:
-        raise ValueError("one seed has no spread to be compared by")
+        raise ValueError("one evaluation seed has no spread to be compared by")
     left = without_what_is_shared(values)
     variance = (left**2).sum(axis=1) / (b - 1)
     pooled = equally_noisy(variance, np.full(v, b - 1)) if pooled is None else pooled

@@ -3,7 +3,7 @@
 Of the comparisons as `pairwise` makes them: whether variances are pooled is asked first, and those of equally noisy variants are not in a quarter of tables, where a difference has to be larger to be
 found. What the variances of a table come out as is drawn many times over, with a fixed seed; given these, the chance of finding a difference is that of a normal mean beyond a threshold.
 
-`paired`: of what is compared at shared seeds (`compare_paired`): SAEs at evaluation seeds, or recipes at training seeds. Standard deviations are those of the rest, what a seed does to one of them alone.
+`paired`: of SAEs at shared evaluation seeds (`compare_paired`), where seeds are evaluation seeds and standard deviations those of the rest, what a seed does to one SAE alone.
 """
 
 from __future__ import annotations
@@ -80,19 +80,18 @@ def _thresholds(
     seeds: int, variants: int, ratio: float | None, paired: bool, comparisons: int | None = None
 ) -> NDArray[np.float64]:
     if paired:
-        return _paired_limits(seeds, variants, ratio is None, comparisons)
+        return _paired_limits(seeds, variants, ratio is None)
     return _limits(seeds, variants, ratio, comparisons=comparisons)
 
 
 @cache
-def _paired_limits(seeds: int, variants: int, asked: bool, comparisons: int | None = None) -> NDArray[np.float64]:
-    """As `_limits`, of what is compared at shared seeds.
+def _paired_limits(seeds: int, variants: int, asked: bool) -> NDArray[np.float64]:
+    """As `_limits`, of SAEs at shared evaluation seeds.
 
     Args:
-        seeds: That all have.
-        variants: That are compared.
+        seeds: Evaluation seeds.
+        variants: SAEs that are compared.
         asked: Whether pooling is asked about; else each pair has its own variance.
-        comparisons: As in `_limits`.
     """
     from scipy.special import stdtrit
 
@@ -111,7 +110,7 @@ def _paired_limits(seeds: int, variants: int, asked: bool, comparisons: int | No
         pooled = bartlett(sums / df, np.full(variants, df)) >= DOUBT
         shared = np.where(pooled, sums.sum(axis=1) / ((variants - 1) * df), shared)
         dfs = np.where(pooled, (variants - 1) * df, dfs)
-    found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / (comparisons or math.comb(variants, 2))) * np.sqrt(shared)
+    found: NDArray[np.float64] = stdtrit(dfs, 1 - ALPHA / 2 / math.comb(variants, 2)) * np.sqrt(shared)
     return found
 
 
@@ -173,8 +172,10 @@ def detectable(
         variants: That are compared.
         wanted: The power.
         paired: As the module has it.
-        comparisons: That share the level of 5 % (of several metrics, say); None: all pairs of the variants.
+        comparisons: That share the level of 5 % (of several metrics, say); None: all pairs of the variants. Not for paired ones.
     """
+    if paired and comparisons is not None:
+        raise ValueError("a number of comparisons is for variants that are not paired")
     return _size(sd) * _detectable(seeds, variants, _ratio(sd), wanted, paired, comparisons) if _size(sd) else 0.0
 
 

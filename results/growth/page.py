@@ -62,9 +62,9 @@ class Grown:
         found = self.values.get((metric, params))
         return self.values.iloc[:0].sum(axis=1) if found is None else found.dropna()
 
-    def at(self, width: int, metric: str, params: str = "") -> Interval:
-        """Its interval over training seeds at one width."""
-        return mean_interval(self.of(metric, params).loc[width].to_numpy())
+    def by_width(self, metric: str, params: str = "") -> dict[int, Interval]:
+        """Its interval over training seeds at each width."""
+        return {int(width): mean_interval(of) for width, of in self.of(metric, params).groupby("width")}
 
     def overall(self, metric: str, params: str = "") -> Interval:
         """The interval over training seeds of each seed's mean over widths."""
@@ -74,7 +74,7 @@ class Grown:
         """Whether a number is above 0, overall and at which widths: the verdict, and the numbers; no average is taken over widths that contradict each other."""
         if self.of(metric, params).empty:
             return "cannot tell", NOT_MEASURED
-        at = {width: self.at(width, metric, params) for width in self.widths}
+        at = self.by_width(metric, params)
         over = [str(width - self.added) for width, interval in at.items() if above(interval)]
         under = [str(width - self.added) for width, interval in at.items() if below(interval)]
         said = [f"{word} {', '.join(widths)}" for word, widths in (("above at", over), ("below at", under)) if widths]
@@ -109,19 +109,20 @@ class Grown:
         width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
         return step_intervals(width - self.added, one, seed)
 
-    def bias(self) -> dict[str, tuple[str, str]]:
+    def _bias(self) -> Claim:
         """How the norm of the decoder bias goes with the width: the exponent of the width, and its logarithm's steps."""
+        words = "The decoder bias's norm falls as the SAE grows, up to about d_model."
         here = (self.scores["eval"] == "decoder_bias") & (self.scores["metric"] == "b_dec_norm")
         rows = self.scores[here & (self.scores["width"] < self.d)]
         if rows.empty:
-            return {}
+            return claim(words, "cannot tell", NOT_MEASURED)
         width, norm, seed = rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"]
         steps = step_intervals(width, norm, seed)
         means = rows.groupby("width")[["value", "l0"]].mean()
         first, last = means.iloc[0], means.iloc[-1]
-        name = f"{first['value']:.1f} at {means.index[0]} latents to {last['value']:.1f} at {means.index[-1]}"
         verdict, numbers = falls(slope_interval(np.log2(width), norm, seed), steps, "as exponent of the width")
-        return {name: (verdict, f"{numbers}; L0 goes from {first['l0']:.0f} to {last['l0']:.0f} meanwhile")}
+        ends = f"from {first['value']:.1f} at {means.index[0]} latents to {last['value']:.1f} at {means.index[-1]}"
+        return claim(words, verdict, f"{ends}, {numbers}; L0 goes from {first['l0']:.0f} to {last['l0']:.0f} meanwhile")
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -144,7 +145,11 @@ class Grown:
     def _scales(self) -> str:
         """How far the null without new latents is drawn out, from the narrowest to the widest."""
         means = self.of("scale", "null=reordered").groupby("width").mean()
-        return f"{means.iloc[0]:.1f} (the narrowest) to {means.iloc[-1]:.1f} (the widest)" if len(means) else "no"
+        return (
+            f", by {means.iloc[0]:.1f} (the narrowest) to {means.iloc[-1]:.1f} (the widest) times (`scale`)"
+            if len(means)
+            else ""
+        )
 
     def shares(self) -> str:
         """The post's measure at each width, beside the same of every null; means over seeds."""
@@ -164,15 +169,15 @@ class Grown:
         return self._table(columns)
 
     def _table(self, columns: dict[str, tuple[str, str]]) -> str:
-        columns = {words: column for words, column in columns.items() if len(self.of(*column))}
+        found = {words: at for words, column in columns.items() if (at := self.by_width(*column))}
         rows = (
             [
                 f"{width - self.added} → {width}",
-                *(f"{self.at(width, *column).mean:.3f}" for column in columns.values()),
+                *(f"{at[width].mean:.3f}" if width in at else "" for at in found.values()),
             ]
             for width in self.widths
         )
-        return markdown_table(["width", *columns], rows)
+        return markdown_table(["width", *found], rows)
 
     def claims(self) -> list[Claim]:
         """The post's findings one by one, and the questions it did not ask."""
@@ -190,7 +195,7 @@ class Grown:
                 fall,
                 f"{numbers}; where new latents live equally often it {trend(given_live)} per doubling",
             ),
-            claim_of_each("The decoder bias's norm falls as the SAE grows, up to about d_model.", self.bias()),
+            self._bias(),
             *(self._beyond(name, words) for name, words in list(NULLS.items())[1:]),
         ]
 
@@ -235,7 +240,7 @@ seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of 
 
 ![share](grow_delta-share-against-width.png)
 
-Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Widths are before growth (the figures have the width after it), but of the decoder bias. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. *Holds in part*: above 0 at some widths and below at others, so that no average is taken.
+Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Widths are before growth (the figures have the width after it), except for the decoder bias. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. *Holds in part*: above 0 at some widths and below at others, so that no average is taken.
 At which widths something lies above or below is told by each interval by itself; [figures.md](figures.md) counts widths by simultaneous ones, which are fewer. Metrics: `hedgebench list`, eval `grow_delta`.
 The run's records are gone but for this table, so that there is no `records.tar.xz`.
 """
@@ -243,7 +248,7 @@ LIMITS = """## Limits
 
 One model of 135M parameters, one layer, less than a hundredth of the post's tokens, and {seeds} seeds. The intervals hold training seeds only: one order of the data, one text;
 and with `other_seed` each seed is held to the others, so that its values are not independent. After its growth an SAE trains on for fifteen sixteenths (the narrowest) to nine sixteenths (the widest) of the run: how far
-rows move, and with it the projection and the hedging degree, shrinks with that, too. What no new latents would do is drawn out to how far the grown SAE's rows turned, by {scales} times (`scale`): where that is far from 1, what lies beyond it is an extrapolation. The random span of
+rows move, and with it the projection and the hedging degree, shrinks with that, too. What no new latents would do is drawn out to how far the grown SAE's rows turned{scales}: where that is far from 1, what lies beyond it is an extrapolation. The random span of
 {added} of {d} dimensions is larger here than in the post (64 of 2304: .028). The nulls `other_seed` and `residual` know part of the answer: other seeds add some of the same features, and what the
 control leaves over is made of what it lacks. What the measures say where hedging is known: [toy worlds](../toy/growth.md)."""
 

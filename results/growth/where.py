@@ -19,9 +19,9 @@ from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judge
 HERE = Path(__file__).parent
 FAR = {
     "hedging degree": ("hedging_degree", ""),
-    "beyond rows like the residual": ("excess", "null=residual"),
-    "beyond other training seeds' rows": ("excess", "null=other_seed"),
-    "beyond no new latents (excess)": ("excess", ""),
+    "g beyond rows like the residual": ("excess", "null=residual"),
+    "g beyond other training seeds' rows": ("excess", "null=other_seed"),
+    "g beyond no new latents (excess)": ("excess", ""),
 }
 """How far rows move into the new rows' span, in words, and the metric of `grow_delta` with its params: the paper's degree, and the projection beyond three nulls."""
 WAY = {
@@ -39,7 +39,7 @@ SIDES = {
 """Whether the encoder's columns change as the decoder's rows do: hedging is of both sides alike, absorption of the encoder."""
 SCALE = {"scale": ("scale", "null=reordered")}
 SHOWN = {**FAR, **WAY, **SIDES, **SCALE}
-DEGREE, OTHER_SEEDS, EXCESS, ENCODER = "hedging degree", "beyond other training seeds' rows", "beyond no new latents (excess)", "encoder columns beyond no new latents"  # fmt: skip
+DEGREE, OTHER_SEEDS, EXCESS, ENCODER = "hedging degree", "g beyond other training seeds' rows", "g beyond no new latents (excess)", "encoder columns beyond no new latents"  # fmt: skip
 ALIKE = 0.5
 """The symmetry from which on both sides change more alike than not."""
 _KEYS = ["layer", "k", "width", "train_seed"]
@@ -83,8 +83,9 @@ class Where:
         self.layers_k = float(several[several].index[0]) if several.any() else None
 
     def of(self, words: str) -> pd.Series[float]:
-        """One number for each layer, k, width and seed."""
-        return self.values[SHOWN[words]].dropna()
+        """One number for each layer, k, width and seed; empty where the table has none."""
+        found = self.values.get(SHOWN[words])
+        return self.values.iloc[:0].sum(axis=1) if found is None else found.dropna()
 
     def facts(self) -> dict[str, Any]:
         """What was grown."""
@@ -114,8 +115,10 @@ class Where:
     def _names(self) -> list[str]:
         return [f"layer {layer}, k {k:.0f}" for layer, k in self.series]
 
-    def per_doubling(self, words: str, layer: int, k: float) -> Interval:
-        """The change when the width before growth doubles, with its interval over training seeds."""
+    def per_doubling(self, words: str, layer: int, k: float) -> Interval | None:
+        """The change when the width before growth doubles, with its interval over training seeds; None where it was not measured."""
+        if self.of(words).empty:
+            return None
         one = self.of(words).loc[layer, k]
         width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
         return slope_interval(np.log2(width - self.added), one, seed)
@@ -169,22 +172,16 @@ class Where:
         ]
 
     def _alike(self) -> dict[str, tuple[str, str]]:
-        """Whether encoder columns change as decoder rows do, series by series: by the symmetry, and how much each gives up at the ends."""
+        """Whether encoder columns change as decoder rows do, series by series: by the symmetry, and how much each gives up at the widest."""
         found = {}
-        for name, (layer, k) in zip(self._names, self.series, strict=True):
+        for name, (layer, k) in zip(self._names, self.series, strict=True) if len(self.of("symmetry")) else ():
             at = {width: mean_interval(of) for width, of in self.of("symmetry").loc[layer, k].groupby("width")}
-            alike, unlike = (
-                [one for one in at.values() if one.low >= ALIKE],
-                [one for one in at.values() if one.high < ALIKE],
-            )
-            verdict = "holds in part" if alike and unlike else "cannot tell"
-            if at and len(at) in (len(alike), len(unlike)):
-                verdict = "holds" if alike else "does not hold"
+            verdict = _verdict([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
             narrowest, widest = min(at), max(at)
             encoder, decoder = (self.of(words).loc[layer, k, widest].mean() for words in (ENCODER, EXCESS))
             found[name] = (
                 verdict,
-                f"{at[narrowest].mean:.2f} at {narrowest - self.added:,} latents to {at[widest].mean:.2f} at {widest - self.added:,}, {self.per_doubling('symmetry', layer, k)} per doubling; there encoder columns give up {encoder:.3f}, decoder rows {decoder:.3f}",
+                f"{at[narrowest].mean:.2f} at {narrowest - self.added:,} latents to {at[widest].mean:.2f} at {widest - self.added:,}, {self.per_doubling('symmetry', layer, k)} per doubling; at the widest encoder columns give up {encoder:.3f}, decoder rows {decoder:.3f}",
             )
         return found
 
@@ -199,7 +196,7 @@ class Where:
             at = [mean_interval(of) for _, of in self.of(words).groupby(_KEYS[:-1]) if len(of) > 1]
             if not at:
                 continue
-            verdict = "holds" if all(map(above, at)) else "holds in part" if any(map(above, at)) else "cannot tell"
+            verdict = _verdict(list(map(above, at)), list(map(below, at)))
             means = [one.mean for one in at]
             numbers = f"{min(means):.3f} to {max(means):.3f}"
             found[words] = (
@@ -211,8 +208,9 @@ class Where:
     def _narrower(self, claim: str, words: str, ours: bool = False) -> Claim:
         """Whether a number falls with the width, series by series."""
         found = {
-            name: falls(self.per_doubling(words, layer, k), self.steps(words, layer, k))
+            name: falls(slope, self.steps(words, layer, k))
             for name, (layer, k) in zip(self._names, self.series, strict=True)
+            if (slope := self.per_doubling(words, layer, k)) is not None
         }
         return claim_of_each(claim, found, ours)
 
@@ -230,7 +228,7 @@ class Where:
 
     def slopes(self) -> str:
         """A row for each measure, a column for each series; then for each width with several k."""
-        slopes = ([words, *(self.per_doubling(words, layer, k) for layer, k in self.series)] for words in SHOWN)
+        slopes = ([words, *(self.per_doubling(words, layer, k) or "" for layer, k in self.series)] for words in SHOWN)
         by_width = markdown_table(["per doubling of the width", *self._names], slopes)
         tables = {words: self.in_k(words) for words in SHOWN}
         widths = sorted({width for table in tables.values() for width in table})
@@ -242,7 +240,7 @@ class Where:
 
     def layers(self, words: str) -> tuple[list[int], Pairs] | None:
         """The layers of one k, and how their means over the widths that all have differ, each training seed counted once; None where there are no two."""
-        if self.layers_k is None:
+        if self.layers_k is None or self.of(words).empty:
             return None
         values = self.of(words).xs(self.layers_k, level="k").unstack("width")  # noqa: PD010 - of one index
         common = values.columns[values.notna().groupby("layer").any().all()]
@@ -275,6 +273,13 @@ class Where:
             columns.append([*means, ", ".join(_apart(layers, pairs)) or "none"])
         lines = zip([*layers, "apart"], *columns, strict=True)
         return f"{LAYERS}\n{markdown_table(['layer', *SHOWN], lines)}"
+
+
+def _verdict(so: Sequence[bool], otherwise: Sequence[bool]) -> str:
+    """Of something that is certainly so, or certainly not, in each of some settings."""
+    if all(so) or all(otherwise):
+        return "holds" if all(so) else "does not hold"
+    return "holds in part" if any(so) else "cannot tell"
 
 
 def _apart(layers: list[int], pairs: Pairs) -> list[str]:

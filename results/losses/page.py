@@ -11,17 +11,18 @@ import pandas as pd
 
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
-from hedgebench.stats.differences import difference, level_means, oriented
+from hedgebench.stats.differences import difference, level_means, oriented, paired_difference
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import mean_interval
 from hedgebench.stats.tables import control_rows, summary
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import NOT_MEASURED, Claim, claim, claim_of_each, listed, so_far
+from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, listed, so_far
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
 MATRYOSHKA = "matryoshka_batchtopk"
 LEVELS = (MATRYOSHKA, "batchtopk")
+PAIRS = (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))
 ARCHITECTURES = {"batchtopk": "BatchTopK", "matryoshka_batchtopk": "Matryoshka"}
 
 
@@ -120,31 +121,28 @@ class Found:
         self.estimated = _only(scores, [ESTIMATE, *CHECKS])
         scores = self.scores = _only(_ended(scores), EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
-        self.loss = _shown(effects(plain, "loss", "k", paired=True))
+        self.loss = _shown(effects(plain, "loss", "k"))
         self.architecture = _shown(effects(plain, "architecture", "k"))
         self.pooled = _shown(effects(plain, "architecture", ["loss", "k"]))
         balanced = _balanced(scores[scores["loss"] == "mse"])
-        self.balance = _shown(effects(balanced, "objective", "k", paired=True))
-        # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers. SAEs of one training seed start from the same weights and see the same
-        # batches, so that losses and multipliers are held to each other seed by seed; of two architectures that would leave two degrees of freedom
+        self.balance = _shown(effects(balanced, "objective", "k"))
+        # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
         panels = _only(plain, PANELS)
         claimed = panels[(panels["eval"] != SCR.eval) | (panels["k"] >= HIGHER)]
         self.levels = _shown(effects(claimed, "architecture", ["loss", "k"], together=True))
         self.levels_by_loss = _shown(effects(claimed, "architecture", "k"))
         self.apart, self.grown = (
             {
-                architecture: _shown(
-                    effects(rows[rows["architecture"] == architecture], "loss", "k", together=True, paired=True)
-                )
+                architecture: _shown(effects(rows[rows["architecture"] == architecture], "loss", "k", together=True))
                 for architecture in ARCHITECTURES
             }
             for rows in (panels, _only(plain, GROWN))
         )
         drawn = _only(plain, [VARIANCE])
         self.drawn = _shown(
-            effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k", paired=True)
+            effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k")
         )
-        self.between = _shown(effects(_only(balanced, POST), "objective", "k", together=True, paired=True))
+        self.between = _shown(effects(_only(balanced, POST), "objective", "k", together=True))
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -154,6 +152,7 @@ class Found:
         return {
             "saes": len(saes),
             "so_far": so_far(len(saes), planned),
+            "estimated": ", ".join(f"{k:.0f}" for k in sorted(self.estimated["k"].unique())) or "none yet",
             "width": f"{int(saes['width'].iloc[0]):,}",
             "tokens": f"{int(saes['train_tokens'].iloc[0]):,}",
             "seeds": saes["train_seed"].nunique(),
@@ -202,8 +201,9 @@ class Found:
         if asked.empty or levels.empty:
             return found
         said, largest, beside = found.said, rows["difference"].abs().max(), levels.item()
-        if matryoshka and (l2 := _less(rows, "l2", "mse")):
+        if matryoshka and (l2 := _less(rows, "l2", "mse", digits=4)):
             said += f" L2, which the post does not draw of them: l2 − mse {l2}."
+        said += f" {_seed_by_seed(rows)}"
         said += f" The largest difference between losses is {largest:.4f}; {beside:.3f} lie between the architectures."
         if found.verdict == DIFFERS and asked["difference"].abs().max() < beside / LITTLE:
             little = f"{DIFFERS}, by little"
@@ -219,11 +219,11 @@ class Found:
         levels = self.pooled.set_index("words")["difference"].abs()
         least = rows.groupby("words", sort=False)["detectable"].max()
         missed = [name for name, size in least.items() if size > levels.get(name, np.inf)]
-        said = found.said
+        said = f"{found.said} {_seed_by_seed(rows)}"
         if missed:
-            said += f" A difference as large as that between the architectures might be missed on {_and(missed)}."
+            said += f" A difference as large as that between the architectures might be missed on: {'; '.join(missed)}."
         if blind := [shown.words for shown in PANELS if shown.words in least.index and self._blind(shown)]:
-            said += f" A random SAE does as well as some of these on {_and(blind)}, which says little, then."
+            said += f" A random SAE does as well as some of these on: {'; '.join(blind)}. These say little, then."
         return found._replace(said=said)
 
     def _hedging(self, words: str, architecture: str) -> Claim:
@@ -271,7 +271,9 @@ class Found:
                 continue
             numbers = "; ".join(f"{level.removeprefix('balance=')} − 1 {_less(rows, level, '')}" for level in levels)
             blind = self._blind(shown)
-            verdict = "cannot tell" if blind or bool(better) == bool(worse) else "holds" if better else "does not hold"
+            verdict = "cannot tell"
+            if not blind and (better or worse):
+                verdict = "holds in part" if better and worse else "holds" if better else "does not hold"
             found[shown.words] = verdict, f"{numbers}; {blind}" if blind else numbers
         return claim_of_each(words, found)
 
@@ -301,19 +303,26 @@ class Found:
         return sorted({*self.between["first"], *self.between["second"]} - {"", "balance=0"})
 
     def losses(self, architecture: str) -> str:
-        """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found."""
+        """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found; then the same differences seed by seed."""
         rows = self.loss[self.loss["architecture"] == architecture]
-        pairs = (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))
-        lines = []
+        most = next(iter(rows["over"].mode()), "")
+        lines, paired = [], []
         for words, of in rows.groupby("words", sort=False):
-            means = level_means(of)
+            means, over = level_means(of), of["over"].iloc[0]
+            name = words if over == most else f"{words} (k {', '.join(over.split())})"
             cells = [f"{means[loss]:.3f}" if loss in means else "" for loss in LOSSES]
-            cells += [_less(of, *pair, digits=4) for pair in pairs]
+            cells += [_less(of, *pair, digits=4) for pair in PAIRS]
             real = [f"{row.first} / {row.second}" for row in of[of["apart"]].itertuples()]
-            lines.append([words, *cells, ", ".join(real) or "none", f"{of['detectable'].max():.3g}"])
-        compared = [f"{first} − {second}" for first, second in pairs]
-        table = markdown_table(["metric", *LOSSES, *compared, "apart", "found 4 times in 5"], lines)
-        return f"\n**{ARCHITECTURES[architecture]}**\n\n{table}\n"
+            lines.append([name, *cells, ", ".join(real) or "none", f"{of['detectable'].max():.3g}"])
+            found = (paired_difference(of, *pair) for pair in PAIRS)
+            paired.append([name, *(f"{one:.4f}" if one else "" for one in found)])
+        compared = [f"{first} − {second}" for first, second in PAIRS]
+        tables = (
+            markdown_table(["metric", *LOSSES, *compared, "apart", "found 4 times in 5"], lines),
+            markdown_table(["seed by seed", *compared], paired),
+        )
+        over = f", means over k {', '.join(most.split())}" if most else ""
+        return "\n\n".join([f"\n**{ARCHITECTURES[architecture]}{over}**", *tables]) + "\n"
 
     def estimates(self) -> str:
         """A row for each architecture and loss, over training seeds; then one for each SAE on which the estimate was checked. No comparison: its level ranks no SAEs."""
@@ -328,8 +337,8 @@ class Found:
         found = [ESTIMATED, markdown_table(["architecture", "k", "loss", "`hedging`", "evaluation seed, sd"], lines)]
         lines = []
         for sae, rows in self.estimated[checked].groupby("sae"):
-            values = (_only(rows, [shown])["value"].mean() for shown in (ESTIMATE, *CHECKS))
-            lines.append([f"`{sae}`", *(f"{value:.3f}" for value in values)])
+            values = (_only(rows, [shown])["value"] for shown in (ESTIMATE, *CHECKS))
+            lines.append([f"`{sae}`", *(f"{of.mean():.3f}" if len(of) else "" for of in values)])
         if lines:
             found += [CHECKED, markdown_table(["SAE", "`hedging`", *(shown.words for shown in CHECKS)], lines)]
         return "\n".join(found)
@@ -413,6 +422,8 @@ class Found:
         """A row for each architecture and k: the share of latents that other training seeds have, too."""
         rows = _only(self.scores, [SHARED])
         rows = rows[rows["objective"].fillna("") == ""]
+        # a group that was measured again when it had grown by a seed is in the table twice
+        rows = rows[rows["n"] == rows.groupby(["architecture", "k", "loss"])["n"].transform("max")]
         lines = []
         for (architecture, k), of in rows.groupby(["architecture", "k"], sort=True):
             by_loss = of.groupby("loss")[["value", "stderr"]].mean()
@@ -494,8 +505,16 @@ def _wins(rows: pd.DataFrame) -> set[tuple[str, str]]:
     return {(one, other) if better == "first" else (other, one) for one, other, better in ends if better}
 
 
-def _and(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+def _seed_by_seed(rows: pd.DataFrame) -> str:
+    """A sentence on which differences lie on one side of 0 within training seeds, each by itself."""
+    found = {
+        f"{words}, {first} − {second}": paired_difference(pairs, first, second)
+        for words, pairs in rows.groupby("words", sort=False)
+        for first, second in PAIRS
+    }
+    known = {name: one for name, one in found.items() if one}
+    apart = [f"{name} {one:.4f}" for name, one in known.items() if above(one) or below(one)]
+    return f"Seed by seed, each by itself, {len(apart)} of {len(known)} {'lies' if len(apart) == 1 else 'lie'} on one side of 0{': ' if apart else ''}{'; '.join(apart)}."
 
 
 HEAD = """# Losses (rows 15 to 17)
@@ -523,8 +542,10 @@ BatchTopK and Matryoshka BatchTopK SAEs of the residual stream of SmolLM2-135M a
 
 ![six panels](saebench_against_l0.png)
 """
-LOSS = """Means over L0s. SAEs of one training seed start from the same weights and see the same batches under every loss, so that losses are compared seed by seed (seeds as blocks: `hedgebench.stats.effects`, `paired`). Differences have simultaneous 95 % intervals over the pairs of a line.
-*Apart*: told apart when the pairs of its line are tested together at 5 % (Holm): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the smallest difference that such a test finds with a chance of .8. The claims above test more together (Limits).
+LOSS = """Differences have simultaneous 95 % intervals over the pairs of a line (`hedgebench.stats.effects`), each training seed counted once. *Apart*: told apart when the pairs of its line are tested together at 5 % (Holm, who finds a little more than these intervals show): of lines without any difference, one in twenty has one. *Found 4 times in 5*: the smallest difference that such a test finds with a chance of .8. The claims above test more together (Limits).
+
+*Seed by seed*: the differences within training seeds, with intervals each by itself, of which one in twenty misses. SAEs of one seed start from the same weights and see the same batches under every loss, so that they may vary alike, most of all mse and snap, which is mse for the first half of training.
+That is why no noise is pooled here: each interval has two degrees of freedom, and all are too wide to be tested together. The tests above take SAEs of one seed as independent, and find less for it.
 
 Hedging is of the SAEs of `grow.yaml`, which grow by 64 latents after their training: how far the old rows' change reaches into the new rows' span (`hedgebench list`, eval `grow_delta`; [figures](grown/figures.md)). Of Matryoshka SAEs the outermost level grows: what rows of inner levels mix in because they have to do alone,
 new latents do not take from them, so that these numbers are no measure of it.
@@ -539,7 +560,7 @@ What it reads on two of these SAEs where the answer is known: where what is miss
 ARCHITECTURE = """Matryoshka less BatchTopK at equal k, means over L0s: first over all losses, too, where each training seed counts once ({seeds} against {seeds}), then each loss by itself; 95 % intervals, each by itself. *Apart*: told apart at 5 %, each by itself.
 Which is *better* is left blank where a random SAE does as well as some of these, and of hedging, which growth does not measure in Matryoshka SAEs (above).
 """
-BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK; k {ks}. Seed by seed, as losses are. *Apart*: told apart when the pairs of its line are tested together at 5 %.
+BALANCE = """Level m of n counts balance^(n − m) times in the loss: 1 is plain Matryoshka, 0 is BatchTopK; k {ks}. *Apart*: told apart when the pairs of its line are tested together at 5 %.
 """
 CONTROLS = """Of one BatchTopK SAE (k 40, mse): random unit rows at its L0 (`random`), its decoder rows shuffled (`permuted`: on metrics of activations alone, such as probing, that SAE itself), and principal components in place of latents (`pca`); beside them the variants of that k. *No worse*: controls as good as the worst variant, or better: where `random` is among
 them, a metric says little of these SAEs. On which metrics the answer is known and found, or not, has [a page of its own](../validity/README.md).
@@ -547,8 +568,8 @@ them, a metric says little of these SAEs. On which metrics the answer is known a
 LIMITS = """## Limits
 
 {so_far}One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
-and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `hedging_estimate` is of those of k 40, and holds none to another;
-`toy_recovery` needs known features, and is not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all that it compares;
+and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `hedging_estimate` is of SAEs of k {estimated}, and holds none to another;
+`toy_recovery` needs known features, and is not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all pairs of its metrics, also those that it does not name;
 in the tables, a line: a table may tell apart what a claim does not.
 """
 

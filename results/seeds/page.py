@@ -147,7 +147,8 @@ class Seeds:
         for name, rows in self.rows.groupby("series", sort=False):
             pairs = self.pairs.loc[self.pairs["series"] == name, "value"]
             numbers = f"{rows['value'].min():.3f} to {rows['value'].max():.3f} of the latents are shared, by no two seeds more than {pairs.max():.3f}"
-            some[str(name)] = "holds" if (pairs < 1).all() else "does not hold", numbers
+            verdict = "cannot tell" if pairs.empty else "holds" if (pairs < 1).all() else "does not hold"
+            some[str(name)] = verdict, numbers
         return [
             claim_of_each(
                 "SAEs that differ in their seed alone share only some of their latents (the paper: 30 % of 131,072).",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
-from hedgebench.stats.differences import oriented
+from hedgebench.stats.differences import Difference
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
@@ -118,7 +118,7 @@ class Widths:
         found = {
             f"{setting} {row.first} − {setting} {row.second} at {', '.join(row.over.split())} latents".replace(
                 "l1=", ""
-            ): oriented(row, row.first)
+            ): _of(row)
             for row in rows.itertuples()
         }
         return claim_of_each(
@@ -161,10 +161,14 @@ class Widths:
         """A row for each pair."""
         columns = ["architecture", "lower L0", "higher L0", "widths", "difference of the norm", "found 4 times in 5"]
         lines = (
-            [row.family, row.first, row.second, row.over, oriented(row, row.first), f"{row.detectable:.3g}"]
+            [row.family, row.first, row.second, row.over, _of(row), f"{row.detectable:.3g}"]
             for row in self._effects.itertuples()
         )
         return markdown_table(columns, lines)
+
+
+def _of(row: Any) -> Difference:
+    return Difference(row.difference, row.low, row.high)
 
 
 def _series(row: Any) -> str:

@@ -4,15 +4,18 @@ import pandas as pd
 import pytest
 from known_scores import recipe, table
 
-from hedgebench.stats.differences import Difference, difference, level_means, oriented
+from hedgebench.stats.differences import Difference, difference, level_means, oriented, paired_difference
 from hedgebench.stats.effects import effects
 
 
-def found() -> pd.DataFrame:
-    """Mse is .1 above l2 on average, and snap .5 above mse."""
+def found(snap_seeds: int = 0) -> pd.DataFrame:
+    """Snap is .5 above mse in each of three seeds, mse .1 above l2 on average."""
     values = {"mse": [0.10, 0.12, 0.15], "l2": [0.0, 0.0, 0.07], "snap": [0.60, 0.62, 0.65]}
     rows = [{**row, "loss": loss} for loss, of in values.items() for row in recipe(loss, [[v] for v in of], k=20.0)]
-    return effects(table(rows), "loss", "k")
+    scores = table(rows)
+    snap = scores["loss"] == "snap"
+    scores.loc[snap, "train_seed"] = scores.loc[snap, "train_seed"].astype(int) + snap_seeds
+    return effects(scores, "loss", "k")
 
 
 def test_a_difference_is_the_first_less_the_second_in_either_order():
@@ -25,8 +28,18 @@ def test_a_difference_is_the_first_less_the_second_in_either_order():
     assert oriented(row, "l2") == back and oriented(row, "mse") == forth
 
 
+def test_seed_by_seed_what_all_seeds_share_is_certain():
+    rows = found()
+    paired, apart = paired_difference(rows, "snap", "mse"), difference(rows, "snap", "mse")
+    assert paired is not None and apart is not None
+    assert paired == pytest.approx((0.5, 0.5, 0.5)) and apart.low < 0.49
+    assert paired_difference(rows, "mse", "snap") == -paired
+
+
 def test_what_is_not_compared_is_none():
     assert difference(found(), "mse", "huber") is None
+    assert paired_difference(found(snap_seeds=3), "snap", "mse") is None  # no seed in common
+    assert difference(found(snap_seeds=3), "snap", "mse") is not None
 
 
 def test_means_of_all_values_are_read_from_their_pairs():

@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from hedgebench.stats.effects import effects
-from hedgebench.stats.pairwise import compare, compare_paired
+from hedgebench.stats.pairwise import compare
 from hedgebench.stats.power import detectable
 from hedgebench.types import BadInput
 
@@ -48,42 +48,15 @@ def test_two_losses_are_held_to_each_other_by_students_t():
     assert (row["low"], row["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
 
 
-def test_paired_two_losses_are_held_to_each_other_by_the_paired_test():
+def test_beside_them_stands_the_interval_seed_by_seed():
     scores = crossed({"mse": 0.0, "snap": 0.01}, noise=0.02)
-    (row,) = (row for _, row in effects(scores, "loss", "k", paired=True).iterrows())
+    (row,) = (row for _, row in effects(scores, "loss", "k").iterrows())
     seeds = scores.groupby(["loss", "train_seed"])["value"].mean()
-    theirs = stats.ttest_rel(seeds["mse"], seeds["snap"])
-    assert (row["p"], row["df"]) == pytest.approx((theirs.pvalue, 2))
-    assert (row["low"], row["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
-    assert row["sd"] == pytest.approx(row["stderr"] * (3 / 2) ** 0.5)
-
-
-def test_paired_three_losses_are_compared_with_seeds_as_blocks():
-    scores = crossed({"mse": 0.0, "l2": 0.05, "snap": 0.1}, noise=0.02)
-    seeds = scores.pivot_table(index="loss", columns="train_seed", values="value", aggfunc="mean")
-    found, by_hand = effects(scores, "loss", "k", paired=True), compare_paired(seeds.to_numpy())
-    assert by_hand.pooled and list(found["df"]) == [4.0] * 3
-    assert found["stderr"].to_numpy() == pytest.approx(by_hand.stderr)
-    assert found["p"].to_numpy() == pytest.approx(by_hand.adjusted)
-    assert found["detectable"].to_numpy() == pytest.approx(
-        [detectable(sd, 3, 3, paired=True, comparisons=3) for sd in found["sd"]]
-    )
-
-
-def test_paired_what_a_seed_does_to_all_losses_is_no_noise():
-    scores = crossed({"mse": 0.0, "l2": 0.0, "snap": 0.01}, noise=0.001)
-    moved = scores.assign(value=scores["value"] + scores["train_seed"].astype(float))
-    apart = effects(moved, "loss", "k", paired=True).set_index(["first", "second"])["apart"]
-    assert not effects(moved, "loss", "k")["apart"].any()
-    assert not apart["l2", "mse"] and apart["mse", "snap"] and apart["l2", "snap"]
-
-
-def test_paired_losses_without_a_seed_in_common_are_not_compared():
-    scores = crossed({"mse": 0.0, "snap": 0.01}, noise=0.02)
+    paired = stats.ttest_rel(seeds["mse"], seeds["snap"]).confidence_interval()
+    assert (row["paired_low"], row["paired_high"]) == pytest.approx(tuple(paired))
     other = scores["loss"] == "snap"
     scores.loc[other, "train_seed"] = scores.loc[other, "train_seed"].astype(int) + 10
-    assert effects(scores, "loss", "k", paired=True).empty
-    assert len(effects(scores, "loss", "k")) == 1
+    assert effects(scores, "loss", "k")[["paired_low", "paired_high"]].isna().all(axis=None)
 
 
 def test_all_metrics_may_be_one_question():
@@ -172,14 +145,17 @@ def test_a_cell_of_one_training_seed_has_no_noise_and_is_left_out():
 
 def test_an_l0_that_lacks_an_sae_costs_the_others_no_seed():
     scores = crossed({"mse": 0.0, "snap": 0.1})
-    (row,) = (
-        row
-        for _, row in effects(
-            scores[(scores["loss"] != "snap") | (scores["k"] != 20.0) | (scores["train_seed"] != 0)], "loss", "k"
-        ).iterrows()
-    )
+    lacking = (scores["loss"] == "snap") & (scores["k"] == 20.0) & (scores["train_seed"] == 0)
+    (row,) = (row for _, row in effects(scores[~lacking], "loss", "k").iterrows())
     assert (row["over"], row["n_seeds"]) == ("40 80", 3)
-    assert row["difference"] == pytest.approx(-0.1, abs=0.002)
+
+
+def test_an_l0_with_a_seed_more_than_the_others_is_read_without_it():
+    scores = crossed({"mse": 0.0, "snap": 0.1})
+    (row,) = (
+        row for _, row in effects(scores[(scores["k"] == 80.0) | (scores["train_seed"] != 2)], "loss", "k").iterrows()
+    )
+    assert (row["over"], row["n_seeds"]) == ("20 40 80", 2)
 
 
 def test_several_settings_are_averaged_over_in_combination():

@@ -119,7 +119,7 @@ def test_what_rounding_makes_of_one_number_is_no_difference():
 def test_one_value_is_refused():
     with pytest.raises(ValueError, match="one SAE"):
         compare([[1.0], [2.0, 3.0]])
-    with pytest.raises(ValueError, match="one seed has no spread"):
+    with pytest.raises(ValueError, match="one evaluation seed"):
         compare_paired([[1.0], [2.0]])
 
 
