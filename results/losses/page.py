@@ -66,6 +66,7 @@ GROWN = [
 SHARED = Shown("latents shared with other training seeds", "seed_overlap", "shared", "threshold=0.7")
 """Of all SAEs of a kind at once: it has no training seed."""
 ESTIMATE = Shown("the estimate", "hedging_estimate", "hedging")
+READ = Shown("tokens that are sinks, of those that it reads", "hedging_estimate", "sink_share")
 CHECKS = [
     Shown("where nothing is owed", "hedging_estimate", "hedging", "null=nothing owed"),
     Shown("AUC of known hedging", "hedging_estimate", "injected_auc", "of=hedging,share=0.3"),
@@ -118,7 +119,7 @@ class Found:
     """What the scores table says of losses, levels and balance."""
 
     def __init__(self, scores: pd.DataFrame) -> None:
-        self.estimated = _only(scores, [ESTIMATE, *CHECKS])
+        self.estimated, self.read = _only(scores, [ESTIMATE, *CHECKS]), _only(scores, [READ])["n"].max()
         scores = self.scores = _only(_ended(scores), EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
         self.loss = _shown(effects(plain, "loss", "k"))
@@ -334,7 +335,8 @@ class Found:
             saes = rows.groupby("sae")["value"]
             noise = f"{np.sqrt(saes.var().mean()):.4f}" if (saes.size() > 1).all() else ""
             lines.append([ARCHITECTURES[str(architecture)], f"{k:.0f}", loss, mean_interval(saes.mean()), noise])
-        found = [ESTIMATED, markdown_table(["architecture", "k", "loss", "`hedging`", "evaluation seed, sd"], lines)]
+        said = ESTIMATED.format(tokens=f"{round(self.read, -3):,.0f}")
+        found = [said, markdown_table(["architecture", "k", "loss", "`hedging`", "evaluation seed, sd"], lines)]
         lines = []
         for sae, rows in self.estimated[checked].groupby("sae"):
             values = (_only(rows, [shown])["value"] for shown in (ESTIMATE, *CHECKS))
@@ -552,7 +554,7 @@ new latents do not take from them, so that these numbers are no measure of it.
 """
 SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
 """
-ESTIMATED = """`hedging_estimate` of the SAEs as they are, [95 %] by Student's t over training seeds of means over evaluation seeds. What it is worth has [a page of its own](../hedging_estimate/README.md): its level has no calibration on a language model, part of it is variance and not hedging, and nobody may rank SAEs, or losses, by it. So nothing is compared here.
+ESTIMATED = """`hedging_estimate` of the SAEs as they are, on about {tokens} tokens, [95 %] by Student's t over training seeds of means over evaluation seeds. What it is worth has [a page of its own](../hedging_estimate/README.md): its level has no calibration on a language model, part of it is variance and not hedging, and nobody may rank SAEs, or losses, by it. So nothing is compared here.
 """
 CHECKED = """
 What it reads on two of these SAEs where the answer is known: where what is missing has a sign at random and no row owes anything (0 would be right), and how often it is higher for a latent that was made to hedge .3 of its row than for another (1 would be right), or for one that follows a feature of random sign (.5 would be right).
