@@ -441,10 +441,11 @@ def test_the_estimate_is_told_loss_by_loss_and_apart_from_the_runs_that_check_it
     signs = {"metric": "random_sign_auc", "params": "of=hedging,share=0.3", "value": 0.5}
     nothing = {"params": "null=nothing owed", "value": 0.25}
     rows += [{**checked, **more} for more in ({"value": 0.5}, known, signs, nothing)]
+    rows.append({**rows[0], "metric": "sink_share", "value": 0.01, "n": 32_189})
     said = page_of("losses/page").Found(table(rows)).estimates()
     # the run of the checks is not among these
     assert "| BatchTopK | 40 | mse | 0.320 [0.270, 0.370] | 0.0141 |" in said
-    assert "| BatchTopK | 40 | snap | 0.200 [0.200, 0.200] | 0.0141 |" in said
+    assert "| BatchTopK | 40 | snap | 0.200 [0.200, 0.200] | 0.0141 |" in said and "on about 32,000 tokens" in said
     assert "| `mse-0` | 0.500 | 0.250 | 0.900 | 0.500 |" in said
     assert page_of("losses/page").Found(table(rows[:0])).estimates() == "Not measured."
 
