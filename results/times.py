@@ -21,7 +21,7 @@ HEAD = """# What the reference run took
     python benchmarks/reference_cost.py --out results/cost.csv                      # what training costs
     python results/times.py                                                         # this page
 
-Training all SAEs that the configs name takes {training:.0f} hours, if commands run one after another on one core, as the pages have them; the evals of those that are measured so far, {evals:.1f} (but for `growth/`'s older table, of which no records are left). Two may run side by side on two cores.
+Training all SAEs that the configs name takes {training:.0f} hours, if commands run one after another on one core, as the pages have them; the evals of those that are measured so far, {evals:.1f}. Two may run side by side on two cores.
 
 ## Evals
 
