@@ -1,4 +1,4 @@
-"""A results folder's records and cards in one file: `python results/pack.py out/widths/results results/widths/records.tar.xz`; the same records give the same bytes, wherever the repository lies.
+"""A results folder's records and cards in one file: `python results/pack.py out/widths/results results/widths/records.tar.xz`; the same records give the same bytes. Cards name SAEs by their place in this repository, whatever it is called on this machine.
 
 What `tar xJf results/widths/records.tar.xz -C DIR` unpacks is a results folder again: `hedgebench table DIR` makes its tables.
 """

@@ -74,7 +74,7 @@ def test_widths_that_contradict_each_other_are_named_and_not_averaged(told, scor
 
 def test_a_null_that_was_not_measured_has_no_column_and_no_verdict(told, scores):
     said = told.page(scores[scores["params"] != "null=other_seed"])
-    assert "(`other_seed`).** Cannot tell for the share (not measured); the projection g (not measured)." in said
+    assert "(`other_seed`).** Cannot tell: not measured." in said
     assert "| null: residual |" in said and "| null: other_seed |" not in said
 
 

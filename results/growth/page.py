@@ -60,7 +60,7 @@ class Grown:
     def of(self, metric: str, params: str = "") -> pd.Series[float]:
         """One number for each width and seed; empty where the table has none."""
         found = self.values.get((metric, params))
-        return self.values.iloc[:0].sum(axis=1) if found is None else found.dropna()
+        return pd.Series(index=self.values.index[:0], dtype=float) if found is None else found.dropna()
 
     def by_width(self, metric: str, params: str = "") -> dict[int, Interval]:
         """Its interval over training seeds at each width."""
@@ -203,10 +203,10 @@ class Grown:
         """Whether the change lies in the span beyond a harder null: by its share, and by its size."""
         found, null = {}, f"null={name}"
         for measure, metric in (("the share", "share_excess"), ("the projection g", "excess")):
+            if self.of(metric, null).empty:
+                continue
             verdict, numbers = self.held(metric, null)
-            if numbers != NOT_MEASURED:
-                numbers += f"; {trend(self.per_doubling(metric, null))} per doubling"
-            found[measure] = verdict, numbers
+            found[measure] = verdict, f"{numbers}; {trend(self.per_doubling(metric, null))} per doubling"
         return claim_of_each(f"Some of that lies beyond {words} (`{name}`).", found, ours=True)
 
     def beside(self) -> list[str]:

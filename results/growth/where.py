@@ -85,7 +85,7 @@ class Where:
     def of(self, words: str) -> pd.Series[float]:
         """One number for each layer, k, width and seed; empty where the table has none."""
         found = self.values.get(SHOWN[words])
-        return self.values.iloc[:0].sum(axis=1) if found is None else found.dropna()
+        return pd.Series(index=self.values.index[:0], dtype=float) if found is None else found.dropna()
 
     def facts(self) -> dict[str, Any]:
         """What was grown."""
@@ -335,7 +335,7 @@ old row gives up to {added} new ones, not all that it hedges of what the SAE lac
 
 That rows move into the new rows' span is what hedging predicts, and not hedging alone: absorbed and split features move rows, too. Where hedging is known, in [toy worlds](../toy/growth.md), the mean projection is what new latents take of it, the degree is no measure of its size, and the share does not follow it.
 
-[The SAE of row 18](README.md), which grows while it is trained, has the projection beyond no new latents *rise* with the width. There the old rows are young when they are left behind, and train on for most of the run whether latents are added or not; here they were trained to their end first. That may be why: the two do not ask the same.
+[The SAE of row 18](README.md), which grows while it is trained, need not agree on how the projection beyond no new latents goes with the width. There the old rows are young when they are left behind, and train on for most of the run whether latents are added or not; here they were trained to their end first: the two do not ask the same.
 """
 
 

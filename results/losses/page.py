@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ CHECKS = [
     Shown("AUC of known hedging", "hedging_estimate", "injected_auc", "of=hedging,share=0.3"),
     Shown("AUC of random signs", "hedging_estimate", "random_sign_auc", "of=hedging,share=0.3"),
 ]
-"""What the estimate reads where the answer is known, on a SAE and text of ours."""
+"""What the estimate reads where the answer is known, on an SAE and text of ours."""
 EVERY = [*POST, *BESIDE, *GROWN, SHARED]
 PANELS = POST[1:]
 VARIANCE = POST[0]
@@ -330,13 +331,15 @@ class Found:
         if self.estimated.empty:
             return "Not measured."
         checked = self.estimated["run_id"].isin(self.estimated.loc[self.estimated["params"] != "", "run_id"])
+        whole = self.estimated[~checked]
+        seeds = set.intersection(*whole.groupby("sae")["seed"].agg(set))
+        noise = np.sqrt(whole.groupby("sae")["value"].var().mean())
         lines = []
-        for (architecture, k, loss), rows in self.estimated[~checked].groupby(["architecture", "k", "loss"]):
-            saes = rows.groupby("sae")["value"]
-            noise = f"{np.sqrt(saes.var().mean()):.4f}" if (saes.size() > 1).all() else ""
-            lines.append([ARCHITECTURES[str(architecture)], f"{k:.0f}", loss, mean_interval(saes.mean()), noise])
-        said = ESTIMATED.format(tokens=f"{round(self.read, -3):,.0f}")
-        found = [said, markdown_table(["architecture", "k", "loss", "`hedging`", "evaluation seed, sd"], lines)]
+        for (architecture, k, loss), rows in whole[whole["seed"].isin(seeds)].groupby(["architecture", "k", "loss"]):
+            means = rows.groupby("sae")["value"].mean()
+            lines.append([ARCHITECTURES[str(architecture)], f"{k:.0f}", loss, mean_interval(means)])
+        said = ESTIMATED.format(tokens=f"{round(self.read, -3):,.0f}", seeds=len(seeds), noise=f"{noise:.4f}")
+        found = [said, markdown_table(["architecture", "k", "loss", "`hedging`"], lines)]
         lines = []
         for sae, rows in self.estimated[checked].groupby("sae"):
             values = (_only(rows, [shown])["value"] for shown in (ESTIMATE, *CHECKS))
@@ -381,7 +384,7 @@ class Found:
         """A row for each metric of SAEBench: the variants, and the controls."""
         names, lines = control_rows(self.scores), []
         for shown in [*POST, SAE_PROBES]:
-            variants, controls, higher = self._beside_controls(shown)
+            variants, controls, higher = self._beside[shown]
             if variants.empty:
                 continue
             cells = [f"{controls[name]:.3f}" if name in controls else "" for name in names]
@@ -391,8 +394,12 @@ class Found:
         columns = ["metric", "better", "variants", *(name.split("/")[-1] for name in names), "no worse"]
         return markdown_table(columns, lines)
 
+    @cached_property
+    def _beside(self) -> dict[Shown, tuple[pd.Series[float], dict[str, float], bool]]:
+        """Of each metric of trained SAEs: the means of the variants and of the controls of their k, and whether more is better."""
+        return {shown: self._beside_controls(shown) for shown in [*POST, *BESIDE]}
+
     def _beside_controls(self, shown: Shown) -> tuple[pd.Series[float], dict[str, float], bool]:
-        """The means of the controls and of the variants of their k, and whether more is better."""
         rows, names = _only(self.scores, [shown]), control_rows(self.scores)
         of = set(rows.loc[rows["sae"].isin(names), "k"].dropna())
         table = summary(rows[rows["k"].isin(of)] if of else rows)
@@ -405,7 +412,7 @@ class Found:
 
     def _no_worse(self, shown: Shown) -> list[str]:
         """The controls that are as good as the worst variant, or better."""
-        variants, controls, higher = self._beside_controls(shown)
+        variants, controls, higher = self._beside[shown]
         if not len(variants):
             return []
         found = {name.split("/")[-1]: mean for name, mean in controls.items()}
@@ -413,7 +420,7 @@ class Found:
 
     def _blind(self, shown: Shown) -> str:
         """How many variants a random SAE is no worse than, in words; empty where it is worse than all."""
-        variants, controls, higher = self._beside_controls(shown)
+        variants, controls, higher = self._beside[shown]
         found = 0
         for name, mean in controls.items():
             if name.endswith("/random"):
@@ -554,7 +561,7 @@ new latents do not take from them, so that these numbers are no measure of it.
 """
 SEEDS = """Latents that other training seeds have, too (both cosines .7 at least), ± the jackknife's standard error over seeds:
 """
-ESTIMATED = """`hedging_estimate` of the SAEs as they are, on about {tokens} tokens, [95 %] by Student's t over training seeds of means over evaluation seeds. What it is worth has [a page of its own](../hedging_estimate/README.md): its level has no calibration on a language model, part of it is variance and not hedging, and nobody may rank SAEs, or losses, by it. So nothing is compared here.
+ESTIMATED = """`hedging_estimate` of the SAEs as they are, on about {tokens} tokens, [95 %] by Student's t over training seeds; of each SAE the mean over the evaluation seeds that all have ({seeds}), which move one number by {noise} (standard deviation). What it is worth has [a page of its own](../hedging_estimate/README.md): its level has no calibration on a language model, part of it is variance and not hedging, and nobody may rank SAEs, or losses, by it. So nothing is compared here.
 """
 CHECKED = """
 What it reads on two of these SAEs where the answer is known: where what is missing has a sign at random and no row owes anything (0 would be right), and how often it is higher for a latent that was made to hedge .3 of its row than for another (1 would be right), or for one that follows a feature of random sign (.5 would be right).

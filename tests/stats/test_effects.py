@@ -148,6 +148,7 @@ def test_an_l0_that_lacks_an_sae_costs_the_others_no_seed():
     lacking = (scores["loss"] == "snap") & (scores["k"] == 20.0) & (scores["train_seed"] == 0)
     (row,) = (row for _, row in effects(scores[~lacking], "loss", "k").iterrows())
     assert (row["over"], row["n_seeds"]) == ("40 80", 3)
+    assert row["difference"] == pytest.approx(-0.1, abs=0.002)
 
 
 def test_an_l0_with_a_seed_more_than_the_others_is_read_without_it():
@@ -156,6 +157,7 @@ def test_an_l0_with_a_seed_more_than_the_others_is_read_without_it():
         row for _, row in effects(scores[(scores["k"] == 80.0) | (scores["train_seed"] != 2)], "loss", "k").iterrows()
     )
     assert (row["over"], row["n_seeds"]) == ("20 40 80", 2)
+    assert row["difference"] == pytest.approx(-0.1, abs=0.002)
 
 
 def test_several_settings_are_averaged_over_in_combination():
