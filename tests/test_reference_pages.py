@@ -71,6 +71,25 @@ def test_of_one_seed_no_exponent_is_told():
     assert "an exponent of .5 of the width.** Cannot tell for BatchTopK, k 20 (0.100 (one seed, no interval))" in said
 
 
+@pytest.mark.parametrize(("more", "verdict"), [(1.0, "Holds for"), (-1.0, "Does not hold for")])
+def test_a_smaller_k_and_a_larger_l1_weight_are_the_lower_l0(more: float, verdict: str):
+    rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    kinds = [
+        ("batchtopk", 8.0, None),
+        ("batchtopk", 64.0, None),
+        ("standard", None, "l1=3"),
+        ("standard", None, "l1=0.5"),
+    ]
+    for (architecture, k, objective), width, s in itertools.product(kinds, (64, 128), range(3)):
+        one = {**BASE, "sae": f"{architecture} {k} {objective} {width} {s}", "width": width, "train_seed": s, "k": k}
+        one |= {"architecture": architecture, "objective": objective, "eval": "decoder_bias", "l0": 9.0}
+        norm = 5 + more * (k == 64.0 or objective == "l1=0.5") + 0.001 * rng.normal()
+        rows += [{**one, "metric": "b_dec_norm", "value": norm}, {**one, "metric": "d_in", "value": 576.0}]
+    said = page_of("widths/page").page(table(rows))
+    assert f"(here BatchTopK SAEs).** {verdict} k 8 − k 64 at 64, 128 latents ({'-' if more > 0 else '+'}" in said
+    assert f"(here L1 SAEs).** {verdict} weight 3 − weight 0.5 at 64, 128 latents ({'-' if more > 0 else '+'}" in said
+
+
 @pytest.mark.parametrize(("more", "verdict"), [(0.1, "Holds for"), (-0.1, "Does not hold for")])
 def test_topk_is_compared_with_l1_at_equal_l0(more: float, verdict: str):
     rows = list[dict[str, Any]]()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
-from hedgebench.stats.differences import Difference
+from hedgebench.stats.differences import Difference, oriented
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
@@ -113,13 +113,10 @@ class Widths:
 
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
-        rows = self._effects[self._effects["family"] == family]
-        setting = "weight" if family == "L1" else "k"
         found = {
-            f"{setting} {row.first} − {setting} {row.second} at {', '.join(row.over.split())} latents".replace(
-                "l1=", ""
-            ): _of(row)
-            for row in rows.itertuples()
+            f"{one.lower} − {one.higher} at {', '.join(one.widths.split())} latents": one.difference
+            for one in self._by_l0
+            if one.family == family
         }
         return claim_of_each(
             f"It is smaller at a lower L0, as the post sees in Gemma Scope's SAEs of 16k latents and more (here {family} SAEs).",
@@ -127,19 +124,12 @@ class Widths:
         )
 
     @cached_property
-    def _effects(self) -> pd.DataFrame:
-        """What k, or the L1 weight, does to the norm on average over widths: the lower L0 first."""
+    def _by_l0(self) -> list[_Compared]:
+        """What k, or the L1 weight, does to the norm on average over widths."""
         rows = self.rows.drop(columns="series")
-        of_k = effects(rows[rows["architecture"] != "standard"], "k", "width").assign(lower_first=True)
-        of_l1 = effects(rows[rows["architecture"] == "standard"], "objective", "width").assign(lower_first=False)
-        found = []
-        for row in [*of_k.to_dict("records"), *of_l1.to_dict("records")]:
-            first, second = (float(str(row[end]).removeprefix("l1=")) for end in ("first", "second"))
-            if (first < second) != row["lower_first"]:
-                row["first"], row["second"] = row["second"], row["first"]
-                row["difference"], row["low"], row["high"] = -row["difference"], -row["high"], -row["low"]
-            found.append({**row, "family": FAMILIES[row["architecture"]]})
-        return pd.DataFrame(found, columns=[*of_k.columns, "family"])
+        l1 = rows["architecture"] == "standard"
+        of_k, of_l1 = effects(rows[~l1], "k", "width"), effects(rows[l1], "objective", "width")
+        return [_compared(row) for row in [*of_k.itertuples(), *of_l1.itertuples()]]
 
     def norms(self) -> str:
         """A row for each width, a column for each series: mean and interval over training seeds."""
@@ -160,15 +150,28 @@ class Widths:
     def by_l0(self) -> str:
         """A row for each pair."""
         columns = ["architecture", "lower L0", "higher L0", "widths", "difference of the norm", "found 4 times in 5"]
-        lines = (
-            [row.family, row.first, row.second, row.over, _of(row), f"{row.detectable:.3g}"]
-            for row in self._effects.itertuples()
-        )
-        return markdown_table(columns, lines)
+        return markdown_table(columns, ([*one[:-1], f"{one.detectable:.3g}"] for one in self._by_l0))
 
 
-def _of(row: Any) -> Difference:
-    return Difference(row.difference, row.low, row.high)
+class _Compared(NamedTuple):
+    """The norm at two L0s."""
+
+    family: str
+    lower: str
+    """The setting that gives the lower L0; likewise `higher`."""
+    higher: str
+    widths: str
+    difference: Difference
+    """Of the lower less the higher L0."""
+    detectable: float
+
+
+def _compared(row: Any) -> _Compared:
+    """A row of `effects`: a smaller k, or a larger weight, gives the lower L0."""
+    is_l1 = row.architecture == "standard"
+    lower, higher = sorted((row.first, row.second), key=lambda one: float(one.removeprefix("l1=")), reverse=is_l1)
+    names = (f"{'weight' if is_l1 else 'k'} {one.removeprefix('l1=')}" for one in (lower, higher))
+    return _Compared(FAMILIES[row.architecture], *names, row.over, oriented(row, lower), row.detectable)
 
 
 def _series(row: Any) -> str:
