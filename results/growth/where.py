@@ -326,7 +326,7 @@ BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what
 """
 SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
 """
-LAYERS = """Means over the widths that all have ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`).
+LAYERS = """Means over the widths that all have ± standard error over training seeds, each counted once; *apart*: layers that differ when all pairs are tested together at 5 % (`hedgebench.stats.pairwise.compare`). Beyond other training seeds' rows the seeds of a layer are not independent, and *apart* says too much.
 """
 LIMITS = """## Limits
 
