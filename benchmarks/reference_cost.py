@@ -40,11 +40,8 @@ CONFIGS = (
     "growth/grow-l0.yaml",
     "hedging_estimate/train-layer8.yaml",
     "hedging_estimate/train-layer12.yaml",
-    *(
-        f"growth/layers/{kind}-{n}.yaml"
-        for kind, layers in (("train", (4, 20)), ("grow", (4, 8, 12, 20)))
-        for n in layers
-    ),
+    "growth/layers/train-4.yaml",
+    *(f"growth/layers/grow-{n}.yaml" for n in (4, 8, 12)),
 )
 """Under `results/`."""
 COLUMNS = (

@@ -308,8 +308,8 @@ Before they grow, SAEs of k 8 (layers and widths) were trained on {narrow_traini
     OMP_NUM_THREADS=1 hedgebench train results/widths/train-batchtopk.yaml --out out/widths/saes    # what grow-l0.yaml grows from
     OMP_NUM_THREADS=1 hedgebench train results/growth/grow-l0.yaml --out out/growth/l0
     for n in 8 12; do OMP_NUM_THREADS=1 hedgebench train results/hedging_estimate/train-layer$n.yaml --out out/estimate/layer$n; done
-    for n in 4 20; do OMP_NUM_THREADS=1 hedgebench train results/growth/layers/train-$n.yaml --out out/growth/layer$n; done
-    for n in 4 8 12 20; do OMP_NUM_THREADS=1 hedgebench train results/growth/layers/grow-$n.yaml --out out/growth/layers; done
+    OMP_NUM_THREADS=1 hedgebench train results/growth/layers/train-4.yaml --out out/growth/layer4
+    for n in 4 8 12; do OMP_NUM_THREADS=1 hedgebench train results/growth/layers/grow-$n.yaml --out out/growth/layers; done
     OMP_NUM_THREADS=1 hedgebench run results/growth/suite-where.yaml --out out/growth/where
     hedgebench table out/growth/where --out results/growth/where.parquet
     python results/pack.py out/growth/where results/growth/where-records.tar.xz
