@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,13 @@ def page(scores: pd.DataFrame) -> str:
     )
 
 
+def planned() -> int:
+    """How many SAEs of the configs have another training seed to be held to."""
+    saes = (sae for file in CONFIGS for sae in read_config(HERE.parent / file).saes)
+    seeds = Counter(replace(sae, train_seed=0, name="") for sae in saes)
+    return sum(number for number in seeds.values() if number > 1)
+
+
 def combined(rows: Sequence[Any] | pd.DataFrame, weights: Sequence[float]) -> Difference:
     """A weighted sum of shared shares, which are independent, with its 95 % interval: Student's t with Satterthwaite's degrees of freedom, of standard errors over `n` seeds each."""
     table = pd.DataFrame(rows)
@@ -77,7 +86,7 @@ class Seeds:
         """What was trained."""
         return {
             "saes": self.saes,
-            "so_far": so_far(self.saes, sum(len(read_config(HERE.parent / file).saes) for file in CONFIGS)),
+            "so_far": so_far(self.saes, planned()),
             "tokens": f"{int(self.rows['train_tokens'].dropna().iloc[0]):,}",
             "seeds": int(self.rows["n"].min()),
             "df": f"{self.rows['n'].min() - 1:.0f}",
