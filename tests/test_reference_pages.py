@@ -288,7 +288,7 @@ def test_whether_a_loss_hedges_less_is_told_from_saes_that_grow(shift: float, by
     assert str(found) in said
     assert "what inner levels mix in).** Cannot tell: not measured." in said
     assert (
-        "9 SAEs of 1,024 latents" in said and "Of the 81 SAEs that the configs name, 9 are in the table so far." in said
+        "9 SAEs of 1,024 latents" in said and "Of the 63 SAEs that the configs name, 9 are in the table so far." in said
     )
 
 
