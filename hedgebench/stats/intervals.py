@@ -12,7 +12,7 @@ import numpy as np
 from hedgebench.types import CannotMeasure
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 class Interval(NamedTuple):
@@ -106,6 +106,21 @@ def slope_interval(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0
         if (x[of] != x[of][0]).any():
             slopes.append(float(apart @ y[of] / (apart @ apart)))
     return mean_interval(slopes, level)
+
+
+def complete(x: ArrayLike, unit: ArrayLike) -> NDArray[np.bool_]:
+    """Which values are at an x that as many units have as any other x: in slopes over those all units weigh alike, and none has an end that others lack.
+
+    Args:
+        x: [n].
+        unit: [n], which unit each value is of; it has one value at each x.
+
+    Returns:
+        [n].
+    """
+    found, place = np.unique(np.asarray(x), return_inverse=True)
+    units = np.array([len(set(np.asarray(unit)[place == i])) for i in range(len(found))])
+    return np.asarray(units[place] == units.max(initial=0))
 
 
 def step_intervals(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0.95) -> dict[str, Interval]:

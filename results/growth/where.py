@@ -12,7 +12,7 @@ import yaml
 
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
-from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
+from hedgebench.stats.intervals import Interval, complete, mean_interval, slope_interval, step_intervals
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare
 from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
 
@@ -98,6 +98,7 @@ class Where:
             "added": self.added,
             "tokens": f"{self.tokens:,}",
             "seeds": index.get_level_values("train_seed").nunique(),
+            "scales": self._scales(),
             "narrow_training": _training(HERE / "layers/train-4.yaml"),
             "wide_training": _training(HERE.parent / "widths/train-batchtopk.yaml"),
             "layers": ", ".join(str(layer) for layer in sorted(set(index.get_level_values("layer")))),
@@ -105,6 +106,11 @@ class Where:
             "narrowest": f"{index.get_level_values('width').min() - self.added:,}",
             "widest": f"{index.get_level_values('width').max() - self.added:,}",
         }
+
+    def _scales(self) -> str:
+        """How far the null without new latents is drawn out, or in."""
+        means = self.of("scale").groupby(_KEYS[:-1]).mean()
+        return f", by {means.min():.2f} to {means.max():.2f} times (`scale`)" if len(means) else ""
 
     @property
     def series(self) -> list[tuple[int, float]]:
@@ -119,9 +125,8 @@ class Where:
         """The change when the width before growth doubles, with its interval over training seeds; None where it was not measured."""
         if self.of(words).empty:
             return None
-        one = self.of(words).loc[layer, k]
-        width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
-        return slope_interval(np.log2(width - self.added), one, seed)
+        one, width, seed = self._series(words, layer, k)
+        return slope_interval(np.log2(width), one, seed)
 
     def in_k(self, words: str) -> dict[int, Interval]:
         """At each width with several k (of one layer): the change when k doubles, over training seeds."""
@@ -129,6 +134,7 @@ class Where:
         values = values[values.index.get_level_values("k") != self.layers_k]
         found = {}
         for width, at in values.groupby("width"):
+            at = at[complete(*(at.index.get_level_values(level) for level in ("k", "train_seed")))]
             k, seed = (at.index.get_level_values(level) for level in ("k", "train_seed"))
             if len(set(k)) > 1:
                 found[int(width) - self.added] = slope_interval(np.log2(k), at, seed)
@@ -136,9 +142,15 @@ class Where:
 
     def steps(self, words: str, layer: int, k: float) -> dict[str, Interval]:
         """From each width before growth to the next: the change, over training seeds."""
+        one, width, seed = self._series(words, layer, k)
+        return step_intervals(width, one, seed)
+
+    def _series(self, words: str, layer: int, k: float) -> tuple[pd.Series[float], pd.Index[int], pd.Index[int]]:
+        """One number of a series at the widths that most seeds have, its widths before growth, and its seeds."""
         one = self.of(words).loc[layer, k]
+        one = one[complete(*(one.index.get_level_values(level) for level in ("width", "train_seed")))]
         width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
-        return step_intervals(width - self.added, one, seed)
+        return one, width - self.added, seed
 
     def claims(self) -> list[Claim]:
         """The paper's finding, of how far rows move; whether it is one of which way, too; and L0, of which it says nothing."""
@@ -154,9 +166,8 @@ class Where:
                 "Encoder columns give something up, too (beyond no new latents).", self._above([ENCODER]), ours=True
             ),
             claim_of_each(
-                f"They change as decoder rows do, as in hedging (symmetry of {ALIKE} or more).",
+                f"Encoder columns change as decoder rows do, by which the post tells hedging from absorption (symmetry of {ALIKE} or more).",
                 self._alike(),
-                ours=True,
             ),
             *(self._narrower(f"The narrower, the more hedging: {words}.", words, ours=True) for words in list(FAR)[1:]),
             *(self._narrower(f"The narrower, the larger the {words}.", words, ours=True) for words in WAY),
@@ -175,7 +186,10 @@ class Where:
         """Whether encoder columns change as decoder rows do, series by series: by the symmetry, and how much each gives up at the widest."""
         found = {}
         for name, (layer, k) in zip(self._names, self.series, strict=True) if len(self.of("symmetry")) else ():
-            at = {width: mean_interval(of) for width, of in self.of("symmetry").loc[layer, k].groupby("width")}
+            widths = self.of("symmetry").loc[layer, k].groupby("width")
+            at = {width: mean_interval(of) for width, of in widths if len(of) > 1}
+            if not at:
+                continue
             verdict = _verdict([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
             narrowest, widest = min(at), max(at)
             encoder, decoder = (self.of(words).loc[layer, k, widest].mean() for words in (ENCODER, EXCESS))
@@ -199,9 +213,10 @@ class Where:
             verdict = _verdict(list(map(above, at)), list(map(below, at)))
             means = [one.mean for one in at]
             numbers = f"{min(means):.3f} to {max(means):.3f}"
+            under = f", below in {sum(map(below, at))}" if any(map(below, at)) else ""
             found[words] = (
                 verdict,
-                f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings of layer, k and width",
+                f"{numbers}; above 0 in {sum(map(above, at))} of {len(at)} settings of layer, k and width{under}",
             )
         return found
 
@@ -276,10 +291,10 @@ class Where:
 
 
 def _verdict(so: Sequence[bool], otherwise: Sequence[bool]) -> str:
-    """Of something that is certainly so, or certainly not, in each of some settings."""
-    if all(so) or all(otherwise):
-        return "holds" if all(so) else "does not hold"
-    return "holds in part" if any(so) else "cannot tell"
+    """Of something that is to be so in all of some settings, and is certainly so, or certainly not, in each."""
+    if any(so):
+        return "holds" if all(so) else "holds in part"
+    return "does not hold" if any(otherwise) else "cannot tell"
 
 
 def _apart(layers: list[int], pairs: Pairs) -> list[str]:
@@ -332,6 +347,8 @@ LIMITS = """## Limits
 
 {so_far}One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
 old row gives up to {added} new ones, not all that it hedges of what the SAE lacks. The intervals hold training seeds only: one order of the data, one text; and beside other training seeds' rows each seed is held to the others, so that its values are not independent.
+
+What no new latents would do is drawn out, or in, to how far the grown SAE's rows turned{scales}: where that is far from 1, what lies beyond no new latents is an extrapolation.
 
 That rows move into the new rows' span is what hedging predicts, and not hedging alone: absorbed and split features move rows, too. Where hedging is known, in [toy worlds](../toy/growth.md), the mean projection is what new latents take of it, the degree is no measure of its size, and the share does not follow it.
 

@@ -199,34 +199,41 @@ class Found:
         rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == architecture)]
         asked = self.drawn if matryoshka else rows
         found = _differ(words.format("Matryoshka, mse and snap" if matryoshka else "BatchTopK"), asked)
-        levels = self.pooled.loc[self.pooled["words"] == VARIANCE.words, "difference"].abs()
-        if asked.empty or levels.empty:
+        if asked.empty:
             return found
-        said, largest, beside = found.said, rows["difference"].abs().max(), levels.item()
+        beside = self._between_architectures(VARIANCE.words)
+        if found.verdict == "holds" and not asked["detectable"].max() <= beside:
+            found = _but(found, "cannot tell")
+        if found.verdict == DIFFERS and asked["difference"].abs().max() < beside / LITTLE:
+            found = _but(found, f"{DIFFERS}, by little")
+        said = found.said
         if matryoshka and (l2 := _less(rows, "l2", "mse", digits=4)):
             said += f" L2, which the post does not draw of them: l2 − mse {l2}."
-        said += f" {_seed_by_seed(rows)}"
-        said += f" The largest difference between losses is {largest:.4f}; {beside:.3f} lie between the architectures."
-        if found.verdict == DIFFERS and asked["difference"].abs().max() < beside / LITTLE:
-            little = f"{DIFFERS}, by little"
-            return found._replace(verdict=little, said=said.replace(DIFFERS.capitalize(), little.capitalize(), 1))
-        return found._replace(said=said)
+        said += f" {_seed_by_seed(rows)} The largest difference between losses is {rows['difference'].abs().max():.4f}"
+        return found._replace(
+            said=f"{said}." if np.isnan(beside) else f"{said}; {beside:.3f} lie between the architectures."
+        )
 
     def _panels(self, words: str, architecture: str) -> Claim:
-        """Whether losses can be told apart on the six panels, all differences being one question."""
+        """Whether losses are alike on the six panels, all differences being one question; and the differences seed by seed."""
         rows = self.apart[architecture]
-        found = _differ(words, rows, f" on {len(PANELS)} metrics")
-        if rows.empty:
-            return found
-        levels = self.pooled.set_index("words")["difference"].abs()
-        least = rows.groupby("words", sort=False)["detectable"].max()
-        missed = [name for name, size in least.items() if size > levels.get(name, np.inf)]
-        said = f"{found.said} {_seed_by_seed(rows)}"
-        if missed:
-            said += f" A difference as large as that between the architectures might be missed on: {'; '.join(missed)}."
-        if blind := [shown.words for shown in PANELS if shown.words in least.index and self._blind(shown)]:
-            said += f" A random SAE does as well as some of these on: {'; '.join(blind)}. These say little, then."
-        return found._replace(said=said)
+        found = claim_of_each(words, {str(name): self._alike(of) for name, of in rows.groupby("words", sort=False)})
+        return found if rows.empty else found._replace(said=f"{found.said} {_seed_by_seed(rows)}")
+
+    def _alike(self, rows: pd.DataFrame) -> tuple[str, str]:
+        """Whether losses are alike on one metric: they are as far as a difference as large as that between the architectures would be found, and a random SAE does worse."""
+        name, size = rows["words"].iloc[0], rows["detectable"].max()
+        between, blind = self._between_architectures(name), self._blind(next(one for one in POST if one.words == name))
+        apart = [f"{_later_first(row)}, told apart" for row in rows[rows["apart"]].itertuples()]
+        verdict = DIFFERS if apart else "holds" if size <= between and not blind else "cannot tell"
+        beside = "" if np.isnan(between) else f", {between:.3g} lie between the architectures"
+        said = [*(apart or ["none told apart"]), f"{POWER} {size:.3g}{beside}", *([blind] if blind else [])]
+        return verdict, "; ".join(said)
+
+    def _between_architectures(self, words: str) -> float:
+        """How far they are apart on a metric, over all losses and L0s; NaN where that was not measured."""
+        found = self.pooled.loc[self.pooled["words"] == words, "difference"].abs()
+        return float(found.item()) if len(found) else np.nan
 
     def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
@@ -266,12 +273,19 @@ class Found:
         found = {}
         for shown in POST:
             rows = self.between[self.between["words"] == shown.words]
-            levels = [level for level in self._multipliers if difference(rows, level, "") is not None]
-            better = {level for level in levels if (level, "") in _wins(rows)}
-            worse = {level for level in levels if ("", level) in _wins(rows)}
+            levels, wins = (
+                [level for level in self._multipliers if difference(rows, level, "") is not None],
+                _wins(rows),
+            )
+            better = {level for level in levels if (level, "") in wins}
+            worse = {level for level in levels if ("", level) in wins}
             if not levels:
                 continue
             numbers = "; ".join(f"{level.removeprefix('balance=')} − 1 {_less(rows, level, '')}" for level in levels)
+            plain = rows[(rows[["first", "second"]] == "").any(axis=1)]
+            numbers += f"; {POWER} {plain['detectable'].max():.3g}"
+            if better and {("balance=0", level) for level in better} <= wins:
+                numbers += "; but 0, without levels, is better still"
             blind = self._blind(shown)
             verdict = "cannot tell"
             if not blind and (better or worse):
@@ -477,23 +491,24 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(words=[words[i] for i in rows["place"]])
 
 
-def _differ(words: str, rows: pd.DataFrame, on: str = "") -> Claim:
+def _differ(words: str, rows: pd.DataFrame) -> Claim:
     """A claim that losses do not differ, from differences that are one question: it holds as far as none is found."""
     if rows.empty:
         return claim(words, "cannot tell", NOT_MEASURED)
-    apart = rows[rows["apart"]]
-    most = rows.groupby("words", sort=False)["detectable"].max()
-    sizes = ", ".join(f"{name} {size:.3g}" if len(most) > 1 else f"{size:.3g}" for name, size in most.items())
-    least = f"{POWER[0].upper()}{POWER[1:]} {sizes}."
-    if apart.empty:
-        return Claim(words, "holds", f"Holds: none found among {_count(rows)}{on}. {least}")
-    said = "; ".join(f"{row.words}, {_later_first(row)}" for row in apart.itertuples())
-    found = f"{len(apart)} of {_count(rows)}{on} {'is' if len(apart) == 1 else 'are'} real: {said}"
-    return Claim(words, DIFFERS, f"{DIFFERS.capitalize()}: {found if len(rows) > 1 else said}. {least}")
+    apart = [f"{row.words}, {_later_first(row)}" for row in rows[rows["apart"]].itertuples()]
+    of = f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
+    found = f"none found among {of}"
+    if apart:
+        is_are = "is" if len(apart) == 1 else "are"
+        found = f"{len(apart)} of {of} {is_are} real: {'; '.join(apart)}" if len(rows) > 1 else apart[0]
+    least = f"{POWER[0].upper()}{POWER[1:]} {rows['detectable'].max():.3g}."
+    said = claim(words, DIFFERS if apart else "holds", found)
+    return said._replace(said=f"{said.said} {least}")
 
 
-def _count(rows: pd.DataFrame) -> str:
-    return f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
+def _but(found: Claim, verdict: str) -> Claim:
+    """The same with another verdict, whose words its sentence begins with."""
+    return found._replace(verdict=verdict, said=found.said.replace(found.verdict.capitalize(), verdict.capitalize(), 1))
 
 
 def _later_first(row: Any) -> str:

@@ -22,6 +22,8 @@ from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judge
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
 THRESHOLD = "threshold=0.7"
+HALF = 0.5
+"""Of the latents: the paper says *only 30 %*, and not of which share it would not say *only*."""
 CONFIGS = ("widths/train-batchtopk.yaml", "widths/train-l1.yaml", "seeds/train.yaml")
 
 
@@ -156,11 +158,15 @@ class Seeds:
         for name, rows in self.rows.groupby("series", sort=False):
             pairs = self.pairs.loc[self.pairs["series"] == name, "value"]
             numbers = f"{rows['value'].min():.3f} to {rows['value'].max():.3f} of the latents are shared, by no two seeds more than {pairs.max():.3f}"
-            verdict = "cannot tell" if pairs.empty else "holds" if (pairs < 1).all() else "does not hold"
+            verdict = "cannot tell"
+            if len(pairs):
+                verdict = (
+                    "holds" if (pairs < HALF).all() else "holds in part" if (pairs < HALF).any() else "does not hold"
+                )
             some[str(name)] = verdict, numbers
         return [
             claim_of_each(
-                "SAEs that differ in their seed alone share only some of their latents (the paper: 30 % of 131,072).",
+                "SAEs that differ in their seed alone share less than half of their latents (the paper: 30 % of 131,072).",
                 some,
             ),
             claim_of_each("TopK shares less than L1 at equal L0.", judged(least, below, above)),
@@ -248,7 +254,7 @@ EQUAL = """L1 SAEs have no k: their share at an L0 of k is read between the two 
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. L1 SAEs at an L0 of k are none of those that were trained: their share there is read between two weights, of L0 {l1_l0s}. The paper's SAEs have 131,072 latents, {narrower} times as many as the widest here.
+{so_far}One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps: what longer training would make alike is not) and {seeds} seeds, so that intervals are wide; seeds draw the start alone, and see the same batches in the same order. Shares of different SAEs are taken as independent, though SAEs of one seed start alike where their widths are equal. L1 SAEs at an L0 of k are none of those that were trained: their share there is read between two weights, of L0 {l1_l0s}. The paper's SAEs have 131,072 latents, {narrower} times as many as the widest here.
 """
 
 

@@ -13,9 +13,9 @@ from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.differences import Difference, oriented
 from hedgebench.stats.effects import effects
-from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
+from hedgebench.stats.intervals import Interval, complete, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
+from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, falls, judged, listed, so_far
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
@@ -67,12 +67,16 @@ class Widths:
         }
 
     def slope(self, series: str, beyond: bool) -> Interval | None:
-        """The exponent of the width in the norm, its interval over the training seeds that have three widths or more: of the widths up to d_in, or beyond it. None where no seed has."""
-        rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
-        rows = rows[rows.groupby("train_seed")["width"].transform("nunique") > 2]
-        if rows.empty:
+        """The exponent of the width in the norm, its interval over training seeds: of the widths up to d_in, or beyond it, that most seeds have. None where those are fewer than three."""
+        rows = self._of_most_seeds(series, beyond)
+        if rows["width"].nunique() < 3:
             return None
         return slope_interval(np.log2(rows["width"].astype(float)), np.log2(rows["value"]), rows["train_seed"])
+
+    def _of_most_seeds(self, series: str, beyond: bool) -> pd.DataFrame:
+        """The rows of a series up to d_in, or beyond it, at the widths that most seeds have."""
+        rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
+        return rows[complete(rows["width"], rows["train_seed"])]
 
     @property
     def names(self) -> list[str]:
@@ -89,9 +93,20 @@ class Widths:
             lambda slope: slope.high < 0.5 or slope.low > 0.5,
         )
         return [
-            claim_of_each("The norm falls with the width, up to about d_model.", self._narrow()),
+            claim_of_each(
+                "The norm falls with the width, up to about d_model (of SAEs that are trained by themselves, where the post's grew).",
+                self._narrow(),
+            ),
             claim_of_each("Beyond d_model it rises.", judged(wide, above, below, "as exponent of the width")),
-            claim_of_each("It rises as √n would, by an exponent of .5 of the width.", root),
+            claim_of_each(
+                "It rises as √n would, by an exponent of .5 of the width (the post's guess, of where the rise goes once the random part is most of the norm).",
+                root,
+            ),
+            claim(
+                "At 16k to 1M latents it falls with the width, as the post sees in Gemma Scope's SAEs.",
+                "cannot tell",
+                f"no SAE here has more than {self.rows['width'].max():,} latents",
+            ),
             *(self._lower(family) for family in FAMILIES.values()),
         ]
 
@@ -102,7 +117,7 @@ class Widths:
             if (slope := self.slope(name, beyond=False)) is None:
                 found[name] = "cannot tell", f"fewer than three widths up to {self.d_in}"
                 continue
-            rows = self.rows[(self.rows["series"] == name) & (self.rows["width"] <= self.d_in)]
+            rows = self._of_most_seeds(name, beyond=False)
             steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
             verdict, numbers = falls(slope, steps, "as exponent of the width")
             if rows["objective"].notna().any():
@@ -113,13 +128,14 @@ class Widths:
 
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
+        mine = [one for one in self._by_l0 if one.family == family]
         found = {
-            f"{one.lower} − {one.higher} at {', '.join(one.widths.split())} latents": one.difference
-            for one in self._by_l0
-            if one.family == family
+            f"{one.lower} − {one.higher} at {', '.join(one.widths.split())} latents": one.difference for one in mine
         }
+        widths = [int(width.replace(",", "")) for one in mine for width in one.widths.split()]
+        of = f" of {min(widths):,} to {max(widths):,} latents" if widths else ""
         return claim_of_each(
-            f"It is smaller at a lower L0, as the post sees in Gemma Scope's SAEs of 16k latents and more (here {family} SAEs).",
+            f"It is smaller at a lower L0, as the post sees in Gemma Scope's SAEs of 16k latents and more (here {family} SAEs{of}).",
             judged(found, below, above),
         )
 
@@ -197,13 +213,13 @@ one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
 
 ![norm](decoder_bias-norm_against_width.png)
 """
-SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds that have three widths or more, each with those that it has. .5 is what the post's explanation by random vectors (√n) would give.
+SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds; a width that fewer seeds have than others is left out. .5 is what the post's explanation by random vectors (√n) would give.
 """
 EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (`hedgebench.stats.effects`).
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters, one layer, {tokens} tokens (fewer than a thousand steps, so that wide SAEs are far from where they would end) and {seeds} seeds, of which the widest may have fewer (the table says so); each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
+{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases are far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
 changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
 """
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgebench.stats.intervals import mean_interval, ratio_interval, slope_interval, step_intervals
+from hedgebench.stats.intervals import complete, mean_interval, ratio_interval, slope_interval, step_intervals
 from hedgebench.stats.units import jackknife, ratio_of_sums
 from hedgebench.types import CannotMeasure
 
@@ -173,6 +173,11 @@ def test_without_two_different_x_there_is_no_slope():
         slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0, 1])
     with pytest.raises(ValueError, match="3 values, but 2 units"):
         slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0])
+
+
+def test_an_x_that_fewer_units_have_than_another_is_not_complete():
+    assert complete([1, 1, 2, 2, 4], ["a", "b", "b", "a", "a"]).tolist() == [True] * 4 + [False]
+    assert complete([1, 2], ["a", "b"]).all() and complete([], []).tolist() == []
 
 
 def test_a_step_is_the_mean_change_of_the_units_that_have_both_ends():
