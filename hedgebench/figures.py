@@ -151,7 +151,7 @@ class _Colours:
         if self.by_l0 and axes.figure is not None:
             bar = axes.figure.colorbar(self.scale, ax=axes, label="L0 (latents per token)")
             ticks = _ticks(*self.scale.get_clim())
-            bar.set_ticks(ticks, labels=[short(value) for value in ticks])
+            bar.set_ticks(ticks, labels=[short(float(f"{value:.3g}")) for value in ticks])
             bar.minorticks_off()
 
 
@@ -171,7 +171,8 @@ def _values(axes: Axes, points: DataFrame) -> None:
     if values.min() > 0 and values.max() > 3 * values.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: short(value))
-        axes.yaxis.set_minor_formatter(lambda value, _: short(value) if f"{value:e}"[0] in "25" else "")
+        labelled = "25" if values.max() > 10 * values.min() else "23456789"
+        axes.yaxis.set_minor_formatter(lambda value, _: short(value) if f"{value:e}"[0] in labelled else "")
     elif values.min() >= 0:
         axes.set_ylim(bottom=0, top=1.08 * max(values.max(), 1e-12))
 
