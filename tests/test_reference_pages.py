@@ -558,7 +558,7 @@ def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
             value = 0.5 + own + 0.05 * (loss == "snap") + 0.001 * rng.normal()
             rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10", "value": value})
     said = page_of("losses/page").page(table(rows))
-    assert "between the losses of BatchTopK SAEs.** Cannot tell for TPP (none told apart; " in said
+    assert "between the losses of BatchTopK SAEs (in the post l2 and mse, here snap, too).** Cannot tell for TPP (none told apart; " in said
     assert re.search(r"each by itself, 2 of 3 lie on one side of 0: TPP, snap − mse \+0.0[45]\d+ \[0.0[45]", said)
     assert re.search(r"\| TPP \| .* \| none \| 0.\d+ \|", said)
     assert re.search(r"\| TPP \| [^|]*\| \+0.0[45]\d+ \[0.0[45][^|]*\| \+0.0[45]", said)

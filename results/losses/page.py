@@ -180,7 +180,10 @@ class Found:
                 "The losses of Matryoshka SAEs cannot be told apart on the six metrics of the post's panels.",
                 MATRYOSHKA,
             ),
-            self._panels("There is no obvious difference on them between the losses of BatchTopK SAEs.", "batchtopk"),
+            self._panels(
+                "There is no obvious difference on them between the losses of BatchTopK SAEs (in the post l2 and mse, here snap, too).",
+                "batchtopk",
+            ),
             self._improved(),
             self._between(),
             self._hedging(
@@ -591,7 +594,7 @@ them, a metric says little of these SAEs. On which metrics the answer is known a
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 500M), {width} latents (the post: 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
+{so_far}One model of 135M parameters, one layer, k {ks} (the post: 20 to 80), {tokens} tokens (the post: 300M and 500M), {width} latents (the post: 8,192 to 32k) and {seeds} training seeds (the post: 5). SAEBench's evals are run with small sizes on texts that need no network (`suite.yaml`),
 and autointerp's judge reads words alone and is no language model: of autointerp as the post ran it nothing is said. Of the hedging evals, `grow_delta` is of SAEs that grow once, by 64 latents, after their training, under the loss that they end with; `hedging_estimate` is of SAEs of k {estimated}, and holds none to another;
 `toy_recovery` needs known features, and is not among these. Intervals hold training seeds; evaluation seeds are averaged, the same for all SAEs. What is tested together: of the claims on Matryoshka levels, all six panels; of each claim on losses and on balance, all pairs of its metrics, also those that it does not name;
 in the tables, a line: a table may tell apart what a claim does not.
