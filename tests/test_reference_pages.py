@@ -71,7 +71,31 @@ def test_of_one_seed_no_exponent_is_told():
         rows += [{**one, "metric": "b_dec_norm", "value": width**0.1}, {**one, "metric": "d_in", "value": 576.0}]
     said = page_of("widths/page").page(table(rows))
     (line,) = (line for line in said.splitlines() if line.startswith("- **It rises as √n would"))
-    assert line.endswith("Cannot tell for BatchTopK, k 20 (0.100 (one seed, no interval)).")
+    assert "Cannot tell for BatchTopK, k 20 (0.100 (one seed, no interval); from 2,048 to 4,096 0.100" in line
+
+
+def test_a_rise_at_the_last_step_alone_is_one_in_part():
+    rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    for s, width in itertools.product(range(3), WIDTHS):
+        one = {**BASE, "sae": f"{width}-{s}", "k": 20.0, "width": width, "train_seed": s, "eval": "decoder_bias"}
+        norm = (2**0.5 if width == WIDTHS[-1] else 1.0) * np.exp(0.001 * rng.normal())
+        rows += [{**one, "metric": "b_dec_norm", "value": norm}, {**one, "metric": "d_in", "value": 576.0}]
+    said = page_of("widths/page").page(table(rows))
+    (line,) = (line for line in said.splitlines() if line.startswith("- **It rises as √n would"))
+    assert re.search(r"Holds in part for BatchTopK, k 20 \(0.25\d .*; from 2,048 to 4,096 0.(49|50)", line)
+
+
+def test_an_sae_that_explains_less_than_a_narrower_one_was_trained_too_shortly():
+    rows = list[dict[str, Any]]()
+    for s, width in itertools.product(range(3), WIDTHS):
+        one = {**BASE, "sae": f"{width}-{s}", "k": 20.0, "width": width, "train_seed": s}
+        explained = 0.7 if width == 4096 else width / 4096 + 0.3
+        rows += [{**one, "eval": "decoder_bias", "metric": metric, "value": 576.0} for metric in ("b_dec_norm", "d_in")]
+        rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": explained})
+    said = page_of("widths/page").page(table(rows))
+    assert (
+        "less than narrower ones: BatchTopK, k 20, 4,096 latents (0.700 of the variance, 0.800 at 2,048). There" in said
+    )
 
 
 def test_a_width_that_one_seed_alone_has_is_in_the_table_and_in_no_slope():
@@ -558,7 +582,10 @@ def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
             value = 0.5 + own + 0.05 * (loss == "snap") + 0.001 * rng.normal()
             rows.append({**one, "eval": "saebench_tpp", "metric": "tpp_total_metric", "params": "n=10", "value": value})
     said = page_of("losses/page").page(table(rows))
-    assert "between the losses of BatchTopK SAEs (in the post l2 and mse, here snap, too).** Cannot tell for TPP (none told apart; " in said
+    assert (
+        "between the losses of BatchTopK SAEs (in the post l2 and mse, here snap, too).** Cannot tell for TPP (none told apart; "
+        in said
+    )
     assert re.search(r"each by itself, 2 of 3 lie on one side of 0: TPP, snap − mse \+0.0[45]\d+ \[0.0[45]", said)
     assert re.search(r"\| TPP \| .* \| none \| 0.\d+ \|", said)
     assert re.search(r"\| TPP \| [^|]*\| \+0.0[45]\d+ \[0.0[45][^|]*\| \+0.0[45]", said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, falls
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
+EXPLAINED = ("saebench_core", "explained_variance")
 FAMILIES = {"batchtopk": "BatchTopK", "standard": "L1"}
 
 
@@ -48,8 +50,7 @@ class Widths:
 
     def __init__(self, scores: pd.DataFrame) -> None:
         self.scores = scores
-        rows = scores[(scores["eval"] == NORM[0]) & (scores["metric"] == NORM[1]) & (scores["slice_by"] == "all")]
-        self.rows = rows.assign(series=[_series(row) for row in rows.itertuples()])
+        self.rows, self.explained = (_of_series(scores, *metric) for metric in (NORM, EXPLAINED))
         self.d_in = int(scores.loc[scores["metric"] == "d_in", "value"].iloc[0])
 
     def facts(self) -> dict[str, Any]:
@@ -64,7 +65,24 @@ class Widths:
             "tokens": f"{int(self.rows['train_tokens'].iloc[0]):,}",
             "seeds": self.rows["train_seed"].nunique(),
             "d": self.d_in,
+            "short": self._too_short(),
         }
+
+    def _too_short(self) -> str:
+        """Which SAEs explain less than narrower ones, in words; empty where none does."""
+        found = []
+        for name, means in self.explained.groupby(["series", "width"])["value"].mean().groupby("series"):
+            at = means.droplevel("series")
+            found += [
+                f"{name}, {wide:,} latents ({at[wide]:.3f} of the variance, {at[narrow]:.3f} at {narrow:,})"
+                for narrow, wide in itertools.pairwise(at.index)
+                if at[wide] < at[narrow]
+            ]
+        return (
+            f"Certainly trained for too short a time, as they explain less than narrower ones: {'; '.join(found)}. "
+            if found
+            else ""
+        )
 
     def slope(self, series: str, beyond: bool) -> Interval | None:
         """The exponent of the width in the norm, its interval over training seeds: of the widths up to d_in, or beyond it, that most seeds have. None where those are fewer than three."""
@@ -86,12 +104,6 @@ class Widths:
     def claims(self) -> list[Claim]:
         """The post's findings one by one."""
         wide = {name: slope for name in self.names if (slope := self.slope(name, beyond=True)) is not None}
-        # an interval that holds 0 or 1, too, says nothing of .5
-        root = judged(
-            wide,
-            lambda slope: 0 < slope.low < 0.5 < slope.high < 1,
-            lambda slope: slope.high < 0.5 or slope.low > 0.5,
-        )
         return [
             claim_of_each(
                 "The norm falls with the width, up to about d_model (of SAEs that are trained by themselves, where the post's grew).",
@@ -100,7 +112,7 @@ class Widths:
             claim_of_each("Beyond d_model it rises.", judged(wide, above, below, "as exponent of the width")),
             claim_of_each(
                 "It rises as √n would, by an exponent of .5 of the width (the post's guess, of where the rise goes once the random part is most of the norm).",
-                root,
+                {name: self._root(name, slope) for name, slope in wide.items()},
             ),
             claim(
                 "At 16k to 1M latents it falls with the width, as the post sees in Gemma Scope's SAEs.",
@@ -125,6 +137,23 @@ class Widths:
                 numbers += f"; L0 goes from {l0.iloc[0]:.0f} to {l0.iloc[-1]:.0f} meanwhile"
             found[name] = verdict, numbers
         return found
+
+    def _root(self, name: str, slope: Interval) -> tuple[str, str]:
+        """Whether the exponent beyond d_in is .5; in part, where it is that of the last step alone."""
+
+        def is_root(one: Interval) -> bool:
+            # an interval that holds 0 or 1, too, says nothing of .5
+            return 0 < one.low < 0.5 < one.high < 1
+
+        rows = self._of_most_seeds(name, beyond=True)
+        steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
+        words, last = list(steps.items())[-1]
+        verdict = "cannot tell"
+        if is_root(slope):
+            verdict = "holds"
+        elif slope.high < 0.5 or slope.low > 0.5:
+            verdict = "holds in part" if is_root(last) else "does not hold"
+        return verdict, f"{slope}; from {words} {last}"
 
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
@@ -190,6 +219,12 @@ def _compared(row: Any) -> _Compared:
     return _Compared(FAMILIES[row.architecture], *names, row.over, oriented(row, lower), row.detectable)
 
 
+def _of_series(scores: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
+    """The rows of a metric, with the series that each SAE is of."""
+    rows = scores[(scores["eval"] == name) & (scores["metric"] == metric) & (scores["slice_by"] == "all")]
+    return rows.assign(series=[_series(row) for row in rows.itertuples()])
+
+
 def _series(row: Any) -> str:
     return (
         f"L1, weight {row.objective.removeprefix('l1=')}"
@@ -219,7 +254,7 @@ EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases are far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
+{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases are far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. {short}There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
 changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
 """
 
