@@ -158,11 +158,9 @@ class Widths:
     def _lower(self, family: str) -> Claim:
         """Whether the norm is smaller at a lower L0, by k or by the weight of L1."""
         mine = [one for one in self._by_l0 if one.family == family]
-        found = {
-            f"{one.lower} − {one.higher} at {', '.join(one.widths.split())} latents": one.difference for one in mine
-        }
-        widths = [int(width.replace(",", "")) for one in mine for width in one.widths.split()]
-        of = f" of {min(widths):,} to {max(widths):,} latents" if widths else ""
+        found = {f"{one.lower} − {one.higher} at {one.at} latents": one.difference for one in mine}
+        widths = sorted(width for one in mine for width in one.widths)
+        of = f" of {widths[0]:,} to {widths[-1]:,} latents" if widths else ""
         return claim_of_each(
             f"It is smaller at a lower L0, as the post sees in Gemma Scope's SAEs of 16k latents and more (here {family} SAEs{of}).",
             judged(found, below, above),
@@ -195,7 +193,10 @@ class Widths:
     def by_l0(self) -> str:
         """A row for each pair."""
         columns = ["architecture", "lower L0", "higher L0", "widths", "difference of the norm", "found 4 times in 5"]
-        return markdown_table(columns, ([*one[:-1], f"{one.detectable:.3g}"] for one in self._by_l0))
+        lines = (
+            [one.family, one.lower, one.higher, one.at, one.difference, f"{one.detectable:.3g}"] for one in self._by_l0
+        )
+        return markdown_table(columns, lines)
 
 
 class _Compared(NamedTuple):
@@ -205,10 +206,15 @@ class _Compared(NamedTuple):
     lower: str
     """The setting that gives the lower L0; likewise `higher`."""
     higher: str
-    widths: str
+    widths: tuple[int, ...]
     difference: Difference
     """Of the lower less the higher L0."""
     detectable: float
+
+    @property
+    def at(self) -> str:
+        """The widths in words."""
+        return ", ".join(f"{width:,}" for width in self.widths)
 
 
 def _compared(row: Any) -> _Compared:
@@ -216,7 +222,8 @@ def _compared(row: Any) -> _Compared:
     is_l1 = row.architecture == "standard"
     lower, higher = sorted((row.first, row.second), key=lambda one: float(one.removeprefix("l1=")), reverse=is_l1)
     names = (f"{'weight' if is_l1 else 'k'} {one.removeprefix('l1=')}" for one in (lower, higher))
-    return _Compared(FAMILIES[row.architecture], *names, row.over, oriented(row, lower), row.detectable)
+    widths = tuple(map(int, row.over.split()))
+    return _Compared(FAMILIES[row.architecture], *names, widths, oriented(row, lower), row.detectable)
 
 
 def _of_series(scores: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
