@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 NOT_MEASURED = "not measured"
@@ -67,6 +67,19 @@ def judged(
         name: ("holds" if holds(one) else "does not hold" if fails(one) else "cannot tell", f"{one} {per}".rstrip())
         for name, one in found.items()
     }
+
+
+def in_all(so: Iterable[bool], otherwise: Iterable[bool]) -> str:
+    """The verdict on what is claimed of all of some settings: in part, where it is so in some.
+
+    Args:
+        so: Whether it is certainly so, setting by setting.
+        otherwise: Whether it is certainly not.
+    """
+    found = list(so)
+    if any(found):
+        return "holds" if all(found) else "holds in part"
+    return "does not hold" if any(otherwise) else "cannot tell"
 
 
 def below(interval: Any) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY
 from known_scores import table
 
-from hedgebench.verdicts import above, below, claim_of_each, falls, judged
+from hedgebench.verdicts import above, below, claim_of_each, falls, in_all, judged
 
 BASE = {"loss": "mse", "train_tokens": 2_000_000, "seed": None}
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -43,6 +43,22 @@ def test_what_holds_is_told_from_what_does_not_and_what_cannot_be_told():
     assert found.verdict == "holds for 1 of 3, does not hold for 1 of 3, cannot tell for 1 of 3"
     assert str(claim_of_each("It is so.", {})) == "- **It is so.** Cannot tell: not measured."
     assert claim_of_each("It is so.", judged({"a": Range(-2, -1)}, below, above)).verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("so", "otherwise", "verdict"),
+    [
+        ([True, True], [False, False], "holds"),
+        ([True, False], [False, True], "holds in part"),
+        ([False, False], [True, False], "does not hold"),
+        ([False, False], [False, False], "cannot tell"),
+        ([], [], "cannot tell"),
+    ],
+)
+def test_what_is_claimed_of_all_holds_in_part_where_it_is_so_in_some(
+    so: list[bool], otherwise: list[bool], verdict: str
+):
+    assert in_all(so, otherwise) == verdict
 
 
 @pytest.mark.parametrize(
@@ -94,7 +110,8 @@ def test_an_sae_that_explains_less_than_a_narrower_one_was_trained_too_shortly()
         rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": explained})
     said = page_of("widths/page").page(table(rows))
     assert (
-        "less than narrower ones: BatchTopK, k 20, 4,096 latents (0.700 of the variance, 0.800 at 2,048). There" in said
+        "as those trained to their end would not: BatchTopK, k 20, 4,096 latents (0.700 of the variance, 0.800 at 2,048). There"
+        in said
     )
 
 

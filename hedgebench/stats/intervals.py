@@ -109,7 +109,7 @@ def slope_interval(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0
 
 
 def complete(x: ArrayLike, unit: ArrayLike) -> NDArray[np.bool_]:
-    """Which values are at an x that as many units have as any other x: in slopes over those all units weigh alike, and none has an end that others lack.
+    """Which values make up the largest table without a gap, of some x and the units that have a value at each of them: in slopes over it all units weigh alike, and none has an end that others lack.
 
     Args:
         x: [n].
@@ -118,9 +118,14 @@ def complete(x: ArrayLike, unit: ArrayLike) -> NDArray[np.bool_]:
     Returns:
         [n].
     """
-    found, place = np.unique(np.asarray(x), return_inverse=True)
-    units = np.array([len(set(np.asarray(unit)[place == i])) for i in range(len(found))])
-    return np.asarray(units[place] == units.max(initial=0))
+    x, unit = np.asarray(x), np.asarray(unit)
+    units = {one: frozenset(unit[x == one]) for one in np.unique(x)}
+
+    def size(block: frozenset[Any]) -> int:
+        return len(block) * sum(block <= own for own in units.values())
+
+    block = max(units.values(), key=size, default=frozenset[Any]())
+    return np.array([two in block and block <= units[one] for one, two in zip(x, unit, strict=True)], dtype=bool)
 
 
 def step_intervals(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0.95) -> dict[str, Interval]:

@@ -14,7 +14,7 @@ from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, complete, mean_interval, slope_interval, step_intervals
 from hedgebench.stats.pairwise import ALPHA, Pairs, compare
-from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, in_all, judged, listed, so_far
 
 HERE = Path(__file__).parent
 FAR = {
@@ -146,7 +146,7 @@ class Where:
         return step_intervals(width, one, seed)
 
     def _series(self, words: str, layer: int, k: float) -> tuple[pd.Series[float], pd.Index[int], pd.Index[int]]:
-        """One number of a series at the widths that most seeds have, its widths before growth, and its seeds."""
+        """One number of a series where it has no gap (`complete`), its widths before growth, and its seeds."""
         one = self.of(words).loc[layer, k]
         one = one[complete(*(one.index.get_level_values(level) for level in ("width", "train_seed")))]
         width, seed = (one.index.get_level_values(level) for level in ("width", "train_seed"))
@@ -190,7 +190,7 @@ class Where:
             at = {width: mean_interval(of) for width, of in widths if len(of) > 1}
             if not at:
                 continue
-            verdict = _verdict([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
+            verdict = in_all([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
             narrowest, widest = min(at), max(at)
             encoder, decoder = (self.of(words).loc[layer, k, widest].mean() for words in (ENCODER, EXCESS))
             found[name] = (
@@ -210,7 +210,7 @@ class Where:
             at = [mean_interval(of) for _, of in self.of(words).groupby(_KEYS[:-1]) if len(of) > 1]
             if not at:
                 continue
-            verdict = _verdict(list(map(above, at)), list(map(below, at)))
+            verdict = in_all(map(above, at), map(below, at))
             means = [one.mean for one in at]
             numbers = f"{min(means):.3f} to {max(means):.3f}"
             under = f", below in {sum(map(below, at))}" if any(map(below, at)) else ""
@@ -288,13 +288,6 @@ class Where:
             columns.append([*means, ", ".join(_apart(layers, pairs)) or "none"])
         lines = zip([*layers, "apart"], *columns, strict=True)
         return f"{LAYERS}\n{markdown_table(['layer', *SHOWN], lines)}"
-
-
-def _verdict(so: Sequence[bool], otherwise: Sequence[bool]) -> str:
-    """Of something that is to be so in all of some settings, and is certainly so, or certainly not, in each."""
-    if any(so):
-        return "holds" if all(so) else "holds in part"
-    return "does not hold" if any(otherwise) else "cannot tell"
 
 
 def _apart(layers: list[int], pairs: Pairs) -> list[str]:

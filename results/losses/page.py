@@ -205,6 +205,7 @@ class Found:
         if asked.empty:
             return found
         beside = self._between_architectures(VARIANCE.words)
+        # also where it was not measured (NaN)
         if found.verdict == "holds" and not asked["detectable"].max() <= beside:
             found = _but(found, "cannot tell")
         if found.verdict == DIFFERS and asked["difference"].abs().max() < beside / LITTLE:
@@ -276,10 +277,8 @@ class Found:
         found = {}
         for shown in POST:
             rows = self.between[self.between["words"] == shown.words]
-            levels, wins = (
-                [level for level in self._multipliers if difference(rows, level, "") is not None],
-                _wins(rows),
-            )
+            levels = [level for level in self._multipliers if difference(rows, level, "") is not None]
+            wins = _wins(rows)
             better = {level for level in levels if (level, "") in wins}
             worse = {level for level in levels if ("", level) in wins}
             if not levels:

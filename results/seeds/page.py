@@ -17,7 +17,7 @@ from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.differences import Difference
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, judged, listed, so_far
+from hedgebench.verdicts import Claim, above, below, claim_of_each, falls, in_all, judged, listed, so_far
 
 HERE = Path(__file__).parent
 NAMES = {"topk": "TopK", "batchtopk": "BatchTopK", "standard": "L1"}
@@ -158,12 +158,7 @@ class Seeds:
         for name, rows in self.rows.groupby("series", sort=False):
             pairs = self.pairs.loc[self.pairs["series"] == name, "value"]
             numbers = f"{rows['value'].min():.3f} to {rows['value'].max():.3f} of the latents are shared, by no two seeds more than {pairs.max():.3f}"
-            verdict = "cannot tell"
-            if len(pairs):
-                verdict = (
-                    "holds" if (pairs < HALF).all() else "holds in part" if (pairs < HALF).any() else "does not hold"
-                )
-            some[str(name)] = verdict, numbers
+            some[str(name)] = in_all(pairs < HALF, pairs >= HALF), numbers
         return [
             claim_of_each(
                 "SAEs that differ in their seed alone share less than half of their latents (the paper: 30 % of 131,072).",

@@ -79,20 +79,20 @@ class Widths:
                 if at[wide] < at[narrow]
             ]
         return (
-            f"Certainly trained for too short a time, as they explain less than narrower ones: {'; '.join(found)}. "
+            f"Some explain less than narrower ones, as those trained to their end would not: {'; '.join(found)}. "
             if found
             else ""
         )
 
     def slope(self, series: str, beyond: bool) -> Interval | None:
-        """The exponent of the width in the norm, its interval over training seeds: of the widths up to d_in, or beyond it, that most seeds have. None where those are fewer than three."""
-        rows = self._of_most_seeds(series, beyond)
+        """The exponent of the width in the norm, its interval over training seeds: over the widths up to d_in, or beyond it. None where those are fewer than three."""
+        rows = self._whole(series, beyond)
         if rows["width"].nunique() < 3:
             return None
         return slope_interval(np.log2(rows["width"].astype(float)), np.log2(rows["value"]), rows["train_seed"])
 
-    def _of_most_seeds(self, series: str, beyond: bool) -> pd.DataFrame:
-        """The rows of a series up to d_in, or beyond it, at the widths that most seeds have."""
+    def _whole(self, series: str, beyond: bool) -> pd.DataFrame:
+        """The rows of a series up to d_in, or beyond it, without the widths that most seeds lack."""
         rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
         return rows[complete(rows["width"], rows["train_seed"])]
 
@@ -129,7 +129,7 @@ class Widths:
             if (slope := self.slope(name, beyond=False)) is None:
                 found[name] = "cannot tell", f"fewer than three widths up to {self.d_in}"
                 continue
-            rows = self._of_most_seeds(name, beyond=False)
+            rows = self._whole(name, beyond=False)
             steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
             verdict, numbers = falls(slope, steps, "as exponent of the width")
             if rows["objective"].notna().any():
@@ -145,7 +145,7 @@ class Widths:
             # an interval that holds 0 or 1, too, says nothing of .5
             return 0 < one.low < 0.5 < one.high < 1
 
-        rows = self._of_most_seeds(name, beyond=True)
+        rows = self._whole(name, beyond=True)
         steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
         words, last = list(steps.items())[-1]
         verdict = "cannot tell"
@@ -255,13 +255,13 @@ one L1 SAE of Gemma-2-2b, and read Gemma Scope's.
 
 ![norm](decoder_bias-norm_against_width.png)
 """
-SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds; a width that fewer seeds have than others is left out. .5 is what the post's explanation by random vectors (√n) would give.
+SLOPES = """The slope of log norm on log width, by least squares for each training seed; [95 %] is Student's interval over the seeds; a width that most seeds lack is left out. .5 is what the post's explanation by random vectors (√n) would give.
 """
 EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (`hedgebench.stats.effects`).
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases are far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. {short}There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
+{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases may be far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. {short}There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
 changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
 """
 

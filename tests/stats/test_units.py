@@ -175,9 +175,10 @@ def test_without_two_different_x_there_is_no_slope():
         slope_interval([1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0, 0])
 
 
-def test_an_x_that_fewer_units_have_than_another_is_not_complete():
+def test_a_table_is_complete_without_an_x_that_most_units_lack_and_without_a_unit_that_most_x_lack():
     assert complete([1, 1, 2, 2, 4], ["a", "b", "b", "a", "a"]).tolist() == [True] * 4 + [False]
-    assert complete([1, 2], ["a", "b"]).all() and complete([], []).tolist() == []
+    assert complete([1, 1, 1, 2, 2, 4, 4], list("abcabab")).tolist() == [True, True, False, True, True, True, True]
+    assert complete([1, 2], ["a", "a"]).all() and complete([], []).tolist() == []
 
 
 def test_a_step_is_the_mean_change_of_the_units_that_have_both_ends():
