@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,12 +105,16 @@ def _section(part: Part, told: _Told | None) -> str:
 
 
 def module(part: Part) -> Any:
-    """The script that tells the table, as a module."""
-    file = HERE / part.folder / f"{part.page}.py"
-    spec = importlib.util.spec_from_file_location(f"{part.folder}_{part.page}", file)
+    """The script that tells the table, as a module; it finds its neighbours as if it were run."""
+    folder = HERE / part.folder
+    spec = importlib.util.spec_from_file_location(f"{part.folder}_{part.page}", folder / f"{part.page}.py")
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(script)
+    finally:
+        sys.path.remove(str(folder))
     return script
 
 

@@ -21,10 +21,13 @@ WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 
 
 def page_of(place: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(place.replace("/", "_"), REPOSITORY / f"results/{place}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    script = REPOSITORY / f"results/{place}.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(script.parent))  # where its neighbours are
+        spec = importlib.util.spec_from_file_location(place.replace("/", "_"), script)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     return module
 
 
@@ -578,16 +581,17 @@ def test_the_estimate_is_told_loss_by_loss_and_apart_from_the_runs_that_check_it
     nothing = {"params": "null=nothing owed", "value": 0.25}
     rows += [{**checked, **more} for more in ({"value": 0.5}, known, signs, nothing)]
     rows.append({**rows[0], "metric": "sink_share", "value": 0.01, "n": 32_189})
-    said = page_of("losses/page").Found(table(rows)).estimates()
+    page = page_of("losses/page")
+    said = page.estimates(page.Found(table(rows)))
     # the run of the checks is not among these
     assert "| BatchTopK | 40 | mse | 0.320 [0.270, 0.370] |" in said
     assert "| BatchTopK | 40 | snap | 0.200 [0.200, 0.200] |" in said and "on about 32,000 tokens" in said
     assert "evaluation seeds that all have (2), which move one number by 0.0141" in said
     rows.append({**rows[0], "seed": 2, "run_id": "more", "value": 0.9})  # of one SAE: the others have none
-    partly = page_of("losses/page").Found(table(rows)).estimates()
+    partly = page.estimates(page.Found(table(rows)))
     assert "| BatchTopK | 40 | mse | 0.320 [0.270, 0.370] |" in partly and "that all have (2)" in partly
     assert "| `mse-0` | 0.500 | 0.250 | 0.900 | 0.500 |" in said
-    assert page_of("losses/page").Found(table(rows[:0])).estimates() == "Not measured."
+    assert page.estimates(page.Found(table(rows[:0]))) == "Not measured."
 
 
 def test_losses_of_one_seed_are_held_to_each_other_seed_by_seed():
@@ -623,7 +627,7 @@ def test_what_is_compared_for_one_claim_is_one_question():
     """Six panels: a difference that one line by itself would find is not found among eighteen."""
     rng, rows = np.random.default_rng(5), list[dict[str, Any]]()
     page = page_of("losses/page")
-    for shown, (loss, s) in itertools.product(page.PANELS, itertools.product(("mse", "l2", "snap"), range(3))):
+    for shown, (loss, s) in itertools.product(page_of("losses/compared").PANELS, itertools.product(("mse", "l2", "snap"), range(3))):
         one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "higher_is_better": True}
         value = 0.5 + (0.03 if (loss, shown.words) == ("l2", "TPP") else 0.0) + 0.01 * rng.normal()
         rows.append({**one, "eval": shown.eval, "metric": shown.metric, "params": shown.params, "value": value})
