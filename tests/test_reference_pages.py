@@ -627,7 +627,9 @@ def test_what_is_compared_for_one_claim_is_one_question():
     """Six panels: a difference that one line by itself would find is not found among eighteen."""
     rng, rows = np.random.default_rng(5), list[dict[str, Any]]()
     page = page_of("losses/page")
-    for shown, (loss, s) in itertools.product(page_of("losses/compared").PANELS, itertools.product(("mse", "l2", "snap"), range(3))):
+    for shown, (loss, s) in itertools.product(
+        page_of("losses/compared").PANELS, itertools.product(("mse", "l2", "snap"), range(3))
+    ):
         one = {**BASE, "sae": f"{loss} {s}", "loss": loss, "k": 40.0, "train_seed": s, "higher_is_better": True}
         value = 0.5 + (0.03 if (loss, shown.words) == ("l2", "TPP") else 0.0) + 0.01 * rng.normal()
         rows.append({**one, "eval": shown.eval, "metric": shown.metric, "params": shown.params, "value": value})
