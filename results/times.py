@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 
+import claims
 import pandas as pd
+import reference
 
 from hedgebench.records import write_text
 from hedgebench.results import read_runs
@@ -18,14 +21,20 @@ HERE = Path(__file__).parent
 MODEL = "the model"
 HEAD = """# What the reference run took
 
-    python benchmarks/reference_cost.py --out results/cost.csv                      # what training costs
+    OMP_NUM_THREADS=1 python benchmarks/reference_cost.py --out results/cost.csv    # what training costs
     python results/times.py                                                         # this page
 
-Training all SAEs that the configs name takes {training:.0f} hours, if commands run one after another on one core, as the pages have them; the evals of those that are measured so far, {evals:.1f}. Two may run side by side on two cores.
+The whole run takes {total:.0f} hours of one core, its commands one after another, as the pages have them: {training:.1f} of training, {evals:.1f} of evals. Two commands may run side by side on two cores; what that takes by the clock was not measured.
+
+| part | training, hours | evals, hours |
+| --- | --- | --- |
+{parts}
+
+What two parts need, such as the SAEs of `widths`, is in the row of each, and once in the whole. The passes of the model are in the first part that needs them: by itself a part takes them, too.
 
 ## Evals
 
-By the runs' own clocks, from the packed records: one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them. *SAEs* are all that the eval measured: controls, copies that were left behind when an SAE grew, and groups of training seeds count like others.
+By the runs' own clocks, from the packed records: one process a core on two cores (AMD EPYC), often beside other work: upper bounds. A run's seconds are its share of the job that it was part of, so that what SAEs share (a pass of the model, a probe) is spread over them. `grown` is of `losses`. *SAEs* are all that the eval measured: controls, copies that were left behind when an SAE grew, and groups of training seeds count like others.
 
 | part | eval | SAEs | runs | seconds a run, median | minutes in all | largest process, GB |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -51,15 +60,27 @@ def runs() -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
             part = archive.name.removesuffix("records.tar.xz").removesuffix("-") or archive.parent.name
-            frames.append(read_runs(folder).assign(part=part))
+            frames.append(read_runs(folder).assign(part=part, archive=archive.relative_to(HERE.parent).as_posix()))
     found = pd.concat(frames)
     return found[found["status"] == "ok"]
 
 
 def page(found: pd.DataFrame, costs: pd.DataFrame) -> str:
     """The page in Markdown."""
-    head = HEAD.format(training=costs["minutes"].sum() / 60, evals=found["seconds"].sum() / 3600)
+    training, evals = costs["minutes"].sum() / 60, found["seconds"].sum() / 3600
+    head = HEAD.format(total=training + evals, training=training, evals=evals, parts="\n".join(_parts(found, costs)))
     return head + "\n".join([*_evals(found), _training(costs), *_steps(costs)]) + "\n"
+
+
+def _parts(found: pd.DataFrame, costs: pd.DataFrame) -> list[str]:
+    """A row for each part of the reference run: of the configs and the packed records that its page's commands name."""
+    lines = []
+    for part in claims.PARTS:
+        words = [word.replace("$n", "*") for line in reference.commands(part) for word in line.split()]
+        trained = [any(fnmatch(f"results/{config}", word) for word in words) for config in costs["config"]]
+        training, evals = costs.loc[trained, "minutes"].sum(), found.loc[found["archive"].isin(words), "seconds"].sum()
+        lines.append(f"| {reference.named(part)} | {training / 60:.2f} | {evals / 3600:.2f} |")
+    return lines
 
 
 def _evals(found: pd.DataFrame) -> list[str]:

@@ -60,15 +60,38 @@ def test_the_verdict_follows_the_numbers(told, scores, value, verdict, numbers):
     assert first.verdict == verdict and not first.ours
     assert first.said.startswith(f"{verdict.capitalize()}: the share is ")
     assert f", beyond the random span's 0.111 by {numbers}" in first.said
-    *_, last = told.Grown(with_values(scores, "share_excess", "null=other_seed", value)).claims()
-    assert f"{verdict.capitalize()} for the share ({numbers}" in last.said and "the projection g (" in last.said
+    claims = told.Grown(with_values(scores, "share_excess", "null=other_seed", value)).claims()
+    (other,) = (one for one in claims if "(`other_seed`)" in one.words)
+    assert f"{verdict.capitalize()} for the share ({numbers}" in other.said and "the projection g (" in other.said
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "holds"), (-1, "does not hold")])
+def test_the_bias_goes_with_hedging_where_the_degree_follows_its_norm(told, scores, sign, verdict):
+    changed, norms = scores.copy(), scores[(scores["eval"] == "decoder_bias") & (scores["metric"] == "b_dec_norm")]
+    norm = norms.set_index([norms["width"] + 64, norms["train_seed"]])["value"]  # before the growth to that width
+    rows = (changed["metric"] == "hedging_degree") & (changed["params"] == "") & (changed["slice_by"] == "all")
+    keys = zip(changed.loc[rows, "width"], changed.loc[rows, "train_seed"], strict=True)
+    noise = 0.01 * changed.loc[rows, "train_seed"] * changed.loc[rows, "width"] / 512
+    changed.loc[rows, "value"] = [sign * 0.25 * norm[key] for key in keys] + noise
+    (claim,) = (one for one in told.Grown(changed).claims() if "goes with more hedging" in one.words)
+    assert claim.verdict == verdict and f" rises by {sign * 0.25:.1f}"[:-1] in claim.said
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.7, "holds"), (0.3, "does not hold"), (0.5, "cannot tell")])
+def test_both_sides_change_alike_where_the_symmetry_is_half_at_least(told, scores, value, verdict):
+    (claim,) = (
+        one
+        for one in told.Grown(with_values(scores, "symmetry", "", value - 0.001)).claims()
+        if one.words.startswith("Encoder columns change")
+    )
+    assert claim.verdict == verdict
 
 
 def test_widths_that_contradict_each_other_are_named_beside_the_average(told, scores):
     changed = with_values(scores, "excess", "null=reordered", 0.1)
     rows = (changed["metric"] == "excess") & (changed["params"] == "null=reordered") & (changed["width"] == 128)
     changed.loc[rows, "value"] -= 0.3
-    (line,) = (line for line in told.page(changed).splitlines() if "(`reordered`)" in line)
+    (line,) = (line for line in told.page(changed).splitlines() if "What hedging predicts" in line)
     assert re.search(
         r"in part for .*the projection g \(0.05\d \[0.05\d, 0.06\d\]; above at 128, 192, 256, 320, 384, 448; below at 64; rises, ",
         line,

@@ -1,4 +1,4 @@
-"""Row 18, told from its table: `python results/growth/page.py` writes README.md beside it from scores.parquet, and nothing else decides a word of it."""
+"""Rows 18, 19 and 21 of an SAE that grows while it trains, told from their table: `python results/growth/page.py` writes README.md beside it from scores.parquet, and nothing else decides a word of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
-from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, falls, listed
+from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, falls, in_all, listed
 
 HERE = Path(__file__).parent
 NULLS = {
@@ -20,6 +20,10 @@ NULLS = {
     "reordered": "no new latents: the control trained on another data order, on the same new rows",
     "other_seed": "the new rows of the other training seeds",
 }
+PREDICTED = "reordered"
+"""The null of what hedging predicts: new latents, and no hedging, change old rows as much as another order of the data does."""
+ALIKE = 0.5
+"""The symmetry from which on both sides change more alike than not."""
 
 
 def page(scores: pd.DataFrame) -> str:
@@ -35,8 +39,11 @@ def page(scores: pd.DataFrame) -> str:
         "\n## How far: the mean projection of the change on it\n",
         grown.sizes(),
         "\n`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and `null: reordered` is drawn out by. Where it is far from 1, `excess` is an extrapolation.",
-        "\n## Beside it\n",
+        "\n## Both sides: encoder columns\n",
         *grown.beside(),
+        "\n## The decoder bias\n",
+        BIAS,
+        grown.norms(),
         "\n" + LIMITS.format(**facts),
     ]
     return "\n".join(parts) + "\n"
@@ -47,6 +54,7 @@ class Grown:
 
     def __init__(self, scores: pd.DataFrame) -> None:
         self.scores = scores
+        self.biases = scores[(scores["eval"] == "decoder_bias") & (scores["metric"] == "b_dec_norm")]
         rows = scores[(scores["eval"] == "grow_delta") & (scores["slice_by"] == "all")]
         self.values = rows.pivot_table(
             index=["width", "train_seed"], columns=["metric", "params"], values="value", aggfunc="mean"
@@ -112,8 +120,7 @@ class Grown:
     def _bias(self) -> Claim:
         """How the norm of the decoder bias goes with the width: the exponent of the width, and its logarithm's steps."""
         words = "The decoder bias's norm falls as the SAE grows, up to about d_model."
-        here = (self.scores["eval"] == "decoder_bias") & (self.scores["metric"] == "b_dec_norm")
-        rows = self.scores[here & (self.scores["width"] < self.d)]
+        rows = self.biases[self.biases["width"] < self.d]
         if rows.empty:
             return claim(words, "cannot tell", NOT_MEASURED)
         width, norm, seed = rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"]
@@ -123,6 +130,29 @@ class Grown:
         verdict, numbers = falls(slope_interval(np.log2(width), norm, seed), steps, "as exponent of the width")
         ends = f"from {first['value']:.1f} at {means.index[0]} latents to {last['value']:.1f} at {means.index[-1]}"
         return claim(words, verdict, f"{ends}, {numbers}; L0 goes from {first['l0']:.0f} to {last['l0']:.0f} meanwhile")
+
+    def _with_hedging(self) -> Claim:
+        """Whether SAEs of a larger decoder bias hedge more, as the widths of each training seed say."""
+        words = "A larger norm of the decoder bias goes with more hedging (the hedging degree when the SAE grows next)."
+        norms = self.biases.assign(width=self.biases["width"].astype(int) + self.added)
+        norm = norms.set_index(["width", "train_seed"])["value"]
+        both = pd.concat({"norm": norm, "degree": self.of("hedging_degree")}, axis=1).dropna()
+        if both.empty:
+            return claim(words, "cannot tell", NOT_MEASURED)
+        found = slope_interval(both["norm"], both["degree"], both.index.get_level_values("train_seed"))
+        verdict = "holds" if above(found) else "does not hold" if below(found) else "cannot tell"
+        return claim(words, verdict, f"over widths the degree rises by {found} with each unit of the norm")
+
+    def _alike(self) -> Claim:
+        """Whether encoder columns change as decoder rows do, by the symmetry at each width."""
+        words = f"Encoder columns change as decoder rows do, as hedging has them (our reading: a symmetry of {ALIKE} or more at every width)."
+        at = self.by_width("symmetry")
+        if not at:
+            return claim(words, "cannot tell", NOT_MEASURED)
+        verdict = in_all([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
+        narrow, wide = min(at), max(at)
+        numbers = f"{at[narrow]} at {narrow - self.added} latents, {at[wide]} at {wide - self.added}"
+        return claim(words, verdict, f"{numbers}; {self.per_doubling('symmetry')} per doubling")
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -193,10 +223,22 @@ class Grown:
             claim(
                 "That share falls with width.",
                 fall,
-                f"{numbers}; where new latents live equally often it {trend(given_live)} per doubling",
+                f"{numbers}; with the share of live new latents held equal, by least squares, it {trend(given_live)} per doubling",
             ),
             self._bias(),
+            self._with_hedging(),
+            self._alike(),
             *(self._beyond(name, words) for name, words in list(NULLS.items())[1:]),
+            claim(
+                "Old decoder rows give some of themselves up to the new rows' span, by the paper's hedging degree.",
+                *self.held("hedging_degree", ""),
+                ours=True,
+            ),
+            claim(
+                "The narrower, the larger the hedging degree.",
+                *falls(self.per_doubling("hedging_degree"), self.steps("hedging_degree")),
+                ours=True,
+            ),
         ]
 
     def _beyond(self, name: str, words: str) -> Claim:
@@ -207,16 +249,28 @@ class Grown:
                 continue
             verdict, numbers = self.held(metric, null)
             found[measure] = verdict, f"{numbers}; {trend(self.per_doubling(metric, null))} per doubling"
-        return claim_of_each(f"Some of that lies beyond {words} (`{name}`).", found, ours=True)
+        if name == PREDICTED:
+            return claim_of_each(
+                f"What hedging predicts is borne out beyond what no new latents would do, too (`{name}`; the post holds the change to a random span).",
+                found,
+            )
+        return claim_of_each(f"Some of the change lies beyond {words} (`{name}`).", found, ours=True)
 
     def beside(self) -> list[str]:
-        """What the encoder says, and the published degree."""
+        """What the encoder says."""
         return [
-            f"- Hedging degree (arXiv 2505.11756): decoder rows {self.overall('hedging_degree')}, encoder columns {self.overall('hedging_degree', 'weights=encoder')}; "
-            f"per doubling of the width {self.per_doubling('hedging_degree')}.",
+            f"- Hedging degree (arXiv 2505.11756): decoder rows {self.overall('hedging_degree')}, encoder columns {self.overall('hedging_degree', 'weights=encoder')}.",
             f"- Encoder columns: share {self.overall('delta_share', 'weights=encoder')}; whether beyond no new latents: {' ('.join(self.held('excess', 'weights=encoder'))}).",
             f"- Symmetry (1: both sides changed alike, as hedging does; 0: one side alone, as absorption changes the encoder): {self.overall('symmetry')}.",
         ]
+
+    def norms(self) -> str:
+        """A row for each width: the norm of the decoder bias, and the L0."""
+        rows = (
+            [f"{width:,}", mean_interval(of["value"]), f"{of['l0'].mean():.0f}"]
+            for width, of in self.biases.groupby("width")
+        )
+        return markdown_table(["width", "norm of the decoder bias", "L0"], rows)
 
 
 def trend(slope: Interval) -> str:
@@ -225,14 +279,18 @@ def trend(slope: Interval) -> str:
     return f"{word}, {slope}"
 
 
-HEAD = """# A growing SAE (row 18)
+BIAS = """Norms at each width when training ends, [95 %] over training seeds; L0 is that of training.
+
+![norm](decoder_bias-norm_against_width.png)
+"""
+HEAD = """# A growing SAE (rows 18 and 19)
 
 An L1 SAE grows from {start} latents to {last}, {added} at a time, on the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), after the post on feature hedging. At each
 growth one copy stays behind and is trained on to the end without new latents: the control. Every width sees the same {tokens} tokens, in {seeds} training
 seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of what old decoder rows changed (grown less control) lies in the span of the {added} new rows?
 
-    hedgebench train results/growth/train.yaml --out out/growth/saes
-    hedgebench run results/growth/suite.yaml --out out/growth/results
+    OMP_NUM_THREADS=1 hedgebench train results/growth/train.yaml --out out/growth/saes
+    OMP_NUM_THREADS=1 hedgebench run results/growth/suite.yaml --out out/growth/results
     hedgebench table out/growth/results --out results/growth/scores.parquet
     python results/pack.py out/growth/results results/growth/records.tar.xz
     hedgebench plot results/growth/scores.parquet --out results/growth
@@ -249,7 +307,10 @@ One model of 135M parameters, one layer, less than a hundredth of the post's tok
 and with `other_seed` each seed is held to the others, so that its values are not independent. After its growth an SAE trains on for fifteen sixteenths (the narrowest) to nine sixteenths (the widest) of the run: how far
 rows move, and with it the projection and the hedging degree, shrinks with that, too. What no new latents would do is drawn out to how far the grown SAE's rows turned{scales}: where that is far from 1, what lies beyond it is an extrapolation. The random span of
 {added} of {d} dimensions is larger here than in the post (64 of 2304: .028). The nulls `other_seed` and `residual` know part of the answer: other seeds add some of the same features, and what the
-control leaves over is made of what it lacks. What the measures say where hedging is known: [toy worlds](../toy/growth.md)."""
+control leaves over is made of what it lacks. What the measures say where hedging is known: [toy worlds](../toy/growth.md).
+
+L0 changes with the width, so that how much of what the bias does is the width's cannot be told ([what L0 does to it](../widths/README.md)). The SAE ends below d_model, and does not test what the post's bias does beyond it.
+Over the widths of one SAE, norm and hedging go with each other where both go with the width."""
 
 
 def main() -> None:

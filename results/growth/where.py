@@ -160,20 +160,20 @@ class Where:
                 "Old decoder rows give some of themselves up to the new rows' span, beyond a random span (by which the paper says that SAEs of a language model hedge).",
                 self._above([DEGREE]),
             ),
-            self._narrower("The narrower, the more hedging: hedging degree.", DEGREE),
+            self._narrower("The narrower, the larger the hedging degree.", DEGREE),
             claim_of_each("Some of that lies beyond harder nulls, too.", self._above(list(FAR)[1:]), ours=True),
             claim_of_each(
                 "Encoder columns give something up, too (beyond no new latents).", self._above([ENCODER]), ours=True
             ),
             claim_of_each(
-                f"Encoder columns change as decoder rows do, by which the post tells hedging from absorption (symmetry of {ALIKE} or more).",
+                f"Encoder columns change as decoder rows do, as hedging has them (our reading: a symmetry of {ALIKE} or more at every width).",
                 self._alike(),
             ),
-            *(self._narrower(f"The narrower, the more hedging: {words}.", words, ours=True) for words in list(FAR)[1:]),
+            *(self._narrower(f"The narrower, the larger {words}.", words, ours=True) for words in list(FAR)[1:]),
             *(self._narrower(f"The narrower, the larger the {words}.", words, ours=True) for words in WAY),
             *(
                 claim_of_each(
-                    f"The smaller L0, the more hedging: {words}.",
+                    f"The smaller L0, the larger {_the(words)}.",
                     judged(slopes, below, above, "per doubling of k"),
                     ours=True,
                 )
@@ -290,6 +290,11 @@ class Where:
         return f"{LAYERS}\n{markdown_table(['layer', *SHOWN], lines)}"
 
 
+def _the(words: str) -> str:
+    """A measure in a sentence."""
+    return f"the {words}" if words == DEGREE else words
+
+
 def _apart(layers: list[int], pairs: Pairs) -> list[str]:
     """The pairs of layers that differ when all pairs are tested together."""
     found = zip(pairs.first, pairs.second, pairs.adjusted, strict=True)
@@ -330,7 +335,7 @@ Before they grow, SAEs of k 8 (layers and widths) were trained on {narrow_traini
 
 [95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
-BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where one side alone changes, as absorption changes the encoder, symmetry is 0.
+BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where one side alone changes, symmetry is 0. Absorption, as the post has it, changes the encoder alone: where decoder rows change and encoder columns hardly do, it is neither as the post has hedging nor as it has absorption.
 """
 SCALED = """`scale`: how many times as far as the second control's the grown SAE's old rows turned outside the span, and the null without new latents is drawn out by. Where it is far from 1, what lies beyond no new latents is an extrapolation.
 """
@@ -338,7 +343,7 @@ LAYERS = """Means over the widths that all have ± standard error over training 
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained. The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
+{so_far}One model of 135M parameters and {seeds} seeds; SAEs grow after their training, for a fraction of its tokens, where the paper's grew while they trained ([one of L1 that does so](README.md) has a page of its own). The same {added} rows are added at every width: many beside the narrowest SAE, few beside the widest. So the numbers say what an
 old row gives up to {added} new ones, not all that it hedges of what the SAE lacks. The intervals hold training seeds only: one order of the data, one text; and beside other training seeds' rows each seed is held to the others, so that its values are not independent.
 
 What no new latents would do is drawn out, or in, to how far the grown SAE's rows turned{scales}: where that is far from 1, what lies beyond no new latents is an extrapolation.

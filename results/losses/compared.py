@@ -18,10 +18,12 @@ from hedgebench.verdicts import so_far
 
 HERE = Path(__file__).parent
 LOSSES = ("mse", "l2", "snap")
-MATRYOSHKA = "matryoshka_batchtopk"
-LEVELS = (MATRYOSHKA, "batchtopk")
 PAIRS = (("l2", "mse"), ("snap", "mse"), ("snap", "l2"))
-ARCHITECTURES = {"batchtopk": "BatchTopK", "matryoshka_batchtopk": "Matryoshka"}
+"""Of losses: the first less the second."""
+MATRYOSHKA = "matryoshka_batchtopk"
+ARCHITECTURES = {"batchtopk": "BatchTopK", MATRYOSHKA: "Matryoshka"}
+LEVELS = (MATRYOSHKA, "batchtopk")
+"""SAEs with levels, less SAEs without."""
 
 
 class Shown(NamedTuple):
@@ -64,7 +66,8 @@ GROWN = [
 SHARED = Shown("latents shared with other training seeds", "seed_overlap", "shared", "threshold=0.7")
 """Of all SAEs of a kind at once: it has no training seed."""
 ESTIMATE = Shown("the estimate", "hedging_estimate", "hedging")
-READ = Shown("tokens that are sinks, of those that it reads", "hedging_estimate", "sink_share")
+READ = Shown("sinks among the tokens that it reads", "hedging_estimate", "sink_share")
+"""Its `n` is how many tokens it reads."""
 CHECKS = [
     Shown("where nothing is owed", "hedging_estimate", "hedging", "null=nothing owed"),
     Shown("AUC of known hedging", "hedging_estimate", "injected_auc", "of=hedging,share=0.3"),
@@ -80,36 +83,32 @@ HIGHER = 40
 
 
 class Compared:
-    """What the scores table says of losses, levels and balance."""
+    """Differences between losses, between architectures and between multipliers, from the scores table; `panels_of_…`: on the six panels, all one question."""
 
     def __init__(self, scores: pd.DataFrame) -> None:
-        self.estimated, self.read = only(scores, [ESTIMATE, *CHECKS]), only(scores, [READ])["n"].max()
+        self.estimated = only(scores, [ESTIMATE, *CHECKS])
+        self.tokens_read = only(scores, [READ])["n"].max()
         scores = self.scores = only(_ended(scores), EVERY)
         plain = scores[scores["objective"].fillna("") == ""]
-        self.loss = with_words(effects(plain, "loss", "k"))
-        self.architecture = with_words(effects(plain, "architecture", "k"))
-        self.pooled = with_words(effects(plain, "architecture", ["loss", "k"]))
         balanced = _balanced(scores[scores["loss"] == "mse"])
-        self.balance = with_words(effects(balanced, "objective", "k"))
-        # what one claim compares is one question: the six panels, the post's two losses of Matryoshka SAEs, all multipliers
+        self.losses = with_words(effects(plain, "loss", "k"))
+        """Losses, metric by metric, for each architecture; likewise `architectures`, for each loss, and `balances`."""
+        self.architectures = with_words(effects(plain, "architecture", "k"))
+        self.architectures_over_losses = with_words(effects(plain, "architecture", ["loss", "k"]))
+        self.balances = with_words(effects(balanced, "objective", "k"))
+
+        # what one claim compares is one question: the post's two losses of Matryoshka SAEs, the six panels, all multipliers
+        is_drawn = (plain["architecture"] == MATRYOSHKA) & (plain["loss"] != "l2")
+        self.curves_of_matryoshka = with_words(effects(only(plain[is_drawn], [VARIANCE]), "loss", "k"))
         panels = only(plain, PANELS)
         claimed = panels[(panels["eval"] != SCR.eval) | (panels["k"] >= HIGHER)]
-        self.levels = with_words(effects(claimed, "architecture", ["loss", "k"], together=True))
-        self.levels_by_loss = with_words(effects(claimed, "architecture", "k"))
-        self.apart, self.grown = (
-            {
-                architecture: with_words(
-                    effects(rows[rows["architecture"] == architecture], "loss", "k", together=True)
-                )
-                for architecture in ARCHITECTURES
-            }
+        self.panels_of_architectures = with_words(effects(claimed, "architecture", ["loss", "k"], together=True))
+        self.panels_of_architectures_by_loss = with_words(effects(claimed, "architecture", "k"))
+        self.panels_of_losses, self.grown_of_losses = (
+            {architecture: _losses_of(rows, architecture) for architecture in ARCHITECTURES}
             for rows in (panels, only(plain, GROWN))
         )
-        drawn = only(plain, [VARIANCE])
-        self.drawn = with_words(
-            effects(drawn[(drawn["architecture"] == MATRYOSHKA) & (drawn["loss"] != "l2")], "loss", "k")
-        )
-        self.between = with_words(effects(only(balanced, POST), "objective", "k", together=True))
+        self.panels_of_balances = with_words(effects(only(balanced, POST), "objective", "k", together=True))
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -129,13 +128,13 @@ class Compared:
 
     def between_architectures(self, words: str) -> float:
         """How far they are apart on a metric, over all losses and L0s; NaN where that was not measured."""
-        found = self.pooled.loc[self.pooled["words"] == words, "difference"].abs()
+        found = self.architectures_over_losses.loc[self.architectures_over_losses["words"] == words, "difference"].abs()
         return float(found.item()) if len(found) else np.nan
 
     @property
     def multipliers(self) -> list[str]:
         """Of balanced Matryoshka SAEs, without the ends."""
-        return sorted({*self.between["first"], *self.between["second"]} - {"", "balance=0"})
+        return sorted({*self.panels_of_balances["first"], *self.panels_of_balances["second"]} - {"", "balance=0"})
 
     @cached_property
     def beside(self) -> dict[Shown, Beside]:
@@ -191,6 +190,11 @@ def minus(rows: pd.DataFrame, first: str, second: str, digits: int = 3) -> str:
     return format(found, f".{digits}f") if found else ""
 
 
+def _losses_of(rows: pd.DataFrame, architecture: str) -> pd.DataFrame:
+    """The losses of one architecture, all metrics one question."""
+    return with_words(effects(rows[rows["architecture"] == architecture], "loss", "k", together=True))
+
+
 def _ended(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows, SAEs that grew under snap without their objective: it says nothing but when they went over to L2."""
     grown = scores["objective"].fillna("").str.fullmatch(r"snap_at=\S+") & (scores["eval"] == "grow_delta")
@@ -202,7 +206,7 @@ def _balanced(scores: pd.DataFrame) -> pd.DataFrame:
     flat = scores["architecture"] == "batchtopk"
     return scores.assign(
         objective=scores["objective"].mask(flat, "balance=0"),
-        architecture=scores["architecture"].mask(flat, "matryoshka_batchtopk"),
+        architecture=scores["architecture"].mask(flat, MATRYOSHKA),
     )
 
 

@@ -13,7 +13,6 @@ from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_
 
 POWER = "would be found 4 times in 5:"
 """Before minimal detectable differences."""
-DIFFERS = "does not hold"
 LITTLE = 4
 """A difference between losses is little that goes so often into the one between the architectures."""
 
@@ -22,15 +21,22 @@ class Found(Compared):
     """What is compared, and what it says of the claims."""
 
     def claims(self) -> list[Claim]:
-        """The sources' findings one by one, then what they ask of toy worlds alone."""
+        """The sources' findings one by one, then what we ask: of autointerp, and of what they find in toy worlds alone."""
         shown = {shown.words: shown for shown in POST}
         better = "Matryoshka SAEs are better on"
         return [
             self._curves("batchtopk"),
             self._curves(MATRYOSHKA),
-            self._levels("Matryoshka SAEs absorb less.", shown["absorption, full"], shown["absorption, fraction"]),
-            self._levels(f"{better} TPP.", shown["TPP"]),
-            self._levels(f"{better} SCR, at higher L0 (k {HIGHER} and more), as it seems to the post.", SCR),
+            self._levels(
+                "Matryoshka SAEs absorb less (the post: much).",
+                shown["absorption, full"],
+                shown["absorption, fraction"],
+            ),
+            self._levels(f"{better} TPP (the post: much).", shown["TPP"]),
+            self._levels(
+                f"{better} SCR, at higher L0 (our reading: k {HIGHER} and more), as it seems to the post, which sums up that SCR is too noisy.",
+                SCR,
+            ),
             self._levels(
                 f"{better} sparse probing with one latent, as it appears to the post.", shown["sparse probing, k = 1"]
             ),
@@ -44,6 +50,16 @@ class Found(Compared):
                 "batchtopk",
             ),
             self._improved(),
+            claim(
+                "Hedging in language models is very large, or too small to be noticeable (as snap helps in toy worlds where there is little of it).",
+                "cannot tell",
+                "how much is very large has no measure here; what the loss does to hedging is asked below",
+            ),
+            claim(
+                "Matryoshka SAEs are particularly susceptible to hedging, for their narrow inner levels.",
+                "cannot tell",
+                "no eval here measures what inner levels mix in: SAEs grow at their outermost level",
+            ),
             self._between(),
             self._hedging(
                 "L2 and snap hedge less than mse, as in toy worlds (BatchTopK SAEs, when they grow).", "batchtopk"
@@ -58,18 +74,26 @@ class Found(Compared):
         """Whether losses differ in explained variance, beside what L0 and the architecture do."""
         matryoshka = architecture == MATRYOSHKA
         words = "There is no noticeable difference between losses in the curves of explained variance against L0 ({})."
-        rows = self.loss[(self.loss["words"] == VARIANCE.words) & (self.loss["architecture"] == architecture)]
-        asked = self.drawn if matryoshka else rows
-        found = _differ(words.format("Matryoshka, mse and snap" if matryoshka else "BatchTopK"), asked)
+        rows = self.losses[(self.losses["words"] == VARIANCE.words) & (self.losses["architecture"] == architecture)]
+        asked = self.curves_of_matryoshka if matryoshka else rows
+        words = words.format("Matryoshka, mse and snap" if matryoshka else "BatchTopK")
         if asked.empty:
-            return found
-        beside = self.between_architectures(VARIANCE.words)
-        # also where it was not measured (NaN)
-        if found.verdict == "holds" and not asked["detectable"].max() <= beside:
-            found = _but(found, "cannot tell")
-        if found.verdict == DIFFERS and asked["difference"].abs().max() < beside / LITTLE:
-            found = _but(found, f"{DIFFERS}, by little")
-        said = found.said
+            return claim(words, "cannot tell", NOT_MEASURED)
+        apart = [f"{row.words}, {_later_first(row)}" for row in asked[asked["apart"]].itertuples()]
+        of = f"{len(asked)} difference{'s' if len(asked) > 1 else ''}"
+        numbers = f"none found among {of}"
+        if apart:
+            is_are = "is" if len(apart) == 1 else "are"
+            numbers = f"{len(apart)} of {of} {is_are} real: {'; '.join(apart)}" if len(asked) > 1 else apart[0]
+        beside, size = self.between_architectures(VARIANCE.words), asked["detectable"].max()
+        # `beside` is NaN where the architectures were not compared: then it is neither
+        is_little, would_be_found = asked["difference"].abs().max() < beside / LITTLE, size <= beside
+        if apart:
+            verdict = "does not hold, by little" if is_little else "does not hold"
+        else:
+            verdict = "holds" if would_be_found else "cannot tell"
+        found = claim(words, verdict, numbers)
+        said = f"{found.said} {POWER[0].upper()}{POWER[1:]} {size:.3g}."
         if matryoshka and (l2 := minus(rows, "l2", "mse", digits=4)):
             said += f" L2, which the post does not draw of them: l2 − mse {l2}."
         said += f" {_seed_by_seed(rows)} The largest difference between losses is {rows['difference'].abs().max():.4f}"
@@ -79,7 +103,7 @@ class Found(Compared):
 
     def _panels(self, words: str, architecture: str) -> Claim:
         """Whether losses are alike on the six panels, all differences being one question; and the differences seed by seed."""
-        rows = self.apart[architecture]
+        rows = self.panels_of_losses[architecture]
         found = claim_of_each(words, {str(name): self._alike(of) for name, of in rows.groupby("words", sort=False)})
         return found if rows.empty else found._replace(said=f"{found.said} {_seed_by_seed(rows)}")
 
@@ -88,14 +112,14 @@ class Found(Compared):
         name, size = rows["words"].iloc[0], rows["detectable"].max()
         between, blind = self.between_architectures(name), self.blind(next(one for one in POST if one.words == name))
         apart = [f"{_later_first(row)}, told apart" for row in rows[rows["apart"]].itertuples()]
-        verdict = DIFFERS if apart else "holds" if size <= between and not blind else "cannot tell"
+        verdict = "does not hold" if apart else "holds" if size <= between and not blind else "cannot tell"
         beside = "" if np.isnan(between) else f", {between:.3g} lie between the architectures"
         said = [*(apart or ["none told apart"]), f"{POWER} {size:.3g}{beside}", *([blind] if blind else [])]
         return verdict, "; ".join(said)
 
     def _hedging(self, words: str, architecture: str) -> Claim:
         """Whether L2 and snap hedge less than mse: by the degree, and beyond all nulls."""
-        rows, found = self.grown[architecture], {}
+        rows, found = self.grown_of_losses[architecture], {}
         for loss in ("l2", "snap") if len(rows) else ():
             pairs = rows[rows[["first", "second"]].isin([loss, "mse"]).all(axis=1)]
             if pairs.empty:
@@ -113,13 +137,13 @@ class Found(Compared):
         """Whether Matryoshka SAEs are better than BatchTopK SAEs on some of the panels, over all losses; and loss by loss."""
         found = {}
         for shown in metrics:
-            rows = self.levels[self.levels["words"] == shown.words]
+            rows = self.panels_of_architectures[self.panels_of_architectures["words"] == shown.words]
             if rows.empty:
                 continue
             verdict, apart, blind = "cannot tell", rows["apart"].item(), self.blind(shown)
             if apart and not blind:
                 verdict = "holds" if rows[rows["better"].item()].item() == MATRYOSHKA else "does not hold"
-            by_loss = self.levels_by_loss[self.levels_by_loss["words"] == shown.words]
+            by_loss = self.panels_of_architectures_by_loss[self.panels_of_architectures_by_loss["words"] == shown.words]
             each = ", ".join(f"{row.loss} {oriented(row, MATRYOSHKA).mean:+.3f}" for row in by_loss.itertuples())
             numbers = f"Matryoshka − BatchTopK {minus(rows, *LEVELS)}{', told apart' if apart else ''}; {each}; {POWER} {rows['detectable'].item():.3g}"
             found[shown.words] = verdict, f"{numbers}; {blind}" if blind else numbers
@@ -130,7 +154,7 @@ class Found(Compared):
         words = "Balanced Matryoshka SAEs (a multiplier below 1) are an improved variant of Matryoshka SAEs."
         found = {}
         for shown in POST:
-            rows = self.between[self.between["words"] == shown.words]
+            rows = self.panels_of_balances[self.panels_of_balances["words"] == shown.words]
             levels = [level for level in self.multipliers if difference(rows, level, "") is not None]
             wins = _wins(rows)
             better = {level for level in levels if (level, "") in wins}
@@ -154,7 +178,7 @@ class Found(Compared):
         words = "Some multiplier between BatchTopK (0) and Matryoshka (1) is better than both, as in toy worlds."
         ends, found = ("", "balance=0"), {}
         for shown in POST if self.multipliers else ():
-            rows = self.between[self.between["words"] == shown.words]
+            rows = self.panels_of_balances[self.panels_of_balances["words"] == shown.words]
             wins = _wins(rows)
             both = [level for level in self.multipliers if {(level, end) for end in ends} <= wins]
             best = [end for end in ends if {(end, level) for level in self.multipliers} <= wins]
@@ -168,26 +192,6 @@ class Found(Compared):
             elif len(rows):
                 found[shown.words] = "cannot tell", "none is better than both ends for certain"
         return claim_of_each(words, found, ours=True)
-
-
-def _differ(words: str, rows: pd.DataFrame) -> Claim:
-    """A claim that losses do not differ, from differences that are one question: it holds as far as none is found."""
-    if rows.empty:
-        return claim(words, "cannot tell", NOT_MEASURED)
-    apart = [f"{row.words}, {_later_first(row)}" for row in rows[rows["apart"]].itertuples()]
-    of = f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
-    found = f"none found among {of}"
-    if apart:
-        is_are = "is" if len(apart) == 1 else "are"
-        found = f"{len(apart)} of {of} {is_are} real: {'; '.join(apart)}" if len(rows) > 1 else apart[0]
-    least = f"{POWER[0].upper()}{POWER[1:]} {rows['detectable'].max():.3g}."
-    said = claim(words, DIFFERS if apart else "holds", found)
-    return said._replace(said=f"{said.said} {least}")
-
-
-def _but(found: Claim, verdict: str) -> Claim:
-    """The same with another verdict, whose words its sentence begins with."""
-    return found._replace(verdict=verdict, said=found.said.replace(found.verdict.capitalize(), verdict.capitalize(), 1))
 
 
 def _later_first(row: Any) -> str:

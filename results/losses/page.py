@@ -52,7 +52,7 @@ def page(scores: pd.DataFrame) -> str:
             ARCHITECTURE.format(**found.facts()),
             architectures(found),
             "\n## What balance does\n",
-            BALANCE.format(ks=", ".join(sorted({k for over in found.balance["over"] for k in over.split()}))),
+            BALANCE.format(ks=", ".join(sorted({k for over in found.balances["over"] for k in over.split()}))),
             balances(found),
             "\n## Beyond controls\n",
             CONTROLS,
@@ -64,7 +64,7 @@ def page(scores: pd.DataFrame) -> str:
 
 def losses(found: Found, architecture: str) -> str:
     """A row for each metric: means over L0s, differences with simultaneous intervals, what would be found; then the same differences seed by seed."""
-    rows = found.loss[found.loss["architecture"] == architecture]
+    rows = found.losses[found.losses["architecture"] == architecture]
     most = next(iter(rows["over"].mode()), "")
     lines, paired = [], []
     for words, of in rows.groupby("words", sort=False):
@@ -97,7 +97,7 @@ def estimates(found: Found) -> str:
     for (architecture, k, loss), rows in whole[whole["seed"].isin(seeds)].groupby(["architecture", "k", "loss"]):
         means = rows.groupby("sae")["value"].mean()
         lines.append([ARCHITECTURES[str(architecture)], f"{k:.0f}", loss, mean_interval(means)])
-    said = ESTIMATED.format(tokens=f"{round(found.read, -3):,.0f}", seeds=len(seeds), noise=f"{noise:.4f}")
+    said = ESTIMATED.format(tokens=f"{round(found.tokens_read, -3):,.0f}", seeds=len(seeds), noise=f"{noise:.4f}")
     told = [said, markdown_table(["architecture", "k", "loss", "`hedging`"], lines)]
     lines = []
     for sae, rows in found.estimated[checked].groupby("sae"):
@@ -111,8 +111,8 @@ def estimates(found: Found) -> str:
 def architectures(found: Found) -> str:
     """A row for each metric: Matryoshka less BatchTopK, for each loss."""
     lines = []
-    for words, rows in found.architecture.groupby("words", sort=False):
-        pooled = found.pooled[found.pooled["words"] == words]
+    for words, rows in found.architectures.groupby("words", sort=False):
+        pooled = found.architectures_over_losses[found.architectures_over_losses["words"] == words]
         cells = [minus(pooled, *LEVELS), "yes" if pooled["apart"].any() else "no"]
         cells += [minus(rows[rows["loss"] == loss], *LEVELS) for loss in LOSSES]
         real = rows[rows["apart"]]
@@ -129,9 +129,9 @@ def architectures(found: Found) -> str:
 
 def balances(found: Found) -> str:
     """A row for each metric: every multiplier less plain Matryoshka (1)."""
-    levels = sorted({*found.balance["first"], *found.balance["second"]} - {""})
+    levels = sorted({*found.balances["first"], *found.balances["second"]} - {""})
     lines = []
-    for words, rows in found.balance.groupby("words", sort=False):
+    for words, rows in found.balances.groupby("words", sort=False):
         cells = [f"{level_means(rows)['']:.3f}", *(minus(rows, level, "") for level in levels)]
         real = [
             f"{row.first or '1'} / {row.second or '1'}".replace("balance=", "")

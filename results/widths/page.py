@@ -104,6 +104,7 @@ class Widths:
     def claims(self) -> list[Claim]:
         """The post's findings one by one."""
         wide = {name: slope for name in self.names if (slope := self.slope(name, beyond=True)) is not None}
+        too_wide = f"no SAE here has more than {self.rows['width'].max():,} latents"
         return [
             claim_of_each(
                 "The norm falls with the width, up to about d_model (of SAEs that are trained by themselves, where the post's grew).",
@@ -114,10 +115,12 @@ class Widths:
                 "It rises as √n would, by an exponent of .5 of the width (the post's guess, of where the rise goes once the random part is most of the norm).",
                 {name: self._root(name, slope) for name, slope in wide.items()},
             ),
-            claim(
-                "At 16k to 1M latents it falls with the width, as the post sees in Gemma Scope's SAEs.",
-                "cannot tell",
-                f"no SAE here has more than {self.rows['width'].max():,} latents",
+            *(
+                claim(f"At 16k to 1M latents {words}, as the post sees in Gemma Scope's SAEs.", "cannot tell", too_wide)
+                for words in (
+                    "it falls with the width",
+                    "it is much smaller at a lower L0, most of all in the widest SAEs",
+                )
             ),
             *(self._lower(family) for family in FAMILIES.values()),
         ]
@@ -162,8 +165,7 @@ class Widths:
         widths = sorted(width for one in mine for width in one.widths)
         of = f" of {widths[0]:,} to {widths[-1]:,} latents" if widths else ""
         return claim_of_each(
-            f"It is smaller at a lower L0, as the post sees in Gemma Scope's SAEs of 16k latents and more (here {family} SAEs{of}).",
-            judged(found, below, above),
+            f"It is smaller at a lower L0 here, too ({family} SAEs{of}).", judged(found, below, above), ours=True
         )
 
     @cached_property
@@ -262,7 +264,7 @@ EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (
 LIMITS = """## Limits
 
 {so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases may be far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. {short}There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
-changes how far latents shrink, not L0 alone. The post's claim about L0 is of Gemma Scope's SAEs, of 16k latents and more, which are not read here.
+changes how far latents shrink, not L0 alone. The post's claims about SAEs of 16k latents and more are of Gemma Scope's, which are not read here.
 """
 
 
