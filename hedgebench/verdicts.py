@@ -100,9 +100,26 @@ def falls(slope: Any, steps: Mapping[str, Any], per: str = "per doubling") -> tu
         steps: From each value to the next, by name: the interval of the change.
         per: What the slope is, in words.
     """
+    return _goes(slope, steps, per, below, above, "rises")
+
+
+def rises(slope: Any, steps: Mapping[str, Any], per: str = "per doubling") -> tuple[str, str]:
+    """Likewise on whether it rises."""
+    return _goes(slope, steps, per, above, below, "falls")
+
+
+def _goes(
+    slope: Any,
+    steps: Mapping[str, Any],
+    per: str,
+    so: Callable[[Any], bool],
+    otherwise: Callable[[Any], bool],
+    word: str,
+) -> tuple[str, str]:
+    """The verdict by the slope; in part, where some step certainly goes the other way, which `word` says."""
     numbers = f"{slope} {per}"
-    if not below(slope):
-        return "does not hold" if above(slope) else "cannot tell", numbers
-    numbers += f"; certain at {sum(map(below, steps.values()))} of {len(steps)} steps"
-    rises = [f"{name} ({step})" for name, step in steps.items() if above(step)]
-    return ("holds in part", f"{numbers}, but rises from {', '.join(rises)}") if rises else ("holds", numbers)
+    if not so(slope):
+        return "does not hold" if otherwise(slope) else "cannot tell", numbers
+    numbers += f"; certain at {sum(map(so, steps.values()))} of {len(steps)} steps"
+    against = [f"{name} ({step})" for name, step in steps.items() if otherwise(step)]
+    return ("holds in part", f"{numbers}, but {word} from {', '.join(against)}") if against else ("holds", numbers)

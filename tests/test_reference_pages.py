@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY
 from known_scores import table
 
-from hedgebench.verdicts import above, below, claim_of_each, falls, in_all, judged
+from hedgebench.verdicts import above, below, claim_of_each, falls, in_all, judged, rises
 
 BASE = {"loss": "mse", "train_tokens": 2_000_000, "seed": None}
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -113,9 +113,11 @@ def test_an_sae_that_explains_less_than_a_narrower_one_was_trained_too_shortly()
         rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": explained})
     said = page_of("widths/page").page(table(rows))
     assert (
-        "as those trained to their end would not: BatchTopK, k 20, 4,096 latents (0.700 of the variance, 0.800 at 2,048). There"
+        "as those trained to their end would not: BatchTopK, k 20, 4,096 latents (0.700 of the variance, 0.800 at 2,048). What"
         in said
     )
+    (beyond,) = (line for line in said.splitlines() if line.startswith("- **Beyond d_model it rises"))
+    assert beyond.endswith("as exponent of the width; SAEs of 4,096 explain less than narrower ones).")
 
 
 def test_a_width_that_one_seed_alone_has_is_in_the_table_and_in_no_slope():
@@ -130,6 +132,7 @@ def test_a_width_that_one_seed_alone_has_is_in_the_table_and_in_no_slope():
     (slope,) = {line for line in before.splitlines() if line.startswith("- **It rises as √n would")}
     assert slope in said and "Holds for BatchTopK, k 20 (0.5" in slope
     assert "| 8,192 | 30.000 (one seed, no interval) |" in said
+    assert "There are 3 seeds, of some SAEs fewer" in said and "There are 3 seeds. Each" in before
     assert "Gemma Scope's SAEs.** Cannot tell: no SAE here has more than 8,192 latents." in said
 
 
@@ -314,6 +317,9 @@ def test_what_falls_on_the_whole_holds_unless_it_rises_for_certain_on_the_way(
 ):
     assert falls(Range(-2, -1), dict(zip("ab", steps, strict=True)), "as exponent") == verdict
     assert falls(Range(-1, 1), {})[0] == "cannot tell" and falls(Range(1, 2), {})[0] == "does not hold"
+    mirrored = {name: Range(-step.high, -step.low) for name, step in zip("ab", steps, strict=True)}
+    assert rises(Range(1, 2), mirrored)[0] == verdict[0]
+    assert rises(Range(-1, 1), {})[0] == "cannot tell" and rises(Range(-2, -1), {})[0] == "does not hold"
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from hedgebench.stats.differences import Difference, oriented
 from hedgebench.stats.effects import effects
 from hedgebench.stats.intervals import Interval, complete, mean_interval, slope_interval, step_intervals
 from hedgebench.training.config import read_config
-from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, falls, judged, listed, so_far
+from hedgebench.verdicts import Claim, above, below, claim, claim_of_each, falls, judged, listed, rises, so_far
 
 HERE = Path(__file__).parent
 NORM = ("decoder_bias", "b_dec_norm")
 EXPLAINED = ("saebench_core", "explained_variance")
+EXPONENT = "as exponent of the width"
 FAMILIES = {"batchtopk": "BatchTopK", "standard": "L1"}
 
 
@@ -65,24 +66,38 @@ class Widths:
             "tokens": f"{int(self.rows['train_tokens'].iloc[0]):,}",
             "seeds": self.rows["train_seed"].nunique(),
             "d": self.d_in,
-            "short": self._too_short(),
+            "short": self._short(),
+            "few": self._few(),
         }
 
-    def _too_short(self) -> str:
-        """Which SAEs explain less than narrower ones, in words; empty where none does."""
-        found = []
+    def _few(self) -> str:
+        """Whether some SAEs have fewer seeds than others, in words."""
+        seeds = self.rows.groupby(["series", "width"])["train_seed"].nunique()
+        return ", of some SAEs fewer (the table says so)" if seeds.min() < seeds.max() else ""
+
+    @cached_property
+    def _too_short(self) -> dict[str, dict[int, str]]:
+        """Of each series the widths whose SAEs explain less than the next narrower ones, and how much of the variance both do."""
+        found: dict[str, dict[int, str]] = {}
         for name, means in self.explained.groupby(["series", "width"])["value"].mean().groupby("series"):
             at = means.droplevel("series")
-            found += [
-                f"{name}, {wide:,} latents ({at[wide]:.3f} of the variance, {at[narrow]:.3f} at {narrow:,})"
+            found[str(name)] = {
+                wide: f"{at[wide]:.3f} of the variance, {at[narrow]:.3f} at {narrow:,}"
                 for narrow, wide in itertools.pairwise(at.index)
                 if at[wide] < at[narrow]
-            ]
-        return (
-            f"Some explain less than narrower ones, as those trained to their end would not: {'; '.join(found)}. "
-            if found
-            else ""
-        )
+            }
+        return found
+
+    def _short(self) -> str:
+        """A sentence on these; empty where there are none."""
+        found = [
+            f"{name}, {width:,} latents ({explained})"
+            for name, widths in self._too_short.items()
+            for width, explained in widths.items()
+        ]
+        if not found:
+            return ""
+        return f"Some explain less than narrower ones, as those trained to their end would not: {'; '.join(found)}. What the norm does there may be of that. "
 
     def slope(self, series: str, beyond: bool) -> Interval | None:
         """The exponent of the width in the norm, its interval over training seeds: over the widths up to d_in, or beyond it. None where those are fewer than three."""
@@ -95,6 +110,11 @@ class Widths:
         """The rows of a series up to d_in, or beyond it, without the widths that most seeds lack."""
         rows = self.rows[(self.rows["series"] == series) & ((self.rows["width"] > self.d_in) == beyond)]
         return rows[complete(rows["width"], rows["train_seed"])]
+
+    def _steps(self, series: str, beyond: bool) -> dict[str, Interval]:
+        """From each width to the next: the exponent."""
+        rows = self._whole(series, beyond)
+        return step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +130,7 @@ class Widths:
                 "The norm falls with the width, up to about d_model (of SAEs that are trained by themselves, where the post's grew).",
                 self._narrow(),
             ),
-            claim_of_each("Beyond d_model it rises.", judged(wide, above, below, "as exponent of the width")),
+            claim_of_each("Beyond d_model it rises.", {name: self._wide(name, slope) for name, slope in wide.items()}),
             claim_of_each(
                 "It rises as √n would, by an exponent of .5 of the width (the post's guess, of where the rise goes once the random part is most of the norm).",
                 {name: self._root(name, slope) for name, slope in wide.items()},
@@ -133,13 +153,18 @@ class Widths:
                 found[name] = "cannot tell", f"fewer than three widths up to {self.d_in}"
                 continue
             rows = self._whole(name, beyond=False)
-            steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
-            verdict, numbers = falls(slope, steps, "as exponent of the width")
+            verdict, numbers = falls(slope, self._steps(name, beyond=False), EXPONENT)
             if rows["objective"].notna().any():
                 l0 = rows.groupby("width")["l0"].mean()
                 numbers += f"; L0 goes from {l0.iloc[0]:.0f} to {l0.iloc[-1]:.0f} meanwhile"
             found[name] = verdict, numbers
         return found
+
+    def _wide(self, name: str, slope: Interval) -> tuple[str, str]:
+        """Whether the norm rises beyond d_in; and the SAEs there that explain less than narrower ones."""
+        verdict, numbers = rises(slope, self._steps(name, beyond=True), EXPONENT)
+        short = [f"{width:,}" for width in self._too_short.get(name, {}) if width > self.d_in]
+        return verdict, f"{numbers}; SAEs of {', '.join(short)} explain less than narrower ones" if short else numbers
 
     def _root(self, name: str, slope: Interval) -> tuple[str, str]:
         """Whether the exponent beyond d_in is .5; in part, where it is that of the last step alone."""
@@ -148,9 +173,7 @@ class Widths:
             # an interval that holds 0 or 1, too, says nothing of .5
             return 0 < one.low < 0.5 < one.high < 1
 
-        rows = self._whole(name, beyond=True)
-        steps = step_intervals(rows["width"].astype(int), np.log2(rows["value"]), rows["train_seed"])
-        words, last = list(steps.items())[-1]
+        words, last = list(self._steps(name, beyond=True).items())[-1]
         verdict = "cannot tell"
         if is_root(slope):
             verdict = "holds"
@@ -263,7 +286,7 @@ EFFECTS = """Means over the widths that both have; simultaneous 95 % intervals (
 """
 LIMITS = """## Limits
 
-{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases may be far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. {short}There are {seeds} seeds, of the widest perhaps fewer (the table says so). Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
+{so_far}One model of 135M parameters, one layer, {tokens} tokens and fewer than a thousand steps, so that biases may be far from where they would end, those of narrow SAEs, too: the SAEs of [row 18](../growth/README.md), of L1 weight 1 like some here, have eight times as many steps, and other norms. Which way the norm goes may be a matter of the steps. {short}There are {seeds} seeds{few}. Each width is trained by itself, where the post's SAE grew (one that grows here has [a page of its own](../growth/README.md)). L1 SAEs of one weight differ in L0 between widths, and the weight
 changes how far latents shrink, not L0 alone. The post's claims about SAEs of 16k latents and more are of Gemma Scope's, which are not read here.
 """
 
