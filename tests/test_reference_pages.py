@@ -117,7 +117,7 @@ def test_an_sae_that_explains_less_than_a_narrower_one_was_trained_too_shortly()
         in said
     )
     (beyond,) = (line for line in said.splitlines() if line.startswith("- **Beyond d_model it rises"))
-    assert beyond.endswith("as exponent of the width; SAEs of 4,096 explain less than narrower ones).")
+    assert beyond.endswith("as exponent of the width; SAEs of 4,096 latents explain less than narrower ones).")
 
 
 def test_a_width_that_one_seed_alone_has_is_in_the_table_and_in_no_slope():

@@ -162,6 +162,7 @@ class Grown:
         return {
             "tokens": f"{int(first['train_tokens']):,}",
             "seeds": len(self.seeds),
+            "eval_seeds": rows["seed"].nunique(),
             "d": self.d,
             "added": self.added,
             "start": self.widths[0] - self.added,
@@ -298,7 +299,7 @@ seeds; L0 is {l0_first} at {first} latents and {l0_last} at {last}. How much of 
 
 ![share](grow_delta-share-against-width.png)
 
-Means over training seeds, and in the next section over widths, too; [95 %] is Student's interval over the seeds. Widths are before growth (the figures have the width after it), except for the decoder bias. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. *Holds in part*: above 0 at some widths and below at others.
+Means over training seeds, and in the next section over widths, too, each the mean of {eval_seeds} evaluation seeds; [95 %] is Student's interval over the training seeds. Widths are before growth (the figures have the width after it), except for the decoder bias. *g*: the mean projection of an old row's change on the new rows' span, in units of its length; *h*: the same beyond a random span, as the paper's hedging degree; *share*: how much of the squared change lies in that span. *Holds in part*: above 0 at some widths and below at others.
 At which widths something lies above or below is told by each interval by itself; [figures.md](figures.md) counts widths by simultaneous ones, which are fewer. Metrics: `hedgebench list`, eval `grow_delta`.
 """
 LIMITS = """## Limits

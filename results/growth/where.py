@@ -77,6 +77,7 @@ class Where:
         rows = scores[(scores["eval"] == "grow_delta") & (scores["slice_by"] == "all")]
         self.values = rows.pivot_table(index=_KEYS, columns=["metric", "params"], values="value", aggfunc="mean")
         self.added = round(float(self.values["rank", ""].max()))
+        self.eval_seeds = rows["seed"].nunique()
         self.tokens = int(rows["train_tokens"].iloc[0])
         # k 8 at several layers is one experiment; several k at one layer are the other
         several = self.values.groupby("k").apply(lambda one: len(set(one.index.get_level_values("layer"))) > 1)
@@ -97,6 +98,7 @@ class Where:
             ),
             "added": self.added,
             "tokens": f"{self.tokens:,}",
+            "eval_seeds": self.eval_seeds,
             "seeds": index.get_level_values("train_seed").nunique(),
             "scales": self._scales(),
             "narrow_training": _training(HERE / "layers/train-4.yaml"),
@@ -333,7 +335,7 @@ Before they grow, SAEs of k 8 (layers and widths) were trained on {narrow_traini
 
 ![share](where/grow_delta-share-against-width.png)
 
-[95 %] is Student's interval over the training seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
+[95 %] is Student's interval over the training seeds, each the mean of {eval_seeds} evaluation seeds. The degree is held to a random span; the other columns are the mean projection beyond that of a harder null, in units of the old rows' length (`hedgebench list`, eval `grow_delta`).
 """
 BOTH = """Hedging is of both sides alike: the encoder column, too, gives up what the new latents take over (`symmetry` 1, by the formula of `hedgebench list`); where one side alone changes, symmetry is 0. Absorption, as the post has it, changes the encoder alone: where decoder rows change and encoder columns hardly do, it is neither as the post has hedging nor as it has absorption.
 """

@@ -164,7 +164,9 @@ class Widths:
         """Whether the norm rises beyond d_in; and the SAEs there that explain less than narrower ones."""
         verdict, numbers = rises(slope, self._steps(name, beyond=True), EXPONENT)
         short = [f"{width:,}" for width in self._too_short.get(name, {}) if width > self.d_in]
-        return verdict, f"{numbers}; SAEs of {', '.join(short)} explain less than narrower ones" if short else numbers
+        if short:
+            numbers += f"; SAEs of {', '.join(short)} latents explain less than narrower ones"
+        return verdict, numbers
 
     def _root(self, name: str, slope: Interval) -> tuple[str, str]:
         """Whether the exponent beyond d_in is .5; in part, where it is that of the last step alone."""
