@@ -231,14 +231,12 @@ class Grown:
             self._alike(),
             *(self._beyond(name, words) for name, words in list(NULLS.items())[1:]),
             claim(
-                "Old decoder rows give some of themselves up to the new rows' span, by the paper's hedging degree.",
+                "Old decoder rows give some of themselves up to the new rows' span, beyond a random span (the paper's hedging degree, of an L1 SAE).",
                 *self.held("hedging_degree", ""),
-                ours=True,
             ),
             claim(
-                "The narrower, the larger the hedging degree.",
+                "The narrower, the larger the hedging degree of an L1 SAE.",
                 *falls(self.per_doubling("hedging_degree"), self.steps("hedging_degree")),
-                ours=True,
             ),
         ]
 

@@ -179,9 +179,9 @@ def _beside(rows: pd.DataFrame, names: Collection[str]) -> Beside:
 
 def only(scores: pd.DataFrame, shown: Sequence[Shown]) -> pd.DataFrame:
     """The rows of some metrics; of single latents and words there are thousands of others, a hundred times as much work."""
-    metrics = [tuple(one[1:]) for one in shown]
-    keys = zip(scores["eval"], scores["metric"], scores["params"], strict=True)
-    return scores[(scores["slice_by"] == "all") & np.array([key in metrics for key in keys], dtype=bool)]
+    metrics, whole = [tuple(one[1:]) for one in shown], scores[scores["slice_by"] == "all"]
+    keys = zip(whole["eval"], whole["metric"], whole["params"], strict=True)
+    return whole[np.array([key in metrics for key in keys], dtype=bool)]
 
 
 def minus(rows: pd.DataFrame, first: str, second: str, digits: int = 3) -> str:
