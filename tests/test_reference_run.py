@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +34,7 @@ def reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return script
 
 
+@cache
 def dry(*parts: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "results/reference.py", "--dry-run", *parts]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
