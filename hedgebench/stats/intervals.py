@@ -109,7 +109,7 @@ def slope_interval(x: ArrayLike, y: ArrayLike, unit: ArrayLike, level: float = 0
 
 
 def complete(x: ArrayLike, unit: ArrayLike) -> NDArray[np.bool_]:
-    """Which values make up the largest table without a gap, of some x and the units that have a value at each of them: in slopes over it all units weigh alike, and none has an end that others lack.
+    """Which values make up the largest table without a gap, of some x and the units that have a value at each of them (of two as large, that of more units): in slopes over it all units weigh alike, and none has an end that others lack.
 
     Args:
         x: [n].
@@ -120,11 +120,15 @@ def complete(x: ArrayLike, unit: ArrayLike) -> NDArray[np.bool_]:
     """
     x, unit = np.asarray(x), np.asarray(unit)
     units = {one: frozenset(unit[x == one]) for one in np.unique(x)}
+    blocks = list(dict.fromkeys(units.values()))
+    for block in blocks:  # grows meanwhile: the units of the largest table are those that some x have in common
+        common = dict.fromkeys(block & own for own in units.values())
+        blocks += [one for one in common if one not in blocks]
 
-    def size(block: frozenset[Any]) -> int:
-        return len(block) * sum(block <= own for own in units.values())
+    def size(block: frozenset[Any]) -> tuple[int, int]:
+        return len(block) * sum(block <= own for own in units.values()), len(block)
 
-    block = max(units.values(), key=size, default=frozenset[Any]())
+    block = max(blocks, key=size, default=frozenset[Any]())
     return np.array([two in block and block <= units[one] for one, two in zip(x, unit, strict=True)], dtype=bool)
 
 

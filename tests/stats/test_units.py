@@ -178,6 +178,10 @@ def test_without_two_different_x_there_is_no_slope():
 def test_a_table_is_complete_without_an_x_that_most_units_lack_and_without_a_unit_that_most_x_lack():
     assert complete([1, 1, 2, 2, 4], ["a", "b", "b", "a", "a"]).tolist() == [True] * 4 + [False]
     assert complete([1, 1, 1, 2, 2, 4, 4], list("abcabab")).tolist() == [True, True, False, True, True, True, True]
+    # the one unit that all x have is alone at none of them
+    assert complete([1, 1, 2, 2, 3, 3], list("abbcbd")).tolist() == [False, True, True, False, True, False]
+    assert complete([1, 1, 2, 3, 4], list("abccc")).tolist() == [False, False, True, True, True]
+    assert complete([1, 1, 2, 3], list("abcc")).tolist() == [True, True, False, False]
     assert complete([1, 2], ["a", "a"]).all() and complete([], []).tolist() == []
 
 
