@@ -25,10 +25,10 @@ class Claim(NamedTuple):
         return f"- **{self.words}** {self.said}"
 
 
-def claim(words: str, verdict: str, numbers: str = "", ours: bool = False) -> Claim:
+def claim(words: str, found: str, numbers: str = "", ours: bool = False) -> Claim:
     """A claim of one verdict, and its numbers."""
-    said = f"{verdict[0].upper()}{verdict[1:]}"
-    return Claim(words, verdict, f"{said}: {numbers}." if numbers else f"{said}.", ours)
+    said = f"{found[0].upper()}{found[1:]}"
+    return Claim(words, found, f"{said}: {numbers}." if numbers else f"{said}.", ours)
 
 
 def claim_of_each(words: str, found: Mapping[str, tuple[str, Any]], ours: bool = False) -> Claim:
@@ -36,12 +36,12 @@ def claim_of_each(words: str, found: Mapping[str, tuple[str, Any]], ours: bool =
     if not found:
         return claim(words, "cannot tell", NOT_MEASURED, ours)
     groups: dict[str, list[str]] = {word: [] for word in _WORDS}
-    for name, (verdict, numbers) in found.items():
-        groups.setdefault(verdict, []).append(f"{name} ({numbers})")
+    for name, (word, numbers) in found.items():
+        groups.setdefault(word, []).append(f"{name} ({numbers})")
     said = [f"{word[0].upper()}{word[1:]} for {'; '.join(names)}." for word, names in groups.items() if names]
     counts = {word: len(names) for word, names in groups.items() if names}
-    verdict = ", ".join(f"{word} for {n} of {len(found)}" for word, n in counts.items())
-    return Claim(words, verdict if len(counts) > 1 else next(iter(counts)), " ".join(said), ours)
+    each = ", ".join(f"{word} for {n} of {len(found)}" for word, n in counts.items())
+    return Claim(words, each if len(counts) > 1 else next(iter(counts)), " ".join(said), ours)
 
 
 def listed(claims: Sequence[Claim]) -> list[str]:
@@ -59,14 +59,16 @@ def so_far(measured: int, planned: int) -> str:
     )
 
 
+def verdict(one: Any, holds: Callable[[Any], bool], fails: Callable[[Any], bool]) -> str:
+    """What an interval says of a claim that holds where it is on one side, and fails where it is on the other."""
+    return "holds" if holds(one) else "does not hold" if fails(one) else "cannot tell"
+
+
 def judged(
     found: Mapping[str, Any], holds: Callable[[Any], bool], fails: Callable[[Any], bool], per: str = ""
 ) -> dict[str, tuple[str, str]]:
     """The verdict on each of some intervals, for `claim_of_each`; `per`: what they are, in words."""
-    return {
-        name: ("holds" if holds(one) else "does not hold" if fails(one) else "cannot tell", f"{one} {per}".rstrip())
-        for name, one in found.items()
-    }
+    return {name: (verdict(one, holds, fails), f"{one} {per}".rstrip()) for name, one in found.items()}
 
 
 def in_all(so: Iterable[bool], otherwise: Iterable[bool]) -> str:
@@ -119,7 +121,7 @@ def _goes(
     """The verdict by the slope; in part, where some step certainly goes the other way, which `word` says."""
     numbers = f"{slope} {per}"
     if not so(slope):
-        return "does not hold" if otherwise(slope) else "cannot tell", numbers
+        return verdict(slope, so, otherwise), numbers
     numbers += f"; certain at {sum(map(so, steps.values()))} of {len(steps)} steps"
     against = [f"{name} ({step})" for name, step in steps.items() if otherwise(step)]
     return ("holds in part", f"{numbers}, but {word} from {', '.join(against)}") if against else ("holds", numbers)

@@ -11,7 +11,7 @@ import pandas as pd
 from hedgebench.markdown import markdown_table
 from hedgebench.records import write_text
 from hedgebench.stats.intervals import Interval, mean_interval, slope_interval, step_intervals
-from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, falls, in_all, listed
+from hedgebench.verdicts import NOT_MEASURED, Claim, above, below, claim, claim_of_each, falls, in_all, listed, verdict
 
 HERE = Path(__file__).parent
 NULLS = {
@@ -89,10 +89,8 @@ class Grown:
         if untold := len(at) - len(over) - len(under):
             said.append(f"not to be told at {untold} of {len(at)} widths")
         overall = self.overall(metric, params)
-        verdict = "holds" if above(overall) else "does not hold" if below(overall) else "cannot tell"
-        if over and under and not below(overall):
-            verdict = "holds in part"
-        return verdict, "; ".join([str(overall), *said])
+        in_part = over and under and not below(overall)
+        return "holds in part" if in_part else verdict(overall, above, below), "; ".join([str(overall), *said])
 
     def per_doubling(self, metric: str, params: str = "", given: str | None = None) -> Interval:
         """The interval over training seeds of the change when the width before growth doubles: the slope of a straight line in its log2.
@@ -127,9 +125,9 @@ class Grown:
         steps = step_intervals(width, norm, seed)
         means = rows.groupby("width")[["value", "l0"]].mean()
         first, last = means.iloc[0], means.iloc[-1]
-        verdict, numbers = falls(slope_interval(np.log2(width), norm, seed), steps, "as exponent of the width")
+        fall, numbers = falls(slope_interval(np.log2(width), norm, seed), steps, "as exponent of the width")
         ends = f"from {first['value']:.1f} at {means.index[0]} latents to {last['value']:.1f} at {means.index[-1]}"
-        return claim(words, verdict, f"{ends}, {numbers}; L0 goes from {first['l0']:.0f} to {last['l0']:.0f} meanwhile")
+        return claim(words, fall, f"{ends}, {numbers}; L0 goes from {first['l0']:.0f} to {last['l0']:.0f} meanwhile")
 
     def _with_hedging(self) -> Claim:
         """Whether SAEs of a larger decoder bias hedge more, as the widths of each training seed say."""
@@ -140,8 +138,9 @@ class Grown:
         if both.empty:
             return claim(words, "cannot tell", NOT_MEASURED)
         found = slope_interval(both["norm"], both["degree"], both.index.get_level_values("train_seed"))
-        verdict = "holds" if above(found) else "does not hold" if below(found) else "cannot tell"
-        return claim(words, verdict, f"over widths the degree rises by {found} with each unit of the norm")
+        return claim(
+            words, verdict(found, above, below), f"over widths the degree rises by {found} with each unit of the norm"
+        )
 
     def _alike(self) -> Claim:
         """Whether encoder columns change as decoder rows do, by the symmetry at each width."""
@@ -149,10 +148,10 @@ class Grown:
         at = self.by_width("symmetry")
         if not at:
             return claim(words, "cannot tell", NOT_MEASURED)
-        verdict = in_all([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
+        alike = in_all([one.low >= ALIKE for one in at.values()], [one.high < ALIKE for one in at.values()])
         narrow, wide = min(at), max(at)
         numbers = f"{at[narrow]} at {narrow - self.added} latents, {at[wide]} at {wide - self.added}"
-        return claim(words, verdict, f"{numbers}; {self.per_doubling('symmetry')} per doubling")
+        return claim(words, alike, f"{numbers}; {self.per_doubling('symmetry')} per doubling")
 
     def facts(self) -> dict[str, Any]:
         """What was trained."""
@@ -213,12 +212,12 @@ class Grown:
     def claims(self) -> list[Claim]:
         """The post's findings one by one, and the questions it did not ask."""
         given_live = self.per_doubling("delta_share", given="live_added")
-        verdict, more = self.held("share_excess", "null=isotropic")
+        beyond, more = self.held("share_excess", "null=isotropic")
         fall, numbers = falls(self.per_doubling("delta_share"), self.steps("delta_share"))
         return [
             claim(
                 "More of the change lies in the span of the new rows than in a random span (the post: 40 to 50 % of it, and 2 %; what no new latents would do is asked below).",
-                verdict,
+                beyond,
                 f"the share is {self.overall('delta_share')}, beyond the random span's {self.added / self.d:.3f} by {more}",
             ),
             claim(
@@ -246,8 +245,8 @@ class Grown:
         for measure, metric in (("the share", "share_excess"), ("the projection g", "excess")):
             if self.of(metric, null).empty:
                 continue
-            verdict, numbers = self.held(metric, null)
-            found[measure] = verdict, f"{numbers}; {trend(self.per_doubling(metric, null))} per doubling"
+            held, numbers = self.held(metric, null)
+            found[measure] = held, f"{numbers}; {trend(self.per_doubling(metric, null))} per doubling"
         if name == PREDICTED:
             return claim_of_each(
                 f"What hedging predicts is borne out beyond what no new latents would do, too (`{name}`; the post holds the change to a random span).",
@@ -282,7 +281,7 @@ BIAS = """Norms at each width when training ends, [95 %] over training seeds; L0
 
 ![norm](decoder_bias-norm_against_width.png)
 """
-HEAD = """# A growing SAE (rows 18 and 19)
+HEAD = """# A growing SAE (rows 18 and 19, and 21 of L1)
 
 An L1 SAE grows from {start} latents to {last}, {added} at a time, on the residual stream of SmolLM2-135M after layer 8 ({d} dimensions), after the post on feature hedging. At each
 growth one copy stays behind and is trained on to the end without new latents: the control. Every width sees the same {tokens} tokens, in {seeds} training
