@@ -113,11 +113,13 @@ def test_an_sae_that_explains_less_than_a_narrower_one_was_trained_too_shortly()
         rows.append({**one, "eval": "saebench_core", "metric": "explained_variance", "value": explained})
     said = page_of("widths/page").page(table(rows))
     assert (
-        "as those trained to their end would not: BatchTopK, k 20, 4,096 latents (0.700 of the variance, 0.800 at 2,048). What"
+        "as those trained to their end would not: BatchTopK, k 20, from 2,048 to 4,096 latents (-0.100 [-0.100, -0.100] of the variance). What"
         in said
     )
     (beyond,) = (line for line in said.splitlines() if line.startswith("- **Beyond d_model it rises"))
-    assert beyond.endswith("as exponent of the width; SAEs of 4,096 latents explain less than narrower ones).")
+    assert beyond.endswith(
+        "width; they explain less from 2,048 to 4,096 latents (-0.100 [-0.100, -0.100] of the variance))."
+    )
 
 
 def test_a_width_that_one_seed_alone_has_is_in_the_table_and_in_no_slope():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,26 +74,15 @@ class Widths:
         seeds = self.rows.groupby(["series", "width"])["train_seed"].nunique()
         return ", of some SAEs fewer (the table says so)" if seeds.min() < seeds.max() else ""
 
-    @cached_property
-    def _too_short(self) -> dict[str, dict[int, str]]:
-        """Of each series the widths whose SAEs explain less than the next narrower ones, and how much of the variance both do."""
-        found: dict[str, dict[int, str]] = {}
-        for name, means in self.explained.groupby(["series", "width"])["value"].mean().groupby("series"):
-            at = means.droplevel("series")
-            found[str(name)] = {
-                wide: f"{at[wide]:.3f} of the variance, {at[narrow]:.3f} at {narrow:,}"
-                for narrow, wide in itertools.pairwise(at.index)
-                if at[wide] < at[narrow]
-            }
-        return found
+    def _explain_less(self, series: str, above: int = 0) -> list[str]:
+        """From which width to the next the SAEs of a series certainly explain less, of those above one, and how much."""
+        rows = self.explained[(self.explained["series"] == series) & (self.explained["width"] > above)]
+        steps = step_intervals(rows["width"].astype(int), rows["value"], rows["train_seed"])
+        return [f"from {step} latents ({change} of the variance)" for step, change in steps.items() if below(change)]
 
     def _short(self) -> str:
         """A sentence on these; empty where there are none."""
-        found = [
-            f"{name}, {width:,} latents ({explained})"
-            for name, widths in self._too_short.items()
-            for width, explained in widths.items()
-        ]
+        found = [f"{name}, {step}" for name in self.names for step in self._explain_less(name)]
         if not found:
             return ""
         return f"Some explain less than narrower ones, as those trained to their end would not: {'; '.join(found)}. What the norm does there may be of that. "
@@ -163,10 +151,8 @@ class Widths:
     def _wide(self, name: str, slope: Interval) -> tuple[str, str]:
         """Whether the norm rises beyond d_in; and the SAEs there that explain less than narrower ones."""
         verdict, numbers = rises(slope, self._steps(name, beyond=True), EXPONENT)
-        short = [f"{width:,}" for width in self._too_short.get(name, {}) if width > self.d_in]
-        if short:
-            numbers += f"; SAEs of {', '.join(short)} latents explain less than narrower ones"
-        return verdict, numbers
+        short = [f"they explain less {step}" for step in self._explain_less(name, above=self.d_in)]
+        return verdict, "; ".join([numbers, *short])
 
     def _root(self, name: str, slope: Interval) -> tuple[str, str]:
         """Whether the exponent beyond d_in is .5; in part, where it is that of the last step alone."""
